@@ -1,0 +1,166 @@
+// Package wire is the protocol between the engine and a container's shim.
+//
+//	engine                                       shim
+//	  | -- hello {version} --------------------> |   both name their version; the lower one is spoken
+//	  | <------------------- hello {version} --- |
+//	  | -- start {spec, root, ...} + fds ------> |   once, to a warm shim only
+//	  | <------ started {pid, ...} | error ----- |   state.json is on disk by then
+//	  | -- attach {streams} + client's socket -> |   any number
+//	  | -- signal | resize | state ------------> |
+//	  | <------------------------- ok | error -- |
+//	  | <------------------------- detached ---- |   event: the user typed the detach keys
+//	  | <------------------------- exited ------ |   event: exit.json is on disk by then
+//
+// A frame is
+//
+//	 0           4                    4+length
+//	+-----------+--------------------+
+//	| length    | JSON envelope      |    length: big endian, at most MaxFrame
+//	+-----------+--------------------+
+//
+// and file descriptors ride (SCM_RIGHTS) on its first byte. Requests carry a
+// sequence number from 1 and are answered once each, in any order; events
+// carry 0. A message may gain fields, never lose or re-mean them; an unknown
+// type is answered with an error, so a newer engine can ask an older shim.
+//
+// The package knows the messages only: not what a container is, nor who runs
+// it. A Conn may be used by several goroutines at once.
+package wire
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/davit-engine/davit/errs"
+	"github.com/davit-engine/davit/runtime/program"
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// Version is the newest version of the protocol that this package speaks.
+const Version = 1
+
+// MaxFrame is the largest frame accepted, in bytes.
+const MaxFrame = 64 << 20
+
+// Type names a message.
+type Type string
+
+// Requests, replies and events.
+const (
+	TypeHello    Type = "hello"    // request and reply: Hello
+	TypeStart    Type = "start"    // request: Start + its descriptors; reply: TypeStarted
+	TypeStarted  Type = "started"  // reply: State
+	TypeAttach   Type = "attach"   // request: Attach + the client's socket; reply: TypeOK
+	TypeSignal   Type = "signal"   // request: Signal; reply: TypeOK
+	TypeResize   Type = "resize"   // request: Resize; reply: TypeOK
+	TypeState    Type = "state"    // request: empty; reply: TypeStarted
+	TypeOK       Type = "ok"       // reply: empty
+	TypeError    Type = "error"    // reply: Error
+	TypeDetached Type = "detached" // event: Detached
+	TypeExited   Type = "exited"   // event: Exit
+)
+
+// Envelope is what a frame holds.
+type Envelope struct {
+	Seq     uint64          `json:"seq,omitempty"`
+	Type    Type            `json:"type"`
+	Payload json.RawMessage `json:"payload,omitempty"`
+}
+
+// Hello opens a conversation.
+type Hello struct {
+	Version int `json:"version"`
+}
+
+// Start asks a warm shim to run a container. Its descriptors follow in this
+// order: the network namespace if NetNS, then one socket for each attachment.
+type Start struct {
+	ID     string       `json:"id"`
+	RunDir string       `json:"runDir"` // exists; takes shim.sock, state.json and exit.json
+	Spec   *specs.Spec  `json:"spec"`   // Linux.Seccomp is nil where Seccomp is given
+	Root   program.Root `json:"root"`
+
+	Seccomp      []byte `json:"seccomp,omitempty"` // classic BPF, 8 bytes an instruction, host byte order
+	SeccompFlags uint32 `json:"seccompFlags,omitempty"`
+
+	NetNS       bool     `json:"netns,omitempty"`
+	Stdio       Stdio    `json:"stdio"`
+	Log         Log      `json:"log"`
+	Attachments []Attach `json:"attachments,omitempty"`
+}
+
+// Stdio says how the container's standard streams are made. Whether it has a
+// terminal, and its first size, stand in Spec.Process.
+type Stdio struct {
+	Stdin     bool `json:"stdin,omitempty"`     // keep standard input open; else it is /dev/null
+	StdinOnce bool `json:"stdinOnce,omitempty"` // close it when the first attached client that feeds it goes
+}
+
+// Log says where output is kept.
+type Log struct {
+	Driver   string            `json:"driver"` // "json-file" or "none"
+	Path     string            `json:"path,omitempty"`
+	MaxSize  int64             `json:"maxSize,omitempty"` // bytes; 0: no rotation
+	MaxFile  int               `json:"maxFile,omitempty"` // files kept, the current one included; 0 means 1
+	Compress bool              `json:"compress,omitempty"`
+	Attrs    map[string]string `json:"attrs,omitempty"` // written with each line
+}
+
+// Attach gives a client's socket to the shim.
+type Attach struct {
+	ID         uint64 `json:"id"` // chosen by the engine, named again in Detached
+	Stdin      bool   `json:"stdin,omitempty"`
+	Stdout     bool   `json:"stdout,omitempty"`
+	Stderr     bool   `json:"stderr,omitempty"`
+	DetachKeys []byte `json:"detachKeys,omitempty"` // key bytes; empty: none
+	Input      []byte `json:"input,omitempty"`      // bytes that were already read from the client
+}
+
+// Signal asks for a signal to the container's first process.
+type Signal struct {
+	Signal int  `json:"signal"`
+	All    bool `json:"all,omitempty"` // to each process of the container's cgroup
+}
+
+// Resize sets the terminal's size, in characters.
+type Resize struct {
+	Width  uint16 `json:"width"`
+	Height uint16 `json:"height"`
+}
+
+// State is what the shim knows of its container: the answer to TypeStart and
+// TypeState, and the content of state.json.
+type State struct {
+	Version   int               `json:"version"` // of the protocol, as written
+	ID        string            `json:"id"`
+	ShimPid   int               `json:"shimPid"`
+	Pid       int               `json:"pid"`
+	PidStart  uint64            `json:"pidStart"` // field 22 of /proc/PID/stat: tells a reused pid
+	StartedAt time.Time         `json:"startedAt"`
+	Cgroup    map[string]string `json:"cgroup,omitempty"` // controller, "" for v2 -> directory
+}
+
+// Exit says how the container ended: the content of exit.json too.
+type Exit struct {
+	ID        string    `json:"id"`
+	ExitCode  int       `json:"exitCode"` // 0-255; 128+n for signal n
+	Signal    int       `json:"signal,omitempty"`
+	OOMKilled bool      `json:"oomKilled,omitempty"`
+	ExitedAt  time.Time `json:"exitedAt"`
+	Error     string    `json:"error,omitempty"` // trouble while ending, such as a full disk under the log
+}
+
+// Detached says that a client left with the detach keys.
+type Detached struct {
+	ID uint64 `json:"id"`
+}
+
+// Error is a failed request. ExitCode is what a container that could not be
+// started reports: 127 not found, 126 not executable, 128 for the rest.
+type Error struct {
+	Kind     errs.Kind `json:"kind"`
+	Message  string    `json:"message"`
+	ExitCode int       `json:"exitCode,omitempty"`
+}
+
+func (e *Error) Error() string { return e.Message }
