@@ -1,0 +1,235 @@
+// Package record owns what the engine remembers of a container: its shape on
+// disk, its states and the legal steps between them.
+//
+// One directory per container holds container.json and everything else that is
+// the container's own. A record is written to a temporary file that is renamed
+// over the old one, so a reader finds either the old or the new one whole, and
+// is synced first where the user was promised that it lasts. The package knows
+// nothing of processes, images or networks. It does not lock: a record has one
+// owner, the engine, which serialises changes.
+package record
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/davit-engine/davit/errs"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/network"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
+)
+
+// Format is the version of the record's shape on disk.
+const Format = 1
+
+// Container is what was asked for, and how far it got.
+type Container struct {
+	Format  int
+	ID      string // 64 hexadecimal digits
+	Name    string // without a slash
+	Created time.Time
+
+	Config           *container.Config
+	HostConfig       *container.HostConfig
+	NetworkingConfig *network.NetworkingConfig `json:",omitempty"`
+
+	Image    Image
+	Path     string    // the command: entrypoint and arguments, as resolved at creation
+	Args     []string  `json:",omitempty"`
+	Endpoint *Endpoint `json:",omitempty"` // set while the container is on the default bridge
+
+	State State
+}
+
+// Image names the image that a container was made of and where its layers
+// lie. Layers are kept as long as a container needs them, whatever becomes of
+// the image's name.
+type Image struct {
+	ID       string              // digest of the index or manifest
+	Name     string              // as the user wrote it
+	Manifest *ocispec.Descriptor `json:",omitempty"`
+	Platform ocispec.Platform
+	Lower    []string // directories, topmost first
+}
+
+// Endpoint is a container's place on a network.
+type Endpoint struct {
+	NetworkID string
+	ID        string
+	HostVeth  string
+	MAC       string
+	Address   string // with prefix length
+	Gateway   string
+}
+
+// Store keeps one directory per container below a root. Its methods may be
+// called at the same time for different containers.
+type Store struct {
+	root string
+}
+
+// Open returns the store in root, which is created if it is missing.
+// Directories that an interrupted removal left behind are deleted.
+func Open(root string) (*Store, error) {
+	if err := os.MkdirAll(root, 0o710); err != nil {
+		return nil, fmt.Errorf("opening container store: %w", err)
+	}
+	s := &Store{root}
+	entries, err := os.ReadDir(s.trash())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("opening container store: %w", err)
+	}
+	for _, e := range entries {
+		if err := os.RemoveAll(filepath.Join(s.trash(), e.Name())); err != nil {
+			return nil, fmt.Errorf("clearing a removed container: %w", err)
+		}
+	}
+	if err := os.MkdirAll(s.trash(), 0o700); err != nil {
+		return nil, fmt.Errorf("opening container store: %w", err)
+	}
+	return s, nil
+}
+
+func (s *Store) trash() string { return filepath.Join(s.root, ".removed") }
+
+// Dir returns the directory of container id.
+func (s *Store) Dir(id string) string { return filepath.Join(s.root, id) }
+
+// Create makes the container's directory with its layer directories upper and
+// work, and writes the record. durable says that it must survive a power loss
+// from now on. On error nothing is left.
+func (s *Store) Create(c *Container, durable bool) (err error) {
+	dir := s.Dir(c.ID)
+	if err := os.Mkdir(dir, 0o710); err != nil {
+		return fmt.Errorf("creating container directory: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			_ = os.RemoveAll(dir)
+		}
+	}()
+	for _, d := range []string{"upper", "work"} {
+		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
+			return fmt.Errorf("creating container directory: %w", err)
+		}
+	}
+	if err := s.Save(c, durable); err != nil {
+		return err
+	}
+	if durable {
+		return syncDir(s.root)
+	}
+	return nil
+}
+
+// Save writes the record over the old one.
+func (s *Store) Save(c *Container, durable bool) error {
+	c.Format = Format
+	data, err := json.Marshal(c)
+	if err != nil {
+		return fmt.Errorf("encoding container record: %w", err)
+	}
+	if err := WriteFile(filepath.Join(s.Dir(c.ID), "container.json"), data, 0o600, durable); err != nil {
+		return fmt.Errorf("writing container record: %w", err)
+	}
+	return nil
+}
+
+// Remove takes the container's directory out of sight at once and returns a
+// function that deletes what is in it, which may take long. A crash between
+// the two is made good by Open.
+func (s *Store) Remove(id string, durable bool) (purge func() error, err error) {
+	gone := filepath.Join(s.trash(), id)
+	if err := os.Rename(s.Dir(id), gone); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("removing container directory: %w", err)
+	}
+	if durable {
+		if err := syncDir(s.root); err != nil {
+			return nil, fmt.Errorf("removing container directory: %w", err)
+		}
+	}
+	return func() error { return os.RemoveAll(gone) }, nil
+}
+
+// Load reads the record of container id.
+func (s *Store) Load(id string) (*Container, error) {
+	data, err := os.ReadFile(filepath.Join(s.Dir(id), "container.json"))
+	if err != nil {
+		return nil, fmt.Errorf("reading container record: %w", err)
+	}
+	return Decode(id, data)
+}
+
+// Decode reads a record and checks that it can be one of container id.
+func Decode(id string, data []byte) (*Container, error) {
+	c := new(Container)
+	if err := json.Unmarshal(data, c); err != nil {
+		return nil, errs.New(errs.System, "reading container record %s: %w", id, err)
+	}
+	switch {
+	case c.Format > Format:
+		return nil, errs.New(errs.System, "container record %s has format %d, written by a newer engine; this one reads up to %d", id, c.Format, Format)
+	case c.ID != id || c.Name == "" || c.Config == nil || c.HostConfig == nil || legal[c.State.Status] == nil:
+		return nil, errs.New(errs.System, "container record %s is damaged", id)
+	}
+	return c, nil
+}
+
+// IDs lists the containers that have a directory, in no order.
+func (s *Store) IDs() ([]string, error) {
+	entries, err := os.ReadDir(s.root)
+	if err != nil {
+		return nil, fmt.Errorf("listing containers: %w", err)
+	}
+	var ids []string
+	for _, e := range entries {
+		if e.IsDir() && len(e.Name()) == 64 {
+			ids = append(ids, e.Name())
+		}
+	}
+	return ids, nil
+}
+
+// WriteFile replaces the file at path by data in one step; durable makes it
+// survive a power loss. No temporary file is left on error.
+func WriteFile(path string, data []byte, mode os.FileMode, durable bool) (err error) {
+	tmp := path + ".tmp"
+	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_CLOEXEC, mode)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(tmp)
+		}
+	}()
+	_, err = f.Write(data)
+	if err == nil && durable {
+		err = f.Sync()
+	}
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if err != nil {
+		return err
+	}
+	if err = os.Rename(tmp, path); err != nil || !durable {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
