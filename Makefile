@@ -1,0 +1,79 @@
+# Davit's inner loop. `make help` lists what there is.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := build
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+PREFIX  ?= /usr/local
+DESTDIR ?=
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+
+# Static and at a fixed address: a position-independent davit-shim starts 0.4 ms later.
+MODULE  := github.com/davit-engine/davit
+LDFLAGS := -s -w -X $(MODULE)/version.Version=$(VERSION)
+BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -buildmode=exe -ldflags '$(LDFLAGS)'
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build the static binaries into bin/
+	@mkdir -p bin
+	$(BUILD) -o bin/ ./cmd/...
+
+.PHONY: setup
+setup: ## install the Debian packages that the tests need
+	@scripts/setup.sh
+
+.PHONY: demo
+demo: build ## run hello-world on a private engine and registry, offline; ROOT=dir to choose where
+	@scripts/demo.sh $(ROOT)
+
+.PHONY: test
+test: ## set up, build, check, run every test, and look for leftovers
+	@scripts/test.sh
+
+.PHONY: check
+check: ## gofmt, go vet, staticcheck, shell syntax, and the rules of test/deps
+	@scripts/check.sh
+
+.PHONY: fmt
+fmt: ## format the Go code
+	@gofmt -l -w $$(git ls-files '*.go')
+
+.PHONY: up
+up: build ## start a private engine and registry: make up ROOT=dir
+	@scripts/up.sh "$(ROOT)"
+
+.PHONY: down
+down: ## stop the engine that lives in a folder, and what it runs: make down ROOT=dir
+	@scripts/down.sh "$(ROOT)"
+
+.PHONY: bench
+bench: build ## measure starts, memory and parallelism beside the bound and other engines
+	@scripts/bench.sh
+
+.PHONY: fuzz
+fuzz: ## run each fuzz target for FUZZTIME (default 20s)
+	@scripts/fuzz.sh
+
+.PHONY: install
+install: build ## install binaries and systemd units: PREFIX=/usr/local DESTDIR=
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(UNITDIR)
+	for b in $(notdir $(wildcard cmd/*)); do install -m 0755 bin/$$b $(DESTDIR)$(PREFIX)/bin/$$b; done
+	for u in contrib/*.service contrib/*.socket; do \
+	  [ -e "$$u" ] || continue; \
+	  sed 's|/usr/local/bin|$(PREFIX)/bin|g' "$$u" > $(DESTDIR)$(UNITDIR)/$${u##*/}; \
+	done
+
+.PHONY: uninstall
+uninstall: ## remove what install put there; images and containers stay
+	for b in $(notdir $(wildcard cmd/*)); do rm -f $(DESTDIR)$(PREFIX)/bin/$$b; done
+	for u in contrib/*.service contrib/*.socket; do rm -f $(DESTDIR)$(UNITDIR)/$${u##*/}; done
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin

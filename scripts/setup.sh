@@ -1,0 +1,81 @@
+#!/bin/bash
+# Installs what the tests need beyond Go: Debian packages, and a docker client
+# if none is on PATH. Does nothing when all is there; never starts a service.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# program or file that a package brings -> package
+needs=(
+  "cmd:gcc gcc"                                   # cgo: race detector, libseccomp
+  "cmd:pkg-config pkg-config"                     # finds libseccomp
+  "file:/usr/include/seccomp.h libseccomp-dev"    # the differential test of the seccomp compiler
+  "file:/usr/include/stdio.h libc6-dev"
+  "cmd:busybox busybox-static"                    # the test image
+  "cmd:ip iproute2"
+  "cmd:nft nftables"                              # tests read our tables with it
+  "cmd:docker-registry docker-registry"           # a registry that is not ours
+  "cmd:skopeo skopeo"                             # an image client that is not ours
+  "cmd:tmux tmux"                                 # terminals for run -it
+  "cmd:socat socat"
+  "cmd:mkfs.ext4 e2fsprogs"                       # small disks to fill
+  "cmd:losetup mount"
+  "cmd:curl curl"
+  "cmd:ps procps"
+  "file:/usr/lib/python3/dist-packages/docker/__init__.py python3-docker"  # an SDK that is not ours
+)
+
+have() { case $1 in cmd:*) command -v "${1#cmd:}" >/dev/null || [[ -x /usr/sbin/${1#cmd:} || -x /sbin/${1#cmd:} ]] ;; file:*) [[ -e ${1#file:} ]] ;; esac; }
+
+# busybox must be the static one: a dynamic one cannot run in an image of its own.
+static_busybox() { command -v busybox >/dev/null && ! readelf -l "$(command -v busybox)" 2>/dev/null | grep -q INTERP; }
+
+missing=()
+for n in "${needs[@]}"; do
+  read -r probe package <<<"$n"
+  have "$probe" || missing+=("$package")
+done
+if ! static_busybox && [[ " ${missing[*]} " != *" busybox-static "* ]]; then missing+=(busybox-static); fi
+docker=; PATH="$PWD/bin/tools:$PATH" command -v docker >/dev/null || docker=missing
+
+if [[ ${#missing[@]} == 0 && -z $docker ]]; then
+  echo "setup: everything is there"
+  exit 0
+fi
+if ! command -v apt-get >/dev/null; then
+  echo "setup: no apt-get here; please install: ${missing[*]}${docker:+ docker (the client)}" >&2
+  exit 1
+fi
+if [[ $(id -u) != 0 ]]; then
+  echo "setup: needs root to install: ${missing[*]}${docker:+ docker (the client)}; try: sudo make setup" >&2
+  exit 1
+fi
+
+export DEBIAN_FRONTEND=noninteractive
+# A package's service must not start: for the time of the install, invoke-rc.d
+# is told no, unless the machine already says so.
+policy=/usr/sbin/policy-rc.d
+if [[ ! -e $policy ]]; then
+  printf '#!/bin/sh\nexit 101\n' >$policy
+  chmod +x $policy
+  trap 'rm -f $policy' EXIT
+fi
+
+echo "setup: installing ${missing[*]}${docker:+ and a docker client}"
+apt-get update -q >/dev/null
+if [[ ${#missing[@]} != 0 ]]; then
+  apt-get install -q -y --no-install-recommends "${missing[@]}" >/dev/null
+fi
+if [[ -n $docker ]]; then
+  # docker-cli is the client alone. Where Debian has only docker.io, which
+  # brings a daemon, the client is taken out of the package without installing it.
+  if [[ -n $(apt-cache madison docker-cli 2>/dev/null) ]]; then
+    apt-get install -q -y --no-install-recommends docker-cli >/dev/null
+  else
+    tmp=$(mktemp -d)
+    (cd "$tmp" && apt-get download -q docker.io >/dev/null && dpkg-deb -x docker.io_*.deb x)
+    mkdir -p bin/tools
+    install -m 0755 "$tmp/x/usr/bin/docker" bin/tools/docker
+    rm -rf "$tmp"
+  fi
+fi
+echo "setup: done"
