@@ -1,0 +1,80 @@
+// Package network gives containers their network namespaces: `none`, with
+// nothing but lo, and the default bridge.
+//
+//	            host                        |      a container's namespace
+//	                                        |
+//	uplink <- inet <table> -> davit0 - dv.. === eth0  172.17.0.2/16
+//	          (masquerade,    172.17.0.1    |   lo    127.0.0.1
+//	           forward)                     |
+//
+// It owns the bridge device, the range of addresses on it, the veth pairs, one
+// nftables table, and a pool of sandboxes made before they are asked for. It
+// must not know what a container is: it hands out namespaces and endpoints and
+// is told when they are free again. Nothing but the bridge, the table and one
+// small file in StateDir outlives the process: sandboxes that were not handed
+// over are held by file descriptors only, so the kernel removes them with the
+// process, however it ends.
+//
+// All methods may be called at once. Lock order: Bridge.mu, then firewall.mu;
+// neither is held while a sandbox is being made.
+package network
+
+import (
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+)
+
+// Config says how the default bridge is to be. The zero value of a field means
+// what Docker does by default.
+type Config struct {
+	Bridge         string       // name of the bridge device; "" is davit0, "none" is no bridge at all: only AcquireNone works
+	BIP            netip.Prefix // the bridge's own address and its range; zero: an existing bridge's, last time's, or a free range
+	FixedCIDR      netip.Prefix // part of the range that containers get addresses from; zero: all of it
+	MTU            int          // bytes; 0: that of the interface the default route goes through
+	Forward        bool         // switch IPv4 forwarding on if it is off (Docker's ip-forward)
+	ForwardNoDrop  bool         // having switched it on, let the host forward other traffic too (Docker's ip-forward-no-drop)
+	Masquerade     bool         // give traffic to the outside the host's address (Docker's ip-masq)
+	NoInterconnect bool         // containers on the bridge cannot reach each other (Docker's icc=false)
+	Table          string       // name of the nftables table; "" is davit
+	PoolSize       int          // sandboxes kept ready of each sort; 0: DefaultPoolSize; negative: no pool
+	StateDir       string       // where the range is remembered; made if missing
+	Log            *slog.Logger // nil: nothing is logged
+}
+
+// Endpoint is a sandbox's place on the bridge. It lives as long as the
+// container runs and is kept in the container's record.
+type Endpoint struct {
+	ID       string       // 64 hexadecimal digits
+	HostVeth string       // name of the interface on the host
+	MAC      net.HardwareAddr
+	Address  netip.Prefix // the container's address and the length of the bridge's range
+	Gateway  netip.Addr   // the bridge's address
+}
+
+// Sandbox is a network namespace ready for a container to join. Whoever
+// acquired it closes NetNS as soon as a process has joined it.
+type Sandbox struct {
+	NetNS    *os.File
+	Endpoint *Endpoint // nil for none
+}
+
+// Wish is what a container asks for; zero fields are chosen here.
+type Wish struct {
+	MAC     net.HardwareAddr
+	Address netip.Addr
+}
+
+// Info describes the bridge, for inspect and info.
+type Info struct {
+	Name        string       // of the device; "" when there is no bridge
+	Subnet      netip.Prefix // masked
+	Gateway     netip.Addr
+	Pool        netip.Prefix // what addresses are given from: Subnet or FixedCIDR
+	MTU         int
+	Masquerade  bool
+	InUse, Free int      // addresses: given to containers (not those kept ready), and still to be given
+	Ready       int      // sandboxes waiting on the bridge
+	Warnings    []string // what stands in the way of containers' traffic, and what to do
+}
