@@ -1,0 +1,51 @@
+package program
+
+import "github.com/opencontainers/runtime-spec/specs-go"
+
+// Root says where the container's root filesystem comes from: exactly one of
+// the two is set. Paths are absolute, the engine's own, and never influenced
+// by an image.
+type Root struct {
+	Dir     string   `json:"dir,omitempty"`     // this directory is bound, with what is mounted below it
+	Overlay *Overlay `json:"overlay,omitempty"` // an overlay is mounted in the container's mount namespace only
+}
+
+// Overlay names the directories of an overlay mount. Without Upper and Work it
+// is read-only.
+type Overlay struct {
+	Lower    []string `json:"lower"` // topmost first
+	Upper    string   `json:"upper,omitempty"`
+	Work     string   `json:"work,omitempty"`     // empty, on Upper's filesystem
+	Volatile bool     `json:"volatile,omitempty"` // no sync on unmount: the content need not survive a power loss
+}
+
+// Facts is what a program depends on of the machine that it runs on.
+type Facts struct {
+	OverlayFD bool         // overlay layers may be given by descriptor (Linux 6.13)
+	CgroupV2  bool         // /sys/fs/cgroup is one cgroup2 hierarchy
+	CgroupV1  []Controller // hierarchies of cgroup v1, where CgroupV2 is false
+	Caps      uint64       // capabilities that can be granted, bit n for capability n
+	NoFile    Limit        // RLIMIT_NOFILE for a spec that names none
+}
+
+// Controller is one mounted hierarchy of cgroup v1.
+type Controller struct {
+	Dir     string // name below /sys/fs/cgroup, such as "cpu,cpuacct" or "systemd"
+	Options string // what to mount it with, such as "cpu,cpuacct" or "none,name=systemd"
+}
+
+// Limit is a resource limit.
+type Limit struct{ Soft, Hard uint64 }
+
+// Input is everything that Compile looks at.
+type Input struct {
+	Spec *specs.Spec
+	Root Root
+
+	Seccomp      []byte // classic BPF, 8 bytes an instruction, host byte order; empty: no filter
+	SeccompFlags uint32 // of seccomp(2)
+
+	Facts       Facts
+	NetNS       bool // join the network namespace that the caller holds, whatever the spec says of it
+	CgroupProcs int  // number of cgroup.procs files to join (cgroup v1)
+}

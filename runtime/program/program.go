@@ -1,0 +1,2 @@
+// Package program turns an OCI runtime spec into a program.
+package program
