@@ -1,0 +1,182 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	"github.com/containerd/platforms"
+	"github.com/davit-engine/davit/api/compat"
+	"github.com/davit-engine/davit/engine"
+	"github.com/davit-engine/davit/errs"
+	"github.com/moby/moby/api/types/container"
+)
+
+// Lifecycle makes containers and moves them from state to state. A ref is a
+// name, an ID or the beginning of an ID.
+type Lifecycle interface {
+	Create(ctx context.Context, o engine.CreateOptions) (container.CreateResponse, error)
+	Start(ctx context.Context, ref string) error // NotModified when it runs
+	Stop(ctx context.Context, ref string, o engine.StopOptions) error
+	Restart(ctx context.Context, ref string, o engine.StopOptions) error
+	Kill(ctx context.Context, ref, signal string) error
+}
+
+// Catalog lists, shows and removes containers.
+type Catalog interface {
+	List(ctx context.Context, o engine.ListOptions) ([]container.Summary, error)
+	Inspect(ctx context.Context, ref string, size bool) (container.InspectResponse, error)
+	Remove(ctx context.Context, ref string, o engine.RemoveOptions) error
+}
+
+type lifecycleRoutes struct {
+	part Lifecycle
+	host compat.Host
+}
+
+func (t *table) lifecycle(part Lifecycle, cgroupUnified bool) {
+	if part == nil {
+		return
+	}
+	h := lifecycleRoutes{part, compat.Host{CgroupUnified: cgroupUnified}}
+	t.add("POST", "/containers/create", h.create)
+	t.add("POST", "/containers/{id}/start", h.start)
+	t.add("POST", "/containers/{id}/stop", h.stop)
+	t.add("POST", "/containers/{id}/restart", h.restart)
+	t.add("POST", "/containers/{id}/kill", h.kill)
+}
+
+func (h lifecycleRoutes) create(c *call) error {
+	if err := requireJSON(c.r); err != nil {
+		return err
+	}
+	req, warnings, err := compat.Create(c.version, c.r.Body, h.host)
+	if err != nil {
+		return err
+	}
+	o := engine.CreateOptions{Name: c.r.Form.Get("name"), Request: req}
+	if text := c.r.Form.Get("platform"); text != "" && !c.version.Before(41) {
+		p, err := platforms.Parse(text)
+		if err != nil {
+			return errs.Wrap(errs.InvalidParameter, err)
+		}
+		o.Platform = &p
+	}
+	resp, err := h.part.Create(c.ctx, o)
+	if err != nil {
+		return err
+	}
+	resp.Warnings = append(append([]string{}, resp.Warnings...), warnings...)
+	return c.json(http.StatusCreated, resp)
+}
+
+func (h lifecycleRoutes) start(c *call) error {
+	// A configuration could stand here up to 1.23. Anything of up to seven bytes
+	// is as good as none; -1 is a body of unknown length.
+	if c.r.ContentLength > 7 || c.r.ContentLength == -1 {
+		return errs.New(errs.InvalidParameter, "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24")
+	}
+	if c.r.Form.Get("checkpoint") != "" {
+		return errs.New(errs.NotImplemented, "starting from a checkpoint is not implemented by this engine")
+	}
+	if err := h.part.Start(c.ctx, c.container()); err != nil {
+		return err
+	}
+	return c.empty(http.StatusNoContent)
+}
+
+// stopOptions reads what stop and restart share; 1.42 brought the signal.
+func (c *call) stopOptions() (engine.StopOptions, error) {
+	var o engine.StopOptions
+	if !c.version.Before(42) {
+		o.Signal = c.r.Form.Get("signal")
+	}
+	var err error
+	o.Timeout, err = c.number("t")
+	return o, err
+}
+
+func (h lifecycleRoutes) stop(c *call) error {
+	o, err := c.stopOptions()
+	if err == nil {
+		err = h.part.Stop(c.ctx, c.container(), o)
+	}
+	if err != nil {
+		return err
+	}
+	return c.empty(http.StatusNoContent)
+}
+
+func (h lifecycleRoutes) restart(c *call) error {
+	o, err := c.stopOptions()
+	if err == nil {
+		err = h.part.Restart(c.ctx, c.container(), o)
+	}
+	if err != nil {
+		return err
+	}
+	return c.empty(http.StatusNoContent)
+}
+
+func (h lifecycleRoutes) kill(c *call) error {
+	if err := h.part.Kill(c.ctx, c.container(), c.r.Form.Get("signal")); err != nil {
+		return fmt.Errorf("cannot kill container: %s: %w", c.container(), err)
+	}
+	return c.empty(http.StatusNoContent)
+}
+
+type catalogRoutes struct{ part Catalog }
+
+func (t *table) catalog(part Catalog) {
+	if part == nil {
+		return
+	}
+	h := catalogRoutes{part}
+	t.add("GET", "/containers/json", h.list)
+	t.add("GET", "/containers/{id}/json", h.inspect)
+	t.add("DELETE", "/containers/{id}", h.remove)
+}
+
+func (h catalogRoutes) list(c *call) error {
+	filters, err := c.filters()
+	if err != nil {
+		return err
+	}
+	// Before filters were, these two stood alone; Docker reads them still.
+	for _, name := range []string{"since", "before"} {
+		if v := c.r.Form.Get(name); v != "" && filters[name] == nil {
+			filters[name] = map[string]bool{v: true}
+		}
+	}
+	o := engine.ListOptions{All: c.truth("all"), Size: c.truth("size"), Filters: filters}
+	limit, err := c.number("limit")
+	if err != nil {
+		return err
+	}
+	if limit != nil && *limit > 0 { // -1 is sent for "all"
+		o.Limit = *limit
+	}
+	list, err := h.part.List(c.ctx, o)
+	if err != nil {
+		return err
+	}
+	return c.json(http.StatusOK, compat.Containers(c.version, list))
+}
+
+func (h catalogRoutes) inspect(c *call) error {
+	resp, err := h.part.Inspect(c.ctx, c.container(), c.truth("size"))
+	if err != nil {
+		return err
+	}
+	return c.json(http.StatusOK, compat.Container(c.version, resp))
+}
+
+func (h catalogRoutes) remove(c *call) error {
+	err := h.part.Remove(c.ctx, c.container(), engine.RemoveOptions{
+		Force: c.truth("force"), Volumes: c.truth("v"), Link: c.truth("link"),
+	})
+	if err != nil {
+		return err
+	}
+	return c.empty(http.StatusNoContent)
+}
