@@ -1,0 +1,46 @@
+#!/bin/bash
+# All tests, in the order in which a failure says most. Needs root for most of
+# them; without root they skip and say why. The last lines are go test's own.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# Two packages at a time: the engine's packages compile large libraries, and
+# each test engine is a set of processes of its own.
+parallel=${PARALLEL:-2}
+
+step() { printf '== %s (%ds)\n' "$*" "$SECONDS"; }
+
+step setup
+scripts/setup.sh
+step build
+make --no-print-directory build
+step check
+scripts/check.sh
+
+export DAVIT_BIN=$PWD/bin
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+export DAVIT_LEFTOVERS=$work/before.json
+failed=0
+
+step "what the host holds"
+go test -count=1 ./test/leftovers || failed=1
+
+step "tests beside the code"
+mapfile -t packages < <(go list ./... | grep -v '/davit/test/')
+go test -p "$parallel" -timeout 10m "${packages[@]}" || failed=1
+
+# The race detector where goroutines share memory and what it has to compile
+# stays small: the packages that link containerd would take longer than all
+# other tests, and the forked child of runtime/spawn runs outside Go's rules.
+step "race detector"
+mapfile -t raced < <(go list ./errs/... ./event/... ./logs/... ./network/... ./runtime/wire/... ./runtime/jsonlog/... ./engine/record/... ./cli/... 2>/dev/null)
+CGO_ENABLED=1 go test -race -p "$parallel" -timeout 10m "${raced[@]}" || failed=1
+
+step "tests through the real engine"
+mapfile -t whole < <(go list ./test/... | grep -v -e '/test/deps$' -e '/test/leftovers$')
+go test -count=1 -p 1 -timeout 15m "${whole[@]}" || failed=1
+
+step "what is left"
+go test -count=1 -v ./test/leftovers || failed=1
+exit $failed
