@@ -220,8 +220,10 @@ func TestKillAndRemove(t *testing.T) {
 				pids, err := c.pids()
 				return err == nil && len(pids) >= 7 && os.Remove(ready) == nil
 			})
-			if err := c.Remove(); !errs.Is(err, errs.Conflict) {
-				t.Errorf("removing a group in use: got %v, want a conflict", err)
+			if kind.name == "v1 only" { // once is enough: it takes the whole deadline
+				if err := c.Remove(); !errs.Is(err, errs.Conflict) {
+					t.Errorf("removing a group in use: got %v, want a conflict", err)
+				}
 			}
 			// As after a crash: all that is known are the paths.
 			again := Open(c.Paths())
@@ -231,7 +233,7 @@ func TestKillAndRemove(t *testing.T) {
 				t.Fatal(err)
 			}
 			<-done
-			if cmd.ProcessState.Sys().(interface{ Signal() os.Signal }) == nil {
+			if !cmd.ProcessState.Sys().(syscall.WaitStatus).Signaled() {
 				t.Error("the process was not signalled")
 			}
 			if err := again.Remove(); err != nil {
