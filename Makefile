@@ -53,8 +53,8 @@ down: ## stop the engine that lives in a folder, and what it runs: make down ROO
 	@scripts/down.sh "$(ROOT)"
 
 .PHONY: bench
-bench: build ## measure starts, memory and parallelism beside the bound and other engines
-	@scripts/bench.sh
+bench: build ## measure beside the bound and other engines; BENCH='-only starts' for flags
+	@$(GO) run ./bench $(BENCH)
 
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME (default 20s)
