@@ -48,7 +48,7 @@ if [[ -n $registry ]]; then end "$registry" 5; fi
 # What a killed engine could not clear away.
 if [[ -e /sys/class/net/$bridge ]]; then ip link delete "$bridge"; fi
 if command -v nft >/dev/null; then
-  nft delete table inet "$bridge" 2>/dev/null || true
+  nft delete table inet "davit-$bridge" 2>/dev/null || true
 fi
 tag=$(tag_of "$root")
 groups=$(find /sys/fs/cgroup -depth -type d -path "*/davit-$tag*" 2>/dev/null || true)

@@ -188,7 +188,7 @@ func (e *Engine) removeBridge() error {
 }
 
 // Table is the name of the engine's nftables table.
-func (e *Engine) Table() string { return e.Bridge }
+func (e *Engine) Table() string { return "davit-" + e.Bridge }
 
 func tables() ([]string, error) {
 	conn, err := nftables.New()
