@@ -1,0 +1,141 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/davit-engine/davit/api"
+	"github.com/davit-engine/davit/api/compat"
+	"github.com/davit-engine/davit/engine"
+	"github.com/davit-engine/davit/engine/spec"
+	"github.com/davit-engine/davit/event"
+	"github.com/davit-engine/davit/image"
+	"github.com/davit-engine/davit/network"
+	"github.com/moby/moby/api/types/container"
+)
+
+// New makes an engine that listens; Run serves.
+func New(ctx context.Context, c *Config, log *slog.Logger) (*Daemon, error) {
+	level := new(slog.LevelVar)
+	level.Set(c.Log.level())
+	return newDaemon(ctx, c, log, level, wire)
+}
+
+// wire opens the parts, each on top of those before it.
+func wire(ctx context.Context, c *Config, log *slog.Logger) (_ parts, err error) {
+	var undo []func(context.Context)
+	closeAll := func(ctx context.Context) {
+		for i := len(undo) - 1; i >= 0; i-- {
+			undo[i](ctx)
+		}
+	}
+	defer func() {
+		if err != nil {
+			closeAll(ctx)
+		}
+	}()
+	closing := func(name string, f func(context.Context) error) {
+		undo = append(undo, func(ctx context.Context) {
+			if err := f(ctx); err != nil {
+				log.Warn("closing "+name, "error", err)
+			}
+		})
+	}
+	conf, err := engineConfig(c, log)
+	if err != nil {
+		return parts{}, err
+	}
+	conf.Images, err = image.Open(ctx, image.Config{
+		Root: filepath.Join(c.Paths.DataRoot, "images"), Mirrors: c.Images.Mirrors, InsecureRegistries: c.Images.Insecure,
+		MaxDownloads: c.Images.Downloads, MaxUploads: c.Images.Uploads, DownloadAttempts: c.Images.PullAttempts,
+		CertsDirs: []string{"/etc/davit/certs.d", "/etc/docker/certs.d"}, Log: log.With("part", "image"),
+	})
+	if err != nil {
+		return parts{}, rootError(c.Paths.DataRoot, err)
+	}
+	closing("images", func(context.Context) error { return conf.Images.Close() })
+	conf.Network, err = network.Open(ctx, networkConfig(c, log))
+	if err != nil {
+		return parts{}, err
+	}
+	closing("network", func(context.Context) error { return conf.Network.Close(false) })
+	conf.Events = event.New()
+	e, err := engine.Open(ctx, conf)
+	if err != nil {
+		return parts{}, rootError(c.Paths.DataRoot, err)
+	}
+	closing("engine", e.Close)
+	return parts{
+		offered: api.Parts{
+			Lifecycle: e, Streams: e, Catalog: e, System: e, Transfer: e.Images(), Images: e.Images(),
+			Registry: login{insecure: c.Images.Insecure, agent: "davit/" + conf.About.Version},
+		},
+		publish: conf.Events.Publish,
+		close:   closeAll,
+	}, nil
+}
+
+func networkConfig(c *Config, log *slog.Logger) network.Config {
+	n := c.Network
+	conf := network.Config{
+		Bridge: n.Bridge, BIP: n.BIP, FixedCIDR: n.FixedCIDR, MTU: n.MTU, Forward: n.Forward, ForwardNoDrop: n.NoDrop,
+		Masquerade: n.Masquerade && n.Filter, NoInterconnect: !n.ICC, PoolSize: n.Pool,
+		StateDir: filepath.Join(c.Paths.DataRoot, "network"), Log: log.With("part", "network"),
+	}
+	if n.Bridge != "" && n.Bridge != "none" && n.Bridge != "davit0" {
+		conf.Table = n.Bridge // two engines on one host must not share a table
+	}
+	return conf
+}
+
+func engineConfig(c *Config, log *slog.Logger) (engine.Config, error) {
+	shim, err := findShim(c.Paths.Shim)
+	if err != nil {
+		return engine.Config{}, err
+	}
+	profile, err := seccompProfile(c.Containers.Seccomp)
+	if err != nil {
+		return engine.Config{}, err
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		return engine.Config{}, errors.Join(errors.New("asking the kernel for the host's name"), err)
+	}
+	d := c.Containers
+	conf := engine.Config{
+		DataRoot: c.Paths.DataRoot, ExecRoot: c.Paths.ExecRoot, ShimPath: shim, WarmShims: d.WarmShims,
+		Log: log.With("part", "engine"),
+		Defaults: spec.Defaults{
+			CgroupParent: d.CgroupParent, ShmSize: d.ShmSize, Init: d.Init, InitPath: d.InitPath,
+			NoNewPrivileges: d.NoNewPrivileges, CgroupNS: container.CgroupnsMode(d.CgroupNS), IPC: container.IpcMode(d.IPC),
+		},
+		LogDriver: d.LogDriver, LogOpts: d.LogOpts,
+		DNS: d.DNS.Servers, DNSSearch: d.DNS.Search, DNSOptions: d.DNS.Options, SeccompProfile: profile,
+		About: engine.About{
+			Version:    c.Version,
+			APIVersion: compat.Max.String(), MinAPIVersion: minAPI(c), Name: name, Labels: c.Labels, Debug: c.Log.Debug,
+			Mirrors: c.Images.Mirrors, Insecure: c.Images.Insecure,
+			HTTPProxy: redacted(c.Proxy.HTTP), HTTPSProxy: redacted(c.Proxy.HTTPS), NoProxy: c.Proxy.No,
+		},
+	}
+	if conf.Defaults.CgroupNS == "" {
+		conf.Defaults.CgroupNS = container.CgroupnsModeHost
+		if cgroupUnified() {
+			conf.Defaults.CgroupNS = container.CgroupnsModePrivate
+		}
+	}
+	for _, u := range d.Ulimits {
+		conf.Defaults.Ulimits = append(conf.Defaults.Ulimits, u)
+	}
+	return conf, nil
+}
+
+func minAPI(c *Config) string {
+	if c.API.MinVersion == "" {
+		return compat.Min.String()
+	}
+	return c.API.MinVersion
+}
