@@ -48,7 +48,9 @@ if [[ -n $registry ]]; then end "$registry" 5; fi
 # What a killed engine could not clear away.
 if [[ -e /sys/class/net/$bridge ]]; then ip link delete "$bridge"; fi
 if command -v nft >/dev/null; then
-  nft delete table inet "davit-$bridge" 2>/dev/null || true
+  nft list tables 2>/dev/null | awk -v b="$bridge" '$3 ~ b"$" {print $2, $3}' | while read -r family table; do
+    nft delete table "$family" "$table"
+  done
 fi
 tag=$(tag_of "$root")
 groups=$(find /sys/fs/cgroup -depth -type d -path "*/davit-$tag*" 2>/dev/null || true)

@@ -180,15 +180,12 @@ func (e *Engine) removeBridge() error {
 		return err
 	}
 	for _, table := range list {
-		if table.Name == e.Table() {
+		if strings.HasSuffix(table.Name, e.Bridge) { // the table bears the bridge's name
 			conn.DelTable(table)
 		}
 	}
 	return conn.Flush()
 }
-
-// Table is the name of the engine's nftables table.
-func (e *Engine) Table() string { return "davit-" + e.Bridge }
 
 func tables() ([]string, error) {
 	conn, err := nftables.New()
