@@ -46,8 +46,8 @@ type Config struct {
 // Endpoint is a sandbox's place on the bridge. It lives as long as the
 // container runs and is kept in the container's record.
 type Endpoint struct {
-	ID       string       // 64 hexadecimal digits
-	HostVeth string       // name of the interface on the host
+	ID       string // 64 hexadecimal digits
+	HostVeth string // name of the interface on the host
 	MAC      net.HardwareAddr
 	Address  netip.Prefix // the container's address and the length of the bridge's range
 	Gateway  netip.Addr   // the bridge's address
@@ -68,13 +68,14 @@ type Wish struct {
 
 // Info describes the bridge, for inspect and info.
 type Info struct {
-	Name        string       // of the device; "" when there is no bridge
-	Subnet      netip.Prefix // masked
-	Gateway     netip.Addr
-	Pool        netip.Prefix // what addresses are given from: Subnet or FixedCIDR
-	MTU         int
-	Masquerade  bool
-	InUse, Free int      // addresses: given to containers (not those kept ready), and still to be given
-	Ready       int      // sandboxes waiting on the bridge
-	Warnings    []string // what stands in the way of containers' traffic, and what to do
+	Name         string       // of the device; "" when there is no bridge
+	Subnet       netip.Prefix // masked
+	Gateway      netip.Addr
+	Pool         netip.Prefix // what addresses are given from: Subnet or FixedCIDR
+	MTU          int
+	Masquerade   bool
+	Interconnect bool     // containers may reach each other
+	InUse, Free  int      // addresses: given to containers (not those kept ready), and still to be given
+	Ready        int      // sandboxes waiting on the bridge
+	Warnings     []string // what stands in the way of containers' traffic, and what to do
 }

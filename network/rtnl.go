@@ -1,0 +1,258 @@
+package network
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// A request of rtnetlink (man 7 rtnetlink), and several in one message:
+//
+//	+----------+---------------+-----------+-----------+--   +----------+--
+//	| nlmsghdr | ifinfomsg ... | attribute | attribute | ... | nlmsghdr |
+//	+----------+---------------+-----------+-----------+--   +----------+--
+//
+// The kernel works through them one by one in the thread that sends and goes
+// on after one that failed. Only the last asks for an answer; failures of the
+// others are answered anyway.
+type batch struct {
+	buf   []byte
+	start int      // of the request being written
+	names []string // what each request does, in the words of errors
+}
+
+// request begins the next one. fixed is the structure behind the header.
+func (b *batch) request(name string, kind, flags uint16, fixed []byte) {
+	b.end()
+	b.start = len(b.buf)
+	b.buf = binary.NativeEndian.AppendUint32(b.buf, 0) // length, by end
+	b.buf = binary.NativeEndian.AppendUint16(b.buf, kind)
+	b.buf = binary.NativeEndian.AppendUint16(b.buf, unix.NLM_F_REQUEST|flags)
+	b.buf = binary.NativeEndian.AppendUint32(b.buf, uint32(len(b.names)))
+	b.buf = binary.NativeEndian.AppendUint32(b.buf, 0)
+	b.buf = append(b.buf, fixed...)
+	b.names = append(b.names, name)
+}
+
+// end completes the request being written.
+func (b *batch) end() {
+	if len(b.names) > 0 {
+		binary.NativeEndian.PutUint32(b.buf[b.start:], uint32(len(b.buf)-b.start))
+	}
+}
+
+// attr adds an attribute, padded to 4 bytes.
+func (b *batch) attr(kind uint16, data []byte) {
+	b.buf = binary.NativeEndian.AppendUint16(b.buf, uint16(unix.SizeofRtAttr+len(data)))
+	b.buf = binary.NativeEndian.AppendUint16(b.buf, kind)
+	b.buf = append(b.buf, data...)
+	for len(b.buf)%4 != 0 {
+		b.buf = append(b.buf, 0)
+	}
+}
+
+func (b *batch) text(kind uint16, s string) { b.attr(kind, append([]byte(s), 0)) }
+
+func (b *batch) number(kind uint16, n uint32) {
+	b.attr(kind, binary.NativeEndian.AppendUint32(nil, n))
+}
+
+func (b *batch) addr(kind uint16, a netip.Addr) { b.attr(kind, a.AsSlice()) }
+
+// nest adds an attribute that holds those which inner writes.
+func (b *batch) nest(kind uint16, inner func()) {
+	at := len(b.buf)
+	b.attr(kind, nil)
+	inner()
+	binary.NativeEndian.PutUint16(b.buf[at:], uint16(len(b.buf)-at))
+}
+
+// ifinfomsg of an interface: flags are both the values and the mask.
+func ifinfomsg(index int, flags uint32) []byte {
+	m := make([]byte, 4, unix.SizeofIfInfomsg)
+	m = binary.NativeEndian.AppendUint32(m, uint32(index))
+	m = binary.NativeEndian.AppendUint32(m, flags)
+	return binary.NativeEndian.AppendUint32(m, flags)
+}
+
+func ifaddrmsg(index int, bits int) []byte {
+	m := []byte{unix.AF_INET, byte(bits), 0, unix.RT_SCOPE_UNIVERSE}
+	return binary.NativeEndian.AppendUint32(m, uint32(index))
+}
+
+// vethEnd is one interface of a pair.
+type vethEnd struct {
+	name  string
+	index int // 0: chosen by the kernel
+	mac   net.HardwareAddr
+	mtu   int
+}
+
+// attrs writes what both ends have in common. One queue is enough: veth sends
+// without a lock, and more queues (one per CPU by default) are a sysfs
+// directory each, to be made and removed.
+func (v vethEnd) attrs(b *batch) {
+	b.text(unix.IFLA_IFNAME, v.name)
+	b.attr(unix.IFLA_ADDRESS, v.mac)
+	b.number(unix.IFLA_MTU, uint32(v.mtu))
+	b.number(unix.IFLA_NUM_TX_QUEUES, 1)
+	b.number(unix.IFLA_NUM_RX_QUEUES, 1)
+}
+
+const vethInfoPeer = 1 // VETH_INFO_PEER, linux/veth.h
+
+// addVeth makes a pair: host, switched on, on the bridge of the index master,
+// peer in the namespace ns. The peer stays off: the kernel refuses to switch it
+// on before the two know each other (ENOTCONN from veth_open).
+func (b *batch) addVeth(host vethEnd, master int, peer vethEnd, ns int) {
+	b.request("creating veth "+host.name, unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, ifinfomsg(0, unix.IFF_UP))
+	host.attrs(b)
+	b.number(unix.IFLA_MASTER, uint32(master))
+	b.nest(unix.IFLA_LINKINFO, func() {
+		b.text(unix.IFLA_INFO_KIND, "veth")
+		b.nest(unix.IFLA_INFO_DATA, func() {
+			b.nest(vethInfoPeer, func() {
+				b.buf = append(b.buf, ifinfomsg(peer.index, 0)...)
+				peer.attrs(b)
+				b.number(unix.IFLA_NET_NS_FD, uint32(ns))
+			})
+		})
+	})
+}
+
+func (b *batch) setUp(index int) {
+	b.request("switching an interface on", unix.RTM_NEWLINK, 0, ifinfomsg(index, unix.IFF_UP))
+}
+
+func (b *batch) delLink(index int) {
+	b.request("deleting an interface", unix.RTM_DELLINK, 0, ifinfomsg(index, 0))
+}
+
+func (b *batch) addAddress(index int, p netip.Prefix) {
+	b.request("adding address "+p.String(), unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, ifaddrmsg(index, p.Bits()))
+	b.addr(unix.IFA_LOCAL, p.Addr())
+	b.addr(unix.IFA_ADDRESS, p.Addr())
+	b.addr(unix.IFA_BROADCAST, lastOf(p))
+}
+
+func (b *batch) addDefaultRoute(index int, gateway netip.Addr) {
+	b.request("adding the default route", unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, []byte{
+		unix.AF_INET, 0, 0, 0, unix.RT_TABLE_MAIN, unix.RTPROT_BOOT, unix.RT_SCOPE_UNIVERSE, unix.RTN_UNICAST, 0, 0, 0, 0,
+	})
+	b.addr(unix.RTA_GATEWAY, gateway)
+	b.number(unix.RTA_OIF, uint32(index))
+}
+
+// setNeighbour says which MAC has an address, in place of an earlier holder's:
+// the first packet needs no ARP.
+func (b *batch) setNeighbour(index int, a netip.Addr, mac net.HardwareAddr) {
+	m := []byte{unix.AF_INET, 0, 0, 0}
+	m = binary.NativeEndian.AppendUint32(m, uint32(index))
+	m = binary.NativeEndian.AppendUint16(m, unix.NUD_STALE)
+	b.request("setting neighbour "+a.String(), unix.RTM_NEWNEIGH, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, append(m, 0, 0))
+	b.addr(unix.NDA_DST, a)
+	b.attr(unix.NDA_LLADDR, mac)
+}
+
+// rtnl is a socket to the routing part of the kernel, in the network namespace
+// of the thread that opened it. Not safe for concurrent use.
+type rtnl struct{ fd int }
+
+func openRtnl() (rtnl, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
+	if err != nil {
+		return rtnl{-1}, fmt.Errorf("opening a netlink socket: %w", err)
+	}
+	// Answers need not repeat the request, but say why it was refused.
+	unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_CAP_ACK, 1)
+	unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_EXT_ACK, 1)
+	return rtnl{fd}, nil
+}
+
+func (r rtnl) close() { unix.Close(r.fd) }
+
+// requestError is the kernel's answer to a request that failed.
+type requestError struct {
+	index int    // which request of the batch
+	name  string // what it was to do
+	errno unix.Errno
+	text  string // the kernel's own words, often ""
+}
+
+func (e *requestError) Error() string {
+	if e.text != "" {
+		return fmt.Sprintf("%s: %v (%s)", e.name, e.errno, e.text)
+	}
+	return fmt.Sprintf("%s: %v", e.name, e.errno)
+}
+
+func (e *requestError) Unwrap() error { return e.errno }
+
+// do sends a batch and waits for the answers. The error joins those of all
+// requests that failed; the others have taken effect.
+func (r rtnl) do(b *batch) error {
+	b.end()
+	last := len(b.names) - 1
+	flags := b.buf[b.start+6:]
+	binary.NativeEndian.PutUint16(flags, binary.NativeEndian.Uint16(flags)|unix.NLM_F_ACK)
+	if err := unix.Sendto(r.fd, b.buf, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		return fmt.Errorf("%s: sending to the kernel: %w", b.names[0], err)
+	}
+	var failed []error
+	buf := make([]byte, 4096)
+	for {
+		n, _, err := unix.Recvfrom(r.fd, buf, 0)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("%s: receiving from the kernel: %w", b.names[0], err)
+		}
+		messages, err := syscall.ParseNetlinkMessage(buf[:n])
+		if err != nil {
+			return fmt.Errorf("%s: reading the kernel's answer: %w", b.names[0], err)
+		}
+		for _, m := range messages {
+			seq := int(m.Header.Seq)
+			if m.Header.Type != unix.NLMSG_ERROR || len(m.Data) < 4 || seq > last {
+				continue
+			}
+			if errno := -int32(binary.NativeEndian.Uint32(m.Data)); errno != 0 {
+				failed = append(failed, &requestError{seq, b.names[seq], unix.Errno(errno), ackText(m)})
+			}
+			if seq == last {
+				return errors.Join(failed...)
+			}
+		}
+	}
+}
+
+// ackText returns the words of an extended acknowledgement, which follow the
+// error number and the header of the request.
+func ackText(m syscall.NetlinkMessage) string {
+	const ackTLVs = 0x200 // NLM_F_ACK_TLVS
+	const head = 4 + unix.SizeofNlMsghdr
+	if m.Header.Flags&ackTLVs == 0 || len(m.Data) < head {
+		return ""
+	}
+	for rest := m.Data[head:]; len(rest) >= unix.SizeofRtAttr; {
+		size := int(binary.NativeEndian.Uint16(rest))
+		if size < unix.SizeofRtAttr || size > len(rest) {
+			return ""
+		}
+		if binary.NativeEndian.Uint16(rest[2:]) == 1 { // NLMSGERR_ATTR_MSG
+			text := rest[unix.SizeofRtAttr:size]
+			for len(text) > 0 && text[len(text)-1] == 0 {
+				text = text[:len(text)-1]
+			}
+			return string(text)
+		}
+		rest = rest[min(len(rest), (size+3)&^3):]
+	}
+	return ""
+}

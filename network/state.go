@@ -1,0 +1,130 @@
+package network
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/davit-engine/davit/errs"
+	"golang.org/x/sys/unix"
+)
+
+// state is what outlives the engine, as JSON in StateDir.
+type state struct {
+	Bridge     netip.Prefix `json:"bridge"`               // the bridge's own address and range
+	Created    bool         `json:"created"`              // we made the device, so we may remove it
+	Last       netip.Addr   `json:"last,omitzero"`        // the address given out last; of a clean end only
+	Forwarding string       `json:"forwarding,omitempty"` // boot ID of the boot in which we switched IPv4 forwarding on
+}
+
+func statePath(dir, bridge string) string { return filepath.Join(dir, "bridge-"+bridge+".json") }
+
+// loadState returns the zero state if there is none.
+func loadState(path string) (state, error) {
+	var s state
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return s, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(text, &s)
+	}
+	if err != nil {
+		return state{}, fmt.Errorf("reading the bridge's state: %w", err)
+	}
+	return s, nil
+}
+
+func (s state) save(path string) error {
+	text, err := json.Marshal(s)
+	if err != nil {
+		return fmt.Errorf("encoding the bridge's state: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return fmt.Errorf("saving the bridge's state: %w", err)
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".bridge-*")
+	if err != nil {
+		return fmt.Errorf("saving the bridge's state: %w", err)
+	}
+	_, err = f.Write(append(text, '\n'))
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		os.Remove(f.Name())
+		return fmt.Errorf("saving the bridge's state: %w", err)
+	}
+	return nil
+}
+
+// lockDir is where the engines of a host meet, whatever their roots are: only
+// root may write below /run. Bridges and tables belong to a network namespace,
+// so its number is part of each lock's name.
+const lockDir = "/run/davit/network"
+
+// lock is a name that one process of the host holds at a time; the kernel
+// frees it with the process.
+type lock struct{ file *os.File }
+
+// takeLock waits for a lock for as long as patience, then answers Conflict.
+func takeLock(ctx context.Context, name string, patience time.Duration) (*lock, error) {
+	var ns unix.Stat_t
+	if err := unix.Stat("/proc/thread-self/ns/net", &ns); err != nil {
+		return nil, fmt.Errorf("identifying the network namespace: %w", err)
+	}
+	if err := os.MkdirAll(lockDir, 0o700); err != nil {
+		return nil, fmt.Errorf("making the directory of network locks: %w", err)
+	}
+	path := filepath.Join(lockDir, fmt.Sprintf("%d-%s.lock", ns.Ino, name))
+	end := time.Now().Add(patience)
+	for {
+		l, err := tryLock(path)
+		if l != nil || err != nil {
+			return l, err
+		}
+		if time.Now().After(end) {
+			return nil, errs.New(errs.Conflict, "another engine on this host holds the name %s", name)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(2 * time.Millisecond):
+		}
+	}
+}
+
+// tryLock returns nil without an error if somebody else holds the lock, or has
+// just removed its file.
+func tryLock(path string) (*lock, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("opening a network lock: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, nil
+		}
+		return nil, fmt.Errorf("locking %s: %w", path, err)
+	}
+	mine, err1 := f.Stat()
+	there, err2 := os.Stat(path)
+	if err1 != nil || err2 != nil || !os.SameFile(mine, there) {
+		f.Close()
+		return nil, nil
+	}
+	return &lock{f}, nil
+}
+
+func (l *lock) release() {
+	os.Remove(l.file.Name())
+	l.file.Close()
+}

@@ -1,0 +1,102 @@
+package network
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	groupNFTables = 7                     // NFNLGRP_NFTABLES: changes of rule sets
+	settle        = 10 * time.Millisecond // after the last change, before the table is looked at
+	retryRepair   = time.Second
+)
+
+// watcher repairs the table when somebody else changes it: `nft flush
+// ruleset`, a firewall that reloads. The kernel tells of each change, so it
+// costs nothing while there is none.
+type watcher struct {
+	socket *os.File
+	done   chan struct{}
+}
+
+// watch starts repairing f, in the network namespace of the caller's thread.
+func watch(f *firewall) (*watcher, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_NETFILTER)
+	if err != nil {
+		return nil, explain(err, "opening a netfilter socket")
+	}
+	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: 1 << (groupNFTables - 1)}); err != nil {
+		unix.Close(fd)
+		return nil, explain(err, "watching nftables")
+	}
+	w := &watcher{os.NewFile(uintptr(fd), "nftables events"), make(chan struct{})}
+	go w.run(f)
+	return w, nil
+}
+
+func (w *watcher) close() {
+	w.socket.Close()
+	<-w.done
+}
+
+func (w *watcher) run(f *firewall) {
+	defer close(w.done)
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := w.socket.Read(buf)
+		switch {
+		case errors.Is(err, os.ErrClosed):
+			return
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			w.socket.SetReadDeadline(time.Time{})
+			repaired, err := f.repair()
+			if err != nil {
+				f.log.Error("the firewall table was damaged and cannot be repaired yet", "table", f.table, "error", err)
+				w.socket.SetReadDeadline(time.Now().Add(retryRepair))
+			} else if repaired {
+				f.log.Warn("the firewall table was changed by somebody else and is repaired", "table", f.table)
+			}
+		case err != nil && !errors.Is(err, unix.ENOBUFS):
+			f.log.Error("the firewall table is no longer watched", "table", f.table, "error", fmt.Errorf("reading nftables events: %w", err))
+			return
+		case err != nil || concerns(buf[:n], f.table): // ENOBUFS: events were lost
+			w.socket.SetReadDeadline(time.Now().Add(settle))
+		}
+	}
+}
+
+// concerns reports whether one of the events is of the table. In all of them
+// but the counter of generations the first attribute that has the number 1 is
+// the table's name.
+func concerns(packet []byte, table string) bool {
+	const nfgenmsg = 4
+	events, err := syscall.ParseNetlinkMessage(packet)
+	if err != nil {
+		return true
+	}
+	for _, e := range events {
+		if e.Header.Type>>8 != unix.NFNL_SUBSYS_NFTABLES || e.Header.Type&0xff == unix.NFT_MSG_NEWGEN || len(e.Data) < nfgenmsg {
+			continue
+		}
+		for rest := e.Data[nfgenmsg:]; len(rest) >= unix.SizeofRtAttr; {
+			size := int(binary.NativeEndian.Uint16(rest))
+			if size < unix.SizeofRtAttr || size > len(rest) {
+				break
+			}
+			if binary.NativeEndian.Uint16(rest[2:])&^uint16(unix.NLA_F_NESTED|unix.NLA_F_NET_BYTEORDER) == 1 {
+				if string(rest[unix.SizeofRtAttr:size]) == table+"\x00" {
+					return true
+				}
+				break
+			}
+			rest = rest[min(len(rest), (size+3)&^3):]
+		}
+	}
+	return false
+}
