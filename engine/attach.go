@@ -1,0 +1,229 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+
+	"github.com/davit-engine/davit/engine/record"
+	"github.com/davit-engine/davit/errs"
+	"github.com/davit-engine/davit/runtime/multiplex"
+	"github.com/davit-engine/davit/runtime/wire"
+	"github.com/moby/moby/api/types/events"
+	"github.com/moby/term"
+	"golang.org/x/sys/unix"
+)
+
+// attachment is a client's connection that a shim is to take over.
+type attachment struct {
+	order  wire.Attach
+	socket *os.File // a descriptor of the client's socket
+	conn   net.Conn // the connection that it came from
+	once   sync.Once
+}
+
+// close gives up the engine's descriptors; a shim that has the socket keeps
+// its own.
+func (a *attachment) close() {
+	a.once.Do(func() {
+		_ = a.socket.Close()
+		_ = a.conn.Close()
+	})
+}
+
+func closeAll(list []*attachment) {
+	for _, a := range list {
+		a.close()
+	}
+}
+
+// Attach connects a client to a container's streams. Its socket itself goes to
+// the shim, so that no byte passes the engine and the session outlives it. To
+// a container that does not run, the client is connected when it starts.
+func (e *Engine) Attach(ctx context.Context, ref string, o AttachOptions) error {
+	c, err := e.find(ref)
+	if err != nil {
+		return err
+	}
+	keys, err := detachKeys(o.DetachKeys)
+	if err != nil {
+		return err
+	}
+	rec := c.snapshot()
+	conn, input, err := o.Hijack(rec.Config.Tty)
+	if err != nil {
+		return fmt.Errorf("taking over the client's connection: %w", err)
+	}
+	if o.Logs {
+		if err := e.replay(ctx, &rec, o, conn); err != nil {
+			_ = conn.Close()
+			return err
+		}
+	}
+	if !o.Stream {
+		return conn.Close()
+	}
+	a, err := newAttachment(conn)
+	if err != nil {
+		_ = conn.Close()
+		return err
+	}
+	a.order = wire.Attach{Stdin: o.Stdin && rec.Config.OpenStdin, Stdout: o.Stdout, Stderr: o.Stderr, DetachKeys: keys, Input: input}
+	e.publish(&rec, events.ActionAttach, nil)
+	return e.hand(ctx, c, a)
+}
+
+// hand gives the attachment to the running container's shim, or keeps it for
+// the next start.
+func (e *Engine) hand(ctx context.Context, c *ctr, a *attachment) error {
+	c.mu.Lock()
+	c.lastAttach++
+	a.order.ID = c.lastAttach
+	r := c.run
+	if r == nil {
+		if c.gone {
+			c.mu.Unlock()
+			a.close()
+			return nil
+		}
+		c.pending = append(c.pending, a)
+		c.mu.Unlock()
+		go e.awaitHangup(c, a)
+		return nil
+	}
+	c.mu.Unlock()
+	defer a.close()
+	if err := r.shim.Attach(context.WithoutCancel(ctx), &a.order, a.socket); err != nil && !errs.Is(err, errs.Unavailable) && !errs.Is(err, errs.Conflict) {
+		return err
+	}
+	return nil
+}
+
+// detached tells subscribers that a client left with the detach keys.
+func (e *Engine) detached(c *ctr) {
+	rec := c.snapshot()
+	e.publish(&rec, events.ActionDetach, nil)
+}
+
+// replay writes what was logged so far.
+func (e *Engine) replay(ctx context.Context, rec *record.Container, o AttachOptions, conn net.Conn) error {
+	stdout, stderr := io.Writer(conn), io.Writer(conn)
+	if !rec.Config.Tty {
+		stdout, stderr = multiplex.Writer{W: conn, Stream: multiplex.Stdout}, multiplex.Writer{W: conn, Stream: multiplex.Stderr}
+	}
+	return e.copyLogs(ctx, rec, LogsOptions{Stdout: o.Stdout, Stderr: o.Stderr}, nil, stdout, stderr)
+}
+
+// defaultDetachKeys are ctrl-p ctrl-q.
+var defaultDetachKeys = []byte{16, 17}
+
+func detachKeys(text string) ([]byte, error) {
+	if text == "" {
+		return defaultDetachKeys, nil
+	}
+	keys, err := term.ToBytes(text)
+	if err != nil {
+		return nil, errs.New(errs.InvalidParameter, "Invalid detach keys (%s) provided", text)
+	}
+	return keys, nil
+}
+
+// newAttachment gets at the socket of a connection. One that is no plain
+// socket, such as TLS, is joined to one by copying.
+func newAttachment(conn net.Conn) (*attachment, error) {
+	type filer interface{ File() (*os.File, error) }
+	if plain, ok := conn.(filer); ok {
+		f, err := plain.File()
+		if err != nil {
+			return nil, fmt.Errorf("taking over the client's connection: %w", err)
+		}
+		return &attachment{socket: f, conn: conn}, nil
+	}
+	near, far, err := socketPair()
+	if err != nil {
+		return nil, err
+	}
+	go join(conn, near)
+	return &attachment{socket: far, conn: near}, nil
+}
+
+// socketPair returns two ends of a stream: one to use here, one to give away.
+func socketPair() (near net.Conn, far *os.File, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("making a socket pair: %w", err)
+	}
+	far = os.NewFile(uintptr(fds[1]), "attach")
+	f := os.NewFile(uintptr(fds[0]), "attach")
+	defer f.Close()
+	if near, err = net.FileConn(f); err != nil {
+		_ = far.Close()
+		return nil, nil, fmt.Errorf("making a socket pair: %w", err)
+	}
+	return near, far, nil
+}
+
+// join copies between two connections until both directions have ended.
+func join(a, b net.Conn) {
+	var both sync.WaitGroup
+	one := func(to, from net.Conn) {
+		defer both.Done()
+		_, _ = io.Copy(to, from)
+		if half, ok := to.(interface{ CloseWrite() error }); ok {
+			_ = half.CloseWrite()
+		}
+	}
+	both.Add(2)
+	go one(a, b)
+	go one(b, a)
+	both.Wait()
+	_ = a.Close()
+	_ = b.Close()
+}
+
+// awaitHangup forgets a client that goes away before its container starts.
+func (e *Engine) awaitHangup(c *ctr, a *attachment) {
+	if !hungUp(a.conn) {
+		return
+	}
+	c.mu.Lock()
+	for i, p := range c.pending {
+		if p == a {
+			c.pending = append(c.pending[:i:i], c.pending[i+1:]...)
+			c.mu.Unlock()
+			a.close()
+			return
+		}
+	}
+	c.mu.Unlock()
+}
+
+// hungUp waits until the peer closed both directions, or until the connection
+// is closed on this side. A peer that sends, or that only ends its own
+// direction, tells nothing: then it returns false.
+func hungUp(conn net.Conn) bool {
+	s, ok := conn.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	raw, err := s.SyscallConn()
+	if err != nil {
+		return false
+	}
+	gone := false
+	err = raw.Read(func(fd uintptr) bool {
+		p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN | unix.POLLRDHUP}}
+		n, err := unix.Poll(p, 0)
+		if errors.Is(err, unix.EINTR) || n == 0 && err == nil {
+			return false
+		}
+		gone = err == nil && p[0].Revents&(unix.POLLHUP|unix.POLLERR) != 0
+		return true
+	})
+	return err == nil && gone
+}

@@ -1,0 +1,178 @@
+package engine
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/davit-engine/davit/runtime/cgroup"
+	"github.com/davit-engine/davit/runtime/wire"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/events"
+	"golang.org/x/sys/unix"
+)
+
+// watch follows a run until its shim has gone.
+func (e *Engine) watch(c *ctr, r *run) {
+	exited := false
+	for ev := range r.shim.Events() {
+		switch {
+		case ev.Detached != nil:
+			e.detached(c)
+		case ev.Exited != nil && !exited:
+			exited = true
+			e.ended(c, r, *ev.Exited)
+		}
+	}
+	_ = r.shim.Close()
+	if e.closing() {
+		return
+	}
+	if !exited {
+		e.ended(c, r, e.lost(c.id, r.state))
+	}
+	if err := e.clear(c.id, r.state); err != nil {
+		e.log.Error("clearing up after a container", "container", c.id, "error", err)
+	}
+	close(r.ended)
+}
+
+// ended records that the container's process is no more, and tells everybody
+// who waits for it.
+func (e *Engine) ended(c *ctr, r *run, x wire.Exit) {
+	c.verb <- struct{}{}
+	defer c.disown()
+	c.mu.Lock()
+	if c.run != r {
+		c.mu.Unlock()
+		return
+	}
+	rec := *c.rec
+	started := rec.State.StartedAt
+	if err := rec.State.To(container.StateExited); err != nil {
+		e.log.Error("a container ended that did not run", "container", c.id, "error", err)
+		rec.State.Status = container.StateExited
+	}
+	rec.State.Pid, rec.State.ExitCode, rec.State.OOMKilled = 0, x.ExitCode, x.OOMKilled
+	rec.State.Error, rec.State.FinishedAt = x.Error, x.ExitedAt.UTC()
+	old := rec
+	rec.Endpoint = nil
+	c.rec, c.run, c.cooling = &rec, nil, r.ended
+	c.mu.Unlock()
+
+	e.leaveNetwork(&old)
+	if !rec.HostConfig.AutoRemove {
+		if err := e.save(&rec, false); err != nil {
+			e.log.Error("recording an exit", "container", c.id, "error", err)
+		}
+	}
+	if x.OOMKilled {
+		e.publish(&rec, events.ActionOOM, nil)
+	}
+	e.publish(&rec, events.ActionDie, map[string]string{
+		"exitCode":     strconv.Itoa(x.ExitCode),
+		"execDuration": strconv.FormatInt(int64(max(0, rec.State.FinishedAt.Sub(started)).Seconds()), 10),
+	})
+	close(r.exited)
+	c.answer(container.WaitConditionNextExit, container.WaitResponse{StatusCode: int64(x.ExitCode)})
+	if rec.HostConfig.AutoRemove {
+		e.removeOwned(c)
+	}
+}
+
+// lost finds out how a container ended whose shim is gone without a word: by
+// its exit record, or else by ending it now.
+func (e *Engine) lost(id string, s wire.State) wire.Exit {
+	var x wire.Exit
+	err := readJSON(filepath.Join(e.runDir(id), "exit.json"), &x)
+	if err == nil {
+		return x
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		e.log.Error("reading an exit record", "container", id, "error", err)
+	}
+	e.log.Error("a container's shim was lost: the container is ended", "container", id, "shim", s.ShimPid, "pid", s.Pid)
+	if err := kill(s.Pid, s.PidStart); err != nil {
+		e.log.Error("ending a container without its shim", "container", id, "error", err)
+	}
+	return wire.Exit{ID: id, ExitCode: 128 + int(unix.SIGKILL), Signal: int(unix.SIGKILL), ExitedAt: time.Now(),
+		Error: "the process that looked after the container (davit-shim) was killed, so the container was ended"}
+}
+
+// clear removes what a shim that ended well has removed already: the cgroup,
+// with whatever still runs in it, and the run directory.
+func (e *Engine) clear(id string, s wire.State) error {
+	var errs []error
+	for _, dir := range s.Cgroup {
+		if _, err := os.Stat(dir); err != nil {
+			continue
+		}
+		group := cgroup.Open(s.Cgroup)
+		errs = append(errs, group.Kill(), group.Remove())
+		break
+	}
+	return errors.Join(append(errs, os.RemoveAll(e.runDir(id)))...)
+}
+
+// kill ends the process pid if it is still the one that started at start
+// (field 22 of /proc/PID/stat), and waits until it is gone, 10 s at most.
+func kill(pid int, start uint64) error {
+	if pid <= 0 {
+		return nil
+	}
+	fd, err := unix.PidfdOpen(pid, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("opening process %d: %w", pid, err)
+	}
+	defer unix.Close(fd)
+	if now, err := startTime(pid); err != nil || now != start {
+		return nil // another process has the number by now, or none
+	}
+	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("killing process %d: %w", pid, err)
+	}
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(time.Until(deadline).Milliseconds()))
+		switch {
+		case n > 0:
+			return nil
+		case err != nil && !errors.Is(err, unix.EINTR):
+			return fmt.Errorf("waiting for process %d: %w", pid, err)
+		case time.Now().After(deadline):
+			return fmt.Errorf("process %d does not end", pid)
+		}
+	}
+}
+
+// startTime reads field 22 of /proc/PID/stat, which follows the name in
+// parentheses.
+func startTime(pid int) (uint64, error) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, err
+	}
+	rest := string(data[strings.LastIndexByte(string(data), ')')+1:])
+	f := strings.Fields(rest)
+	if len(f) < 20 {
+		return 0, fmt.Errorf("reading /proc/%d/stat: too short", pid)
+	}
+	return strconv.ParseUint(f[19], 10, 64)
+}
+
+func readJSON(path string, to any) error {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(data, to)
+}

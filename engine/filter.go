@@ -1,0 +1,81 @@
+package engine
+
+import (
+	"container/list"
+	"strings"
+	"sync"
+
+	"github.com/davit-engine/davit/engine/spec"
+	"github.com/davit-engine/davit/errs"
+	"github.com/davit-engine/davit/runtime/seccomp"
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// filterCache keeps compiled seccomp filters by profile and capabilities, the
+// latest used ones. Its methods may be called at any time.
+type filterCache struct {
+	profile string // the engine's own: "", "unconfined" or JSON
+
+	mu     sync.Mutex
+	recent *list.List               // of *filter, the latest used first; guarded by mu
+	byKey  map[string]*list.Element // guarded by mu
+}
+
+type filter struct {
+	key   string
+	bpf   []byte
+	flags uint32
+}
+
+// maxFilters bounds the cache: a filter is about 4 KB.
+const maxFilters = 64
+
+func newFilterCache(profile string) *filterCache {
+	return &filterCache{profile: profile, recent: list.New(), byKey: map[string]*list.Element{}}
+}
+
+// get returns the filter for a container with the given options and
+// capabilities; none for an unconfined one. Errors are InvalidParameter: the
+// profile is the user's.
+func (f *filterCache) get(sec spec.Security, caps []string) (bpf []byte, flags uint32, err error) {
+	profile := sec.Profile
+	if profile == "" {
+		profile = f.profile
+	}
+	if sec.Unconfined || profile == "unconfined" {
+		return nil, 0, nil
+	}
+	key := strings.Join(caps, ",") + "\x00" + profile
+	f.mu.Lock()
+	if el := f.byKey[key]; el != nil {
+		f.recent.MoveToFront(el)
+		hit := el.Value.(*filter)
+		f.mu.Unlock()
+		return hit.bpf, hit.flags, nil
+	}
+	f.mu.Unlock()
+	var p *specs.LinuxSeccomp
+	if profile == "" {
+		p, err = seccomp.Default(caps)
+	} else {
+		p, err = seccomp.FromProfileJSON([]byte(profile), caps)
+	}
+	if err != nil {
+		return nil, 0, errs.New(errs.InvalidParameter, "reading the seccomp profile: %w", err)
+	}
+	bpf, flags, err = seccomp.Compile(p)
+	if err != nil {
+		return nil, 0, errs.New(errs.InvalidParameter, "compiling the seccomp profile: %w", err)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.byKey[key] == nil {
+		f.byKey[key] = f.recent.PushFront(&filter{key, bpf, flags})
+		if f.recent.Len() > maxFilters {
+			last := f.recent.Back()
+			delete(f.byKey, last.Value.(*filter).key)
+			f.recent.Remove(last)
+		}
+	}
+	return bpf, flags, nil
+}

@@ -1,0 +1,150 @@
+package engine
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"os"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/davit-engine/davit/image"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/registry"
+	"github.com/moby/moby/api/types/swarm"
+	"github.com/moby/moby/api/types/system"
+)
+
+// Info describes the engine and its host.
+func (e *Engine) Info(ctx context.Context) (system.Info, error) {
+	a := e.cfg.About
+	images, err := e.cfg.Images.List(ctx, image.ListOptions{})
+	if err != nil {
+		return system.Info{}, err
+	}
+	in := system.Info{
+		ID: e.id, Images: len(images), Driver: storageDriver,
+		DriverStatus: [][2]string{{"driver-type", "io.containerd.snapshotter.v1"}},
+		Plugins:      system.PluginsInfo{Volume: []string{}, Network: []string{"bridge", "host", "null"}, Log: []string{"json-file", "none"}},
+		MemoryLimit:  e.host.has("memory"), SwapLimit: e.host.has("memory"), CPUCfsPeriod: e.host.has("cpu"), CPUCfsQuota: e.host.has("cpu"),
+		CPUShares: e.host.has("cpu"), CPUSet: e.host.has("cpuset"), PidsLimit: e.host.has("pids"), OomKillDisable: !e.host.cgroupV2,
+		IPv4Forwarding: readsOne("/proc/sys/net/ipv4/ip_forward"),
+		Debug:          a.Debug, NFd: openFiles(), NGoroutines: runtime.NumGoroutine(), SystemTime: time.Now().Format(time.RFC3339Nano),
+		LoggingDriver: e.cfg.LogDriver, CgroupDriver: "cgroupfs", CgroupVersion: "1", NEventsListener: e.cfg.Events.Subscribers(),
+		KernelVersion: e.host.kernel, OperatingSystem: e.host.osName, OSVersion: e.host.osVersion, OSType: "linux", Architecture: machine(),
+		IndexServerAddress: "https://index.docker.io/v1/", RegistryConfig: registryConfig(a), NCPU: numCPU(), MemTotal: e.host.memory,
+		DockerRootDir: e.cfg.DataRoot, HTTPProxy: a.HTTPProxy, HTTPSProxy: a.HTTPSProxy, NoProxy: a.NoProxy, Name: a.Name, Labels: a.Labels,
+		ServerVersion: a.Version, DefaultRuntime: runtimeName,
+		Runtimes:           map[string]system.RuntimeWithStatus{runtimeName: {Runtime: system.Runtime{Path: e.cfg.ShimPath}}},
+		Swarm:              swarm.Info{LocalNodeState: swarm.LocalNodeStateInactive},
+		LiveRestoreEnabled: true, InitBinary: "davit-init", SecurityOptions: e.securityOptions(), Warnings: e.warnings(),
+	}
+	if in.Labels == nil {
+		in.Labels = []string{}
+	}
+	if e.host.cgroupV2 {
+		in.CgroupVersion = "2"
+	}
+	if e.cfg.Network != nil {
+		in.FirewallBackend = &system.FirewallInfo{Driver: "nftables"}
+	}
+	for _, c := range e.all() {
+		in.Containers++
+		switch s := c.snapshot().State; {
+		case s.Status == container.StatePaused:
+			in.ContainersPaused++
+		case s.Running():
+			in.ContainersRunning++
+		default:
+			in.ContainersStopped++
+		}
+	}
+	return in, nil
+}
+
+// Version says what runs here.
+func (e *Engine) Version(context.Context) (system.VersionResponse, error) {
+	a := e.cfg.About
+	return system.VersionResponse{
+		Platform: system.PlatformInfo{Name: "Davit"},
+		Version:  a.Version, APIVersion: a.APIVersion, MinAPIVersion: a.MinAPIVersion, Os: runtime.GOOS, Arch: runtime.GOARCH,
+		GitCommit: a.Commit, GoVersion: runtime.Version(), KernelVersion: e.host.kernel, BuildTime: a.BuildTime,
+		Components: []system.ComponentVersion{{Name: "Engine", Version: a.Version, Details: map[string]string{
+			"ApiVersion": a.APIVersion, "MinAPIVersion": a.MinAPIVersion, "Os": runtime.GOOS, "Arch": runtime.GOARCH, "GitCommit": a.Commit,
+			"GoVersion": runtime.Version(), "KernelVersion": e.host.kernel, "BuildTime": a.BuildTime, "Experimental": "false",
+		}}},
+	}, nil
+}
+
+func (e *Engine) securityOptions() []string {
+	opts := []string{}
+	switch e.cfg.SeccompProfile {
+	case "unconfined":
+	case "":
+		opts = append(opts, "name=seccomp,profile=builtin")
+	default:
+		opts = append(opts, "name=seccomp,profile=custom")
+	}
+	if e.cfg.Defaults.CgroupNS.IsPrivate() {
+		opts = append(opts, "name=cgroupns")
+	}
+	if e.cfg.Defaults.NoNewPrivileges {
+		opts = append(opts, "name=no-new-privileges")
+	}
+	return opts
+}
+
+func (e *Engine) warnings() []string {
+	w := []string{}
+	for _, c := range []string{"memory", "cpu", "cpuset", "pids"} {
+		if !e.host.has(c) {
+			w = append(w, "WARNING: No "+c+" limit support: the host has no "+c+" cgroup controller")
+		}
+	}
+	if e.cfg.Network != nil {
+		w = append(w, e.cfg.Network.Info().Warnings...)
+	}
+	return w
+}
+
+func registryConfig(a About) *registry.ServiceConfig {
+	c := &registry.ServiceConfig{IndexConfigs: map[string]*registry.IndexInfo{
+		"docker.io": {Name: "docker.io", Mirrors: a.Mirrors, Secure: true, Official: true},
+	}, Mirrors: a.Mirrors}
+	for _, host := range a.Insecure {
+		c.IndexConfigs[host] = &registry.IndexInfo{Name: host, Mirrors: []string{}}
+	}
+	return c
+}
+
+// machine is the architecture in uname's words, which is what info shows.
+func machine() string {
+	switch runtime.GOARCH {
+	case "amd64":
+		return "x86_64"
+	case "arm64":
+		return "aarch64"
+	}
+	return runtime.GOARCH
+}
+
+func openFiles() int {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return -1
+	}
+	return len(entries)
+}
+
+func readsOne(path string) bool {
+	data, err := os.ReadFile(path)
+	return err == nil && strings.TrimSpace(string(data)) == "1"
+}
+
+// networkID is the identity of one of the networks that exist without being
+// created: the same as long as the data root is.
+func networkID(engine, name string) string {
+	sum := sha256.Sum256([]byte(engine + "/" + name))
+	return hex.EncodeToString(sum[:])
+}

@@ -1,0 +1,309 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/davit-engine/davit/engine/record"
+	"github.com/davit-engine/davit/engine/spec"
+	"github.com/davit-engine/davit/errs"
+	"github.com/docker/go-units"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/mount"
+	"github.com/moby/moby/api/types/network"
+)
+
+// List describes containers, newest first.
+func (e *Engine) List(ctx context.Context, o ListOptions) ([]container.Summary, error) {
+	keep, err := e.listFilter(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	out := []container.Summary{}
+	for _, c := range e.all() {
+		rec := c.snapshot()
+		if !keep(&rec) {
+			continue
+		}
+		out = append(out, e.summary(&rec, o.Size))
+		if o.Limit > 0 && len(out) == o.Limit {
+			break
+		}
+	}
+	return out, nil
+}
+
+func (e *Engine) summary(rec *record.Container, size bool) container.Summary {
+	s := container.Summary{
+		ID: rec.ID, Names: []string{"/" + rec.Name}, Image: rec.Image.Name, ImageID: rec.Image.ID,
+		ImageManifestDescriptor: rec.Image.Manifest,
+		Command:                 command(rec), Created: rec.Created.Unix(), Ports: []container.PortSummary{},
+		Labels: rec.Config.Labels, State: rec.State.Status, Status: status(&rec.State, time.Now()), Mounts: mountPoints(rec),
+		NetworkSettings: &container.NetworkSettingsSummary{Networks: e.networks(rec)},
+	}
+	if s.Labels == nil {
+		s.Labels = map[string]string{}
+	}
+	s.HostConfig.NetworkMode = networkOf(rec.HostConfig)
+	s.HostConfig.Annotations = rec.HostConfig.Annotations
+	for p := range rec.Config.ExposedPorts {
+		s.Ports = append(s.Ports, container.PortSummary{PrivatePort: p.Num(), Type: string(p.Proto())})
+	}
+	slices.SortFunc(s.Ports, func(a, b container.PortSummary) int { return int(a.PrivatePort) - int(b.PrivatePort) })
+	if size {
+		s.SizeRw, s.SizeRootFs = e.sizes(rec)
+	}
+	return s
+}
+
+// command shows the command line as ps does, with words that need it quoted.
+func command(rec *record.Container) string {
+	words := make([]string, 0, len(rec.Args)+1)
+	for _, w := range append([]string{rec.Path}, rec.Args...) {
+		if strings.Contains(w, " ") {
+			w = "'" + w + "'"
+		}
+		words = append(words, w)
+	}
+	return strings.Join(words, " ")
+}
+
+// status is the state in words, such as "Exited (0) 3 minutes ago".
+func status(s *record.State, now time.Time) string {
+	switch s.Status {
+	case container.StateRunning:
+		return "Up " + units.HumanDuration(now.Sub(s.StartedAt))
+	case container.StatePaused:
+		return "Up " + units.HumanDuration(now.Sub(s.StartedAt)) + " (Paused)"
+	case container.StateRestarting:
+		return fmt.Sprintf("Restarting (%d) %s ago", s.ExitCode, units.HumanDuration(now.Sub(s.FinishedAt)))
+	case container.StateRemoving:
+		return "Removal In Progress"
+	case container.StateDead:
+		return "Dead"
+	case container.StateCreated:
+		return "Created"
+	}
+	if s.FinishedAt.IsZero() {
+		return ""
+	}
+	return fmt.Sprintf("Exited (%d) %s ago", s.ExitCode, units.HumanDuration(now.Sub(s.FinishedAt)))
+}
+
+// networks describes where the container is connected.
+func (e *Engine) networks(rec *record.Container) map[string]*network.EndpointSettings {
+	name := networkOf(rec.HostConfig)
+	if rec.HostConfig.NetworkMode.IsContainer() {
+		return map[string]*network.EndpointSettings{}
+	}
+	s := &network.EndpointSettings{NetworkID: networkID(e.id, name)}
+	if rec.NetworkingConfig != nil {
+		if asked := rec.NetworkingConfig.EndpointsConfig[name]; asked != nil {
+			s.IPAMConfig, s.Aliases, s.DriverOpts, s.GwPriority = asked.IPAMConfig, asked.Aliases, asked.DriverOpts, asked.GwPriority
+		}
+	}
+	if p := rec.Endpoint; p != nil {
+		s.EndpointID = p.ID
+		if a, err := netip.ParsePrefix(p.Address); err == nil {
+			s.IPAddress, s.IPPrefixLen = a.Addr(), a.Bits()
+		}
+		if g, err := netip.ParseAddr(p.Gateway); err == nil {
+			s.Gateway = g
+		}
+		if m, err := net.ParseMAC(p.MAC); err == nil {
+			s.MacAddress = network.HardwareAddr(m)
+		}
+	}
+	return map[string]*network.EndpointSettings{name: s}
+}
+
+func mountPoints(rec *record.Container) []container.MountPoint {
+	out := []container.MountPoint{}
+	mounts, err := spec.UserMounts(rec.Config, rec.HostConfig)
+	if err != nil {
+		return out
+	}
+	for _, m := range mounts {
+		// Docker lists binds here, and leaves --tmpfs to HostConfig.
+		if m.Type == "bind" || slices.ContainsFunc(rec.HostConfig.Mounts, func(w mount.Mount) bool { return filepath.Clean(w.Target) == m.Destination }) {
+			out = append(out, m.Point)
+		}
+	}
+	return out
+}
+
+// sizes returns the bytes that the container wrote, and those with its image's
+// layers.
+func (e *Engine) sizes(rec *record.Container) (own, all int64) {
+	own = usage(filepath.Join(e.store.Dir(rec.ID), "upper"))
+	all = own
+	for _, l := range rec.Image.Lower {
+		all += usage(l)
+	}
+	return own, all
+}
+
+// usage sums the sizes of a tree's regular files, each inode once.
+func usage(root string) (sum int64) {
+	seen := map[uint64]bool{}
+	_ = filepath.WalkDir(root, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return nil // a file that went away while we looked
+		}
+		info, err := d.Info()
+		if err != nil {
+			return nil
+		}
+		if st, ok := info.Sys().(*syscall.Stat_t); ok && st.Nlink > 1 {
+			if seen[st.Ino] {
+				return nil
+			}
+			seen[st.Ino] = true
+		}
+		sum += info.Size()
+		return nil
+	})
+	return sum
+}
+
+// listFilter turns Docker's filters into a predicate. Several values of a key
+// are alternatives, but for labels; several keys must all hold.
+func (e *Engine) listFilter(ctx context.Context, o ListOptions) (func(*record.Container) bool, error) {
+	all := o.All || o.Limit > 0
+	var tests []func(*record.Container) bool
+	for key, values := range o.Filters {
+		given := make([]string, 0, len(values))
+		for v := range values {
+			given = append(given, v)
+		}
+		slices.Sort(given)
+		test, err := e.filterBy(ctx, key, given)
+		if err != nil {
+			return nil, err
+		}
+		// Asking for a state shows stopped ones too.
+		all = all || key == "status"
+		tests = append(tests, test)
+	}
+	return func(rec *record.Container) bool {
+		if !all && !rec.State.Running() {
+			return false
+		}
+		for _, t := range tests {
+			if !t(rec) {
+				return false
+			}
+		}
+		return true
+	}, nil
+}
+
+func (e *Engine) filterBy(ctx context.Context, key string, values []string) (func(*record.Container) bool, error) {
+	bad := func(v string) error { return errs.New(errs.InvalidParameter, "invalid filter '%s=%s'", key, v) }
+	anyOf := func(test func(rec *record.Container, v string) bool) (func(*record.Container) bool, error) {
+		return func(rec *record.Container) bool {
+			return slices.ContainsFunc(values, func(v string) bool { return test(rec, v) })
+		}, nil
+	}
+	switch key {
+	case "id":
+		return anyOf(func(rec *record.Container, v string) bool { return strings.HasPrefix(rec.ID, v) })
+	case "name":
+		var patterns []*regexp.Regexp
+		for _, v := range values {
+			p, err := regexp.Compile(v)
+			if err != nil {
+				return nil, bad(v)
+			}
+			patterns = append(patterns, p)
+		}
+		return func(rec *record.Container) bool {
+			return slices.ContainsFunc(patterns, func(p *regexp.Regexp) bool { return p.MatchString(rec.Name) || p.MatchString("/"+rec.Name) })
+		}, nil
+	case "label", "label!":
+		return func(rec *record.Container) bool {
+			return !slices.ContainsFunc(values, func(v string) bool { return hasLabel(rec.Config.Labels, v) == (key == "label!") })
+		}, nil
+	case "status":
+		for _, v := range values {
+			if err := container.ValidateContainerState(container.ContainerState(v)); err != nil {
+				return nil, errs.New(errs.InvalidParameter, "invalid filter 'status=%s'", v)
+			}
+		}
+		return anyOf(func(rec *record.Container, v string) bool { return string(rec.State.Status) == v })
+	case "exited":
+		for _, v := range values {
+			if _, err := strconv.Atoi(v); err != nil {
+				return nil, bad(v)
+			}
+		}
+		return anyOf(func(rec *record.Container, v string) bool {
+			return !rec.State.Running() && !rec.State.FinishedAt.IsZero() && strconv.Itoa(rec.State.ExitCode) == v
+		})
+	case "ancestor":
+		var ids []string
+		for _, v := range values {
+			if img, err := e.cfg.Images.Get(ctx, v, nil); err == nil {
+				ids = append(ids, string(img.ID))
+			}
+		}
+		return anyOf(func(rec *record.Container, v string) bool {
+			return rec.Image.Name == v || slices.Contains(ids, rec.Image.ID)
+		})
+	case "before", "since":
+		var marks []time.Time
+		for _, v := range values {
+			c, err := e.find(v)
+			if err != nil {
+				return nil, err
+			}
+			marks = append(marks, c.snapshot().Created)
+		}
+		return func(rec *record.Container) bool {
+			return slices.ContainsFunc(marks, func(t time.Time) bool {
+				return key == "before" && rec.Created.Before(t) || key == "since" && rec.Created.After(t)
+			})
+		}, nil
+	case "volume":
+		return anyOf(func(rec *record.Container, v string) bool {
+			return slices.ContainsFunc(mountPoints(rec), func(m container.MountPoint) bool { return m.Source == v || m.Destination == v || m.Name == v })
+		})
+	case "network":
+		return anyOf(func(rec *record.Container, v string) bool {
+			name := networkOf(rec.HostConfig)
+			return v == name || strings.HasPrefix(networkID(e.id, name), v)
+		})
+	case "publish":
+		return func(*record.Container) bool { return false }, nil
+	case "expose":
+		return anyOf(func(rec *record.Container, v string) bool {
+			port, err := network.ParsePort(v)
+			_, exposed := rec.Config.ExposedPorts[port]
+			return err == nil && exposed
+		})
+	case "health":
+		return anyOf(func(_ *record.Container, v string) bool { return v == "none" })
+	case "is-task":
+		return anyOf(func(_ *record.Container, v string) bool { return v == "false" || v == "0" })
+	case "isolation":
+		return anyOf(func(_ *record.Container, v string) bool { return v == "default" || v == "" })
+	}
+	return nil, errs.New(errs.InvalidParameter, "invalid filter '%s'", key)
+}
+
+// hasLabel tests key or key=value.
+func hasLabel(labels map[string]string, want string) bool {
+	k, v, valued := strings.Cut(want, "=")
+	got, ok := labels[k]
+	return ok && (!valued || got == v)
+}

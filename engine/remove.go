@@ -1,0 +1,112 @@
+package engine
+
+import (
+	"context"
+	"os"
+
+	"github.com/davit-engine/davit/errs"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/events"
+	"github.com/opencontainers/go-digest"
+)
+
+// Remove deletes a container with everything that is its own. Conflict when it
+// runs and o.Force is not set.
+func (e *Engine) Remove(ctx context.Context, ref string, o RemoveOptions) error {
+	if o.Link {
+		return errs.New(errs.NotImplemented, "removing links (--link) is not supported yet")
+	}
+	c, err := e.find(ref)
+	if err != nil {
+		return err
+	}
+	for {
+		if r := c.current(); r != nil {
+			if !o.Force {
+				rec := c.snapshot()
+				return errs.New(errs.Conflict, "cannot remove container %q: container is %s: stop the container before removing or force remove", rec.Name, rec.State.Status)
+			}
+			if err := e.kill(ctx, c, r); err != nil {
+				return err
+			}
+		}
+		if err := c.own(ctx); err != nil {
+			if errs.Is(err, errs.NotFound) && o.Force {
+				return nil // a container with --rm went by itself
+			}
+			return err
+		}
+		if c.current() == nil {
+			break
+		}
+		c.disown() // it was started meanwhile
+	}
+	defer c.disown()
+	return e.removeOwned(c)
+}
+
+// removeOwned removes a container that does not run, for its owner.
+func (e *Engine) removeOwned(c *ctr) error {
+	c.mu.Lock()
+	rec := *c.rec
+	if c.gone {
+		c.mu.Unlock()
+		return nil
+	}
+	if err := rec.State.To(container.StateRemoving); err != nil {
+		c.mu.Unlock()
+		return err
+	}
+	c.rec = &rec
+	cooling, pending := c.cooling, c.pending
+	c.pending = nil
+	c.mu.Unlock()
+	closeAll(pending)
+
+	purge, err := e.store.Remove(c.id, !rec.HostConfig.AutoRemove)
+	if err != nil {
+		dead := rec
+		dead.State.Status, dead.State.Error = container.StateDead, err.Error()
+		c.mu.Lock()
+		c.rec = &dead
+		c.mu.Unlock()
+		return errs.New(errs.System, "container %s: %w", c.id, err)
+	}
+	e.mu.Lock()
+	delete(e.byID, c.id)
+	if e.names[rec.Name] == c.id {
+		delete(e.names, rec.Name)
+	}
+	e.mu.Unlock()
+	c.mu.Lock()
+	c.gone = true
+	c.mu.Unlock()
+	e.publish(&rec, events.ActionDestroy, nil)
+	c.answer(container.WaitConditionRemoved, container.WaitResponse{StatusCode: int64(rec.State.ExitCode)})
+
+	// What nobody waits for: files, and layers of an image that is gone.
+	e.work.Add(1)
+	go func() {
+		defer e.work.Done()
+		if cooling != nil {
+			select {
+			case <-cooling:
+			case <-e.closed:
+			}
+		}
+		if err := purge(); err != nil {
+			e.log.Error("deleting a removed container's files", "container", c.id, "error", err)
+		}
+		if err := os.RemoveAll(e.runDir(c.id)); err != nil {
+			e.log.Error("deleting a removed container's files", "container", c.id, "error", err)
+		}
+		manifest := digest.Digest(rec.Image.ID)
+		if rec.Image.Manifest != nil {
+			manifest = rec.Image.Manifest.Digest
+		}
+		if err := e.cfg.Images.Unpin(context.Background(), c.id, manifest); err != nil {
+			e.log.Error("letting go of an image", "container", c.id, "image", rec.Image.ID, "error", err)
+		}
+	}()
+	return nil
+}
