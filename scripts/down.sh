@@ -42,7 +42,10 @@ fi
 if [[ -n $engine ]]; then end "$engine" 15; fi
 # What is left now belongs to an engine that was killed: a shim takes its
 # container with it when it dies.
-for pid in $(shims); do end "$pid" 2; done
+for pid in $(shims); do
+  kill -KILL "$pid" 2>/dev/null || true
+  wait_until 5 gone "$pid" || true
+done
 if [[ -n $registry ]]; then end "$registry" 5; fi
 
 # What a killed engine could not clear away.

@@ -1,0 +1,48 @@
+package swagger
+
+import (
+	"net/http"
+	"regexp"
+	"slices"
+)
+
+// undocumented lists status codes that Docker's engine sends although the
+// description leaves them out.
+func undocumented(o operation, status int) bool {
+	switch status {
+	case http.StatusBadRequest: // every parameter can be malformed, every version refused
+		return true
+	case http.StatusNotImplemented, http.StatusServiceUnavailable, http.StatusInternalServerError: // any operation can fail
+		return true
+	case http.StatusSwitchingProtocols:
+		return slices.Contains([]string{"/containers/{id}/attach", "/exec/{id}/start", "/session"}, o.pattern)
+	case http.StatusForbidden: // reserved names, and images that may not be pulled
+		return o.pattern == "/images/create" || o.pattern == "/images/{name}/push"
+	case http.StatusUnauthorized:
+		return o.pattern == "/auth" || o.pattern == "/images/create" || o.pattern == "/images/{name}/push"
+	case http.StatusNotModified:
+		return o.pattern == "/containers/{id}/restart"
+	case http.StatusNotFound: // the container or the image is gone by then
+		return o.pattern == "/containers/create"
+	case http.StatusConflict: // of a container that is being removed
+		return o.pattern == "/containers/{id}/start" || o.pattern == "/containers/{id}/stop" || o.pattern == "/containers/{id}/restart" ||
+			o.pattern == "/containers/{id}/resize" || o.pattern == "/containers/{id}/attach"
+	}
+	return false
+}
+
+// mayBeEmpty are streams that may end before their first message.
+var mayBeEmpty = map[string]bool{"/events": true, "/images/create": true, "/images/{name}/push": true, "/containers/{id}/wait": true}
+
+// erratum is a complaint that the description deserves, not the answer.
+type erratum struct {
+	pattern string // empty: everywhere
+	before  int    // only in versions older than 1.before; 0: in all
+	text    *regexp.Regexp
+	reason  string
+}
+
+var errata = []erratum{
+	{"", 0, regexp.MustCompile(`must be of type (array|object|string|integer|boolean).*"null"`),
+		"Docker sends null for lists, maps and pointers that are empty, and few of them are marked x-nullable"},
+}
