@@ -1,0 +1,128 @@
+// Package complete owns what the shell offers after TAB: names of containers
+// and images as the engine knows them now, and fixed words.
+//
+// Completion never fails aloud and never waits long: an engine that does not
+// answer within two seconds offers nothing.
+package complete
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/client"
+	"github.com/spf13/cobra"
+
+	"github.com/davit-engine/davit/cli/env"
+)
+
+const patience = 2 * time.Second
+
+// Words offers fixed words.
+func Words(words ...string) cobra.CompletionFunc {
+	return func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return words, cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// Signals offers the signals that are sent to containers.
+func Signals(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	return []string{"SIGTERM", "SIGKILL", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGSTOP", "SIGCONT", "SIGWINCH"},
+		cobra.ShellCompDirectiveNoFileComp
+}
+
+// Containers offers containers' names, those that do not run as well if all is
+// set, in one of states if any are given; names typed already are left out.
+func Containers(e *env.Env, all bool, states ...container.ContainerState) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		api, err := e.Client()
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveError
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		options := client.ContainerListOptions{All: all}
+		for _, s := range states {
+			if options.Filters == nil {
+				options.Filters = client.Filters{}
+			}
+			options.Filters.Add("status", string(s))
+		}
+		list, err := api.ContainerList(ctx, options)
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveError
+		}
+		typed := map[string]bool{}
+		for _, a := range args {
+			typed[a] = true
+		}
+		var names []string
+		for _, c := range list.Items {
+			for _, n := range c.Names {
+				n = strings.TrimPrefix(n, "/")
+				// A name with a slash in it is a link's.
+				if !strings.Contains(n, "/") && !typed[n] {
+					names = append(names, n+"\t"+c.Image+", "+c.Status)
+				}
+			}
+		}
+		return names, cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// OneContainer is Containers for a command that takes a single one.
+func OneContainer(e *env.Env, all bool, states ...container.ContainerState) cobra.CompletionFunc {
+	return atMost(1, Containers(e, all, states...))
+}
+
+// Images offers images' names with tags.
+func Images(e *env.Env) cobra.CompletionFunc {
+	return func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		api, err := e.Client()
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveError
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		list, err := api.ImageList(ctx, client.ImageListOptions{})
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveError
+		}
+		typed := map[string]bool{}
+		for _, a := range args {
+			typed[a] = true
+		}
+		var names []string
+		for _, image := range list.Items {
+			for _, n := range image.RepoTags {
+				if n != "<none>:<none>" && !typed[n] {
+					names = append(names, n)
+				}
+			}
+		}
+		return names, cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// FirstImage offers images for the first argument and leaves the others, a
+// command in the container, alone.
+func FirstImage(e *env.Env) cobra.CompletionFunc { return atMost(1, Images(e)) }
+
+// Any offers containers and images.
+func Any(e *env.Env) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+		names, _ := Containers(e, true)(cmd, args, word)
+		images, _ := Images(e)(cmd, args, word)
+		return append(names, images...), cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+func atMost(n int, f cobra.CompletionFunc) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+		if len(args) >= n {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return f(cmd, args, word)
+	}
+}

@@ -1,0 +1,53 @@
+package container
+
+import (
+	"errors"
+	"strings"
+
+	cerrdefs "github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/client"
+	"github.com/spf13/cobra"
+
+	"github.com/davit-engine/davit/cli/complete"
+	"github.com/davit-engine/davit/cli/env"
+)
+
+// NewRmCmd returns "rm".
+func NewRmCmd(e *env.Env) *cobra.Command {
+	var o client.ContainerRemoveOptions
+	cmd := &cobra.Command{
+		Use: "rm [OPTIONS] CONTAINER [CONTAINER...]", Aliases: []string{"remove"}, Short: "Remove one or more containers",
+		Args: env.Arguments(1, -1),
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+			if o.Force {
+				return complete.Containers(e, true)(cmd, args, word)
+			}
+			return complete.Containers(e, true, container.StateExited, container.StateCreated, container.StateDead)(cmd, args, word)
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			api, err := e.Client()
+			if err != nil {
+				return err
+			}
+			return each(e, args, func(name string) error {
+				name = strings.Trim(name, "/")
+				if name == "" {
+					return errors.New("container name cannot be empty")
+				}
+				_, err := api.ContainerRemove(cmd.Context(), name, o)
+				if o.Force && cerrdefs.IsNotFound(err) {
+					// As rm -f: what is not there is a line on stderr, no failure.
+					_, _ = e.Err.Write([]byte(err.Error() + "\n"))
+					return errAbsent
+				}
+				return err
+			})
+		},
+	}
+	f := cmd.Flags()
+	f.BoolVarP(&o.RemoveVolumes, "volumes", "v", false, "Remove anonymous volumes associated with the container")
+	f.BoolVarP(&o.RemoveLinks, "link", "l", false, "Remove the specified link")
+	f.BoolVarP(&o.Force, "force", "f", false, "Force the removal of a running container (uses SIGKILL)")
+	return cmd
+}

@@ -1,0 +1,170 @@
+package container
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/client"
+	"github.com/spf13/cobra"
+
+	"github.com/davit-engine/davit/cli/complete"
+	"github.com/davit-engine/davit/cli/env"
+	"github.com/davit-engine/davit/cli/term"
+)
+
+type runOptions struct {
+	creation
+	detach     bool
+	sigProxy   bool
+	detachKeys string
+}
+
+// NewRunCmd returns "run".
+func NewRunCmd(e *env.Env) *cobra.Command {
+	o := &runOptions{}
+	cmd := &cobra.Command{
+		Use: "run [OPTIONS] IMAGE [COMMAND] [ARG...]", Short: "Create and run a new container from an image",
+		Args: env.Arguments(1, -1), ValidArgsFunction: complete.FirstImage(e),
+		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, e, args) },
+	}
+	f := cmd.Flags()
+	f.BoolVarP(&o.detach, "detach", "d", false, "Run container in background and print container ID")
+	f.BoolVar(&o.sigProxy, "sig-proxy", true, "Proxy received signals to the process")
+	f.StringVar(&o.detachKeys, "detach-keys", "", "Override the key sequence for detaching a container")
+	o.register(cmd, e)
+	return cmd
+}
+
+// run is create, attach and wait, start. The attachment and the wait are asked
+// for side by side, on connections of their own, and both stand before the
+// container starts: no output and no exit is missed.
+func (o *runOptions) run(cmd *cobra.Command, e *env.Env, args []string) error {
+	ctx := cmd.Context()
+	request, err := o.prepare(e, cmd.Flags(), args)
+	if err != nil {
+		return failed(e, cmd, err)
+	}
+	config := request.Config
+	if o.detach {
+		if len(o.attach.Values) > 0 {
+			return failed(e, cmd, errors.New("conflicting options: cannot specify both --attach and --detach"))
+		}
+		config.AttachStdin, config.AttachStdout, config.AttachStderr, config.StdinOnce = false, false, false, false
+	} else if config.Tty && config.AttachStdin && !e.In.IsTerminal() {
+		return &env.Exit{Status: env.StatusError, Text: "the input device is not a TTY"}
+	}
+	if config.Tty {
+		width, height := e.Out.Size()
+		request.HostConfig.ConsoleSize = [2]uint{uint(height), uint(width)}
+	}
+	id, err := o.create(ctx, e, request)
+	if err != nil {
+		return failed(e, cmd, err)
+	}
+	api, err := e.Client()
+	if err != nil {
+		return failed(e, cmd, err)
+	}
+	if o.detach {
+		if _, err := api.ContainerStart(ctx, id, client.ContainerStartOptions{}); err != nil {
+			return o.startFailed(ctx, e, cmd, err, client.ContainerWaitResult{})
+		}
+		fmt.Fprintln(e.Out, id)
+		return nil
+	}
+	if o.sigProxy {
+		defer forwardSignals(api, id)()
+	}
+	return o.foreground(ctx, e, cmd, api, id, config)
+}
+
+func (o *runOptions) foreground(ctx context.Context, e *env.Env, cmd *cobra.Command, api *client.Client, id string, config *container.Config) error {
+	condition := container.WaitConditionNextExit
+	if o.autoRemove {
+		condition = container.WaitConditionRemoved
+	}
+	exit := make(chan client.ContainerWaitResult, 1)
+	go func() { exit <- api.ContainerWait(ctx, id, client.ContainerWaitOptions{Condition: condition}) }()
+
+	copying, stop := context.WithCancel(ctx)
+	defer stop()
+	var copied chan error
+	if config.AttachStdin || config.AttachStdout || config.AttachStderr {
+		s, err := attach(ctx, e, id, config.Tty, client.ContainerAttachOptions{
+			Stream: true, Stdin: config.AttachStdin, Stdout: config.AttachStdout, Stderr: config.AttachStderr,
+			DetachKeys: detachKeys(e, o.detachKeys),
+		})
+		if err != nil {
+			return failed(e, cmd, err)
+		}
+		copied = make(chan error, 1)
+		go func() { copied <- s.copy(copying) }()
+		defer s.conn.Close()
+	} else {
+		fmt.Fprintln(e.Out, id)
+	}
+	waiting := <-exit
+	if _, err := api.ContainerStart(ctx, id, client.ContainerStartOptions{}); err != nil {
+		stop()
+		if copied != nil {
+			<-copied // the terminal is as before
+		}
+		return o.startFailed(ctx, e, cmd, err, waiting)
+	}
+	if config.Tty && config.AttachStdout && e.Out.IsTerminal() {
+		followSize(ctx, e, api, id)
+	}
+	if copied != nil {
+		switch err := <-copied; {
+		case errors.Is(err, term.ErrDetached):
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+	return env.Silent(status(e, waiting))
+}
+
+// startFailed reports why a container did not start. With --rm the engine
+// removes it, and that is awaited for a while, so that its name is free again.
+func (o *runOptions) startFailed(ctx context.Context, e *env.Env, cmd *cobra.Command, err error, waiting client.ContainerWaitResult) error {
+	if o.autoRemove && waiting.Result != nil {
+		timer := time.NewTimer(5 * time.Second)
+		defer timer.Stop()
+		select {
+		case <-waiting.Result:
+		case <-waiting.Error:
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+	}
+	exit := env.StartError(err)
+	exit.Text = report(e, cmd, err)
+	return exit
+}
+
+// status waits for the container's end and returns its exit status.
+func status(e *env.Env, waiting client.ContainerWaitResult) int {
+	select {
+	case answer := <-waiting.Result:
+		if answer.Error != nil {
+			fmt.Fprintln(e.Err, "Error waiting for container:", answer.Error.Message)
+			return env.StatusEngine
+		}
+		return int(answer.StatusCode)
+	case err := <-waiting.Error:
+		fmt.Fprintln(e.Err, "Error waiting for container:", e.Text(err))
+		return env.StatusEngine
+	}
+}
+
+// detachKeys are those of the option, else those of the configuration.
+func detachKeys(e *env.Env, option string) string {
+	if option != "" {
+		return option
+	}
+	return e.Config().DetachKeys
+}

@@ -1,0 +1,175 @@
+package container
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+
+	"github.com/moby/moby/api/pkg/stdcopy"
+	"github.com/moby/moby/client"
+	"golang.org/x/sys/unix"
+
+	"github.com/davit-engine/davit/cli/env"
+	"github.com/davit-engine/davit/cli/term"
+)
+
+// session is one attachment of this process's streams to a container's.
+type session struct {
+	env    *env.Env
+	conn   client.HijackedResponse
+	tty    bool
+	stdin  bool
+	stdout bool
+	stderr bool
+	keys   []byte // that detach, on a tty
+}
+
+// attach opens the attachment; nothing is copied yet.
+func attach(ctx context.Context, e *env.Env, id string, tty bool, o client.ContainerAttachOptions) (*session, error) {
+	api, err := e.Client()
+	if err != nil {
+		return nil, err
+	}
+	s := &session{env: e, tty: tty, stdin: o.Stdin, stdout: o.Stdout, stderr: o.Stderr}
+	if tty && o.Stdin {
+		keys := o.DetachKeys
+		if keys == "" {
+			keys = "ctrl-p,ctrl-q"
+		}
+		if s.keys, err = term.ParseKeys(keys); err != nil {
+			return nil, err
+		}
+	}
+	answer, err := api.ContainerAttach(ctx, id, o)
+	if err != nil {
+		return nil, err
+	}
+	s.conn = answer.HijackedResponse
+	return s, nil
+}
+
+// copy moves bytes until the container closes its output, or the user detaches
+// (term.ErrDetached). The terminal is raw meanwhile, and as before afterwards.
+func (s *session) copy(ctx context.Context) error {
+	defer s.conn.Close()
+	restore := func() {}
+	if s.tty && s.stdin {
+		undo, err := s.env.In.MakeRaw()
+		if err != nil {
+			return err
+		}
+		restore = sync.OnceFunc(undo)
+	}
+	defer restore()
+
+	output := make(chan error, 1)
+	go func() { output <- s.copyOut() }()
+	input := make(chan error, 1)
+	if s.stdin {
+		go func() { input <- s.copyIn() }()
+	}
+	for {
+		select {
+		case err := <-output:
+			return err
+		case err := <-input:
+			if errors.Is(err, term.ErrDetached) {
+				return err
+			}
+			if !s.stdout && !s.stderr {
+				return nil
+			}
+			input = nil // the container's output goes on
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (s *session) copyOut() error {
+	var err error
+	switch {
+	case !s.stdout && !s.stderr:
+		_, err = io.Copy(io.Discard, s.conn.Reader)
+	case s.tty:
+		_, err = io.Copy(s.env.Out, s.conn.Reader)
+	default:
+		_, err = stdcopy.StdCopy(s.env.Out, s.env.Err, s.conn.Reader)
+	}
+	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) {
+		err = nil // a container that is killed may leave half a frame
+	}
+	return err
+}
+
+func (s *session) copyIn() error {
+	var in io.Reader = s.env.In
+	if s.tty {
+		in = term.Escape(in, s.keys)
+	}
+	_, err := io.Copy(s.conn.Conn, in)
+	if errors.Is(err, term.ErrDetached) {
+		return err
+	}
+	// End of stdin for the container; its output still comes.
+	_ = s.conn.CloseWrite()
+	return nil
+}
+
+// forwardSignals passes the signals that this process gets on to the container
+// until stop is called.
+func forwardSignals(api *client.Client, id string) (stop func()) {
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals)
+	go func() {
+		for s := range signals {
+			switch s {
+			// Of no meaning to the container: our child's end, a reader that
+			// left, our own scheduler's, the terminal's size.
+			case unix.SIGCHLD, unix.SIGPIPE, unix.SIGURG, unix.SIGWINCH:
+				continue
+			}
+			name := unix.SignalName(s.(syscall.Signal))
+			if name == "" {
+				continue
+			}
+			// It may have ended already; its exit is reported elsewhere.
+			_, _ = api.ContainerKill(context.Background(), id, client.ContainerKillOptions{Signal: name[len("SIG"):]})
+		}
+	}()
+	return sync.OnceFunc(func() {
+		signal.Stop(signals)
+		close(signals)
+	})
+}
+
+// followSize keeps the container's terminal as large as ours until the process
+// ends.
+func followSize(ctx context.Context, e *env.Env, api *client.Client, id string) {
+	changes := make(chan os.Signal, 1)
+	signal.Notify(changes, unix.SIGWINCH)
+	go func() {
+		for {
+			resize(ctx, e, api, id, 0)
+			select {
+			case <-changes:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+}
+
+// resize sets the container's terminal to the size of ours plus extra rows.
+func resize(ctx context.Context, e *env.Env, api *client.Client, id string, extra int) {
+	width, height := e.Out.Size()
+	if width == 0 || height == 0 {
+		return
+	}
+	// It may not run yet or no more; then the size does not matter.
+	_, _ = api.ContainerResize(ctx, id, client.ContainerResizeOptions{Height: uint(height + extra), Width: uint(width)})
+}
