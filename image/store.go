@@ -2,72 +2,121 @@ package image
 
 import (
 	"context"
-	"io"
+	"errors"
+	"fmt"
 	"log/slog"
+	"path/filepath"
+	"time"
 
-	"github.com/distribution/reference"
-	imagetypes "github.com/moby/moby/api/types/image"
-	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-
-	"github.com/davit-engine/davit/errs"
+	"golang.org/x/sync/semaphore"
 )
 
 // Config says where a Store lives and how it talks to registries.
 type Config struct {
 	Root               string   // made if missing, mode 0700
 	Mirrors            []string // URLs tried first, in order, for docker.io
-	InsecureRegistries []string // host, host:port or CIDR: no certificate check, plain HTTP allowed
+	InsecureRegistries []string // host, host:port or address range: no certificate check, plain HTTP allowed
 	MaxDownloads       int      // layers downloaded at once; 0 means 3
 	MaxUploads         int      // layers uploaded at once; 0 means 5
-	DownloadAttempts   int      // tries per layer; 0 means 5
-	CertsDirs          []string // directories holding <host>/*.crt, *.cert, *.key as Docker's certs.d
+	DownloadAttempts   int      // tries per request and per layer; 0 means 5
+	CertsDirs          []string // directories with <host>/*.crt, *.cert, *.key, as Docker's certs.d
+	UserAgent          string   // "" means "davit"
 	Log                *slog.Logger
+
+	backoff time.Duration // before a second attempt; 0 means 500 ms
+	stall   time.Duration // silence after which a connection is given up; 0 means a minute
+}
+
+// withDefaults fills in what is left out.
+func (c Config) withDefaults() Config {
+	or := func(v *int, def int) {
+		if *v <= 0 {
+			*v = def
+		}
+	}
+	or(&c.MaxDownloads, 3)
+	or(&c.MaxUploads, 5)
+	or(&c.DownloadAttempts, 5)
+	if c.UserAgent == "" {
+		c.UserAgent = "davit"
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.backoff == 0 {
+		c.backoff = 500 * time.Millisecond
+	}
+	if c.stall == 0 {
+		c.stall = time.Minute
+	}
+	return c
 }
 
 // Store keeps the images below one directory.
-type Store struct{ cfg Config }
-
-// Open opens the store below cfg.Root, making it if it is missing.
-func Open(ctx context.Context, cfg Config) (*Store, error) { return &Store{cfg}, nil }
-
-// Close ends background work and releases the files.
-func (s *Store) Close() error { return nil }
-
-func (s *Store) Get(ctx context.Context, ref string, platform *ocispec.Platform) (Image, error) {
-	return Image{}, errs.New(errs.NotFound, "No such image: %s", ref)
-}
-func (s *Store) GetManifest(ctx context.Context, id digest.Digest, manifest ocispec.Descriptor) (Image, error) {
-	return Image{}, errs.New(errs.NotFound, "No such image: %s", id)
-}
-func (s *Store) List(ctx context.Context, o ListOptions) ([]imagetypes.Summary, error) { return nil, nil }
-func (s *Store) Inspect(ctx context.Context, ref string, o InspectOptions) (imagetypes.InspectResponse, error) {
-	return imagetypes.InspectResponse{}, nil
-}
-func (s *Store) History(ctx context.Context, ref string, platform *ocispec.Platform) ([]imagetypes.HistoryResponseItem, error) {
-	return nil, nil
-}
-func (s *Store) Tag(ctx context.Context, src string, dst reference.Named) (digest.Digest, error) {
-	return "", nil
-}
-func (s *Store) Remove(ctx context.Context, ref string, o RemoveOptions) ([]imagetypes.DeleteResponse, error) {
-	return nil, nil
+type Store struct {
+	cfg        Config
+	st         *stores
+	names      *names
+	cache      cache
+	pins       pins
+	registries *registries
+	fetcher    *fetcher
+	uploads    *semaphore.Weighted
+	unpacker   *unpacker
+	flights    flights
+	collector  *collector
 }
 
-// Pin says that a container uses img: layers stay even when the image is removed by force, until
-// Unpin. It is in memory only and costs nanoseconds; call it at container create and, at boot, for
-// each container that exists, then ReleaseUnpinned once. NotFound when the image went away meanwhile.
-func (s *Store) Pin(containerID string, img Image) error { return nil }
+// Open opens the store below cfg.Root, making it if it is missing. A metadata
+// database that cannot be read is set aside and rebuilt from the content.
+func Open(ctx context.Context, cfg Config) (*Store, error) {
+	cfg = cfg.withDefaults()
+	root, err := filepath.Abs(cfg.Root)
+	if err != nil {
+		return nil, fmt.Errorf("finding the image directory: %w", err)
+	}
+	cfg.Root = root
+	registries, err := newRegistries(cfg)
+	if err != nil {
+		return nil, err
+	}
+	st, rebuilt, err := openStores(ctx, root, cfg.Log)
+	if err != nil {
+		return nil, classify(err)
+	}
+	s := &Store{cfg: cfg, st: st, registries: registries}
+	s.names = &names{st: st, changed: s.cache.clear, failed: func(err error) { cfg.Log.Warn("image names are not copied", "error", err) }}
+	s.fetcher = &fetcher{st: st, slots: semaphore.NewWeighted(int64(cfg.MaxDownloads)), attempts: cfg.DownloadAttempts, backoff: cfg.backoff, stall: cfg.stall}
+	s.uploads = semaphore.NewWeighted(int64(cfg.MaxUploads))
+	s.unpacker = newUnpacker(st)
+	s.collector = newCollector(st, cfg.Log)
+	ctx = st.context(ctx)
+	if rebuilt {
+		found, lost, err := s.names.restore(ctx)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("rebuilding image metadata: %w", err), s.Close())
+		}
+		cfg.Log.Warn("image metadata is rebuilt", "images", len(found), "lost", lost)
+		s.collector.soon()
+	}
+	if err := s.pins.load(ctx, st); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	// What a killed process left is removed once the engine has settled.
+	s.collector.after(startupDelay)
+	return s, nil
+}
 
-// Unpin takes back Pin. manifest is img.Manifest.Digest.
-func (s *Store) Unpin(ctx context.Context, containerID string, manifest digest.Digest) error {
+// startupDelay keeps the first collection away from the engine's start.
+const startupDelay = 30 * time.Second
+
+// Close ends pulls that are under way and background work, and releases the files.
+func (s *Store) Close() error {
+	s.flights.close()
+	s.collector.close()
+	s.registries.close()
+	if err := s.st.close(); err != nil {
+		return fmt.Errorf("closing the image store: %w", err)
+	}
 	return nil
-}
-func (s *Store) ReleaseUnpinned(ctx context.Context) error { return nil }
-func (s *Store) Pull(ctx context.Context, ref reference.Named, o PullOptions) (digest.Digest, error) {
-	return "", nil
-}
-func (s *Store) Push(ctx context.Context, ref reference.Named, o PushOptions) error { return nil }
-func (s *Store) Import(ctx context.Context, r io.Reader, o ImportOptions) (digest.Digest, error) {
-	return "", nil
 }

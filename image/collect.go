@@ -1,0 +1,143 @@
+package image
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/containerd/errdefs"
+)
+
+const (
+	// pullLease begins the ID of a pull's lease; keepLease that of an image which
+	// was removed while containers are pinned to it.
+	pullLease = "pull-"
+	keepLease = "keep-"
+	// resumable is how long an interrupted pull's data is kept.
+	resumable = 24 * time.Hour
+)
+
+// lease makes a lease, or takes over the one with this ID, and returns a context
+// in which everything written is held by it. release ends it.
+func (st *stores) lease(ctx context.Context, id string) (_ context.Context, release func(), err error) {
+	l, err := st.leases.Create(ctx, leases.WithID(id))
+	if err != nil && !errdefs.IsAlreadyExists(err) {
+		return nil, nil, fmt.Errorf("making a lease: %w", err)
+	}
+	l.ID = id
+	return leases.WithLease(ctx, id), func() {
+		if err := st.leases.Delete(context.WithoutCancel(ctx), l); err != nil && !errdefs.IsNotFound(err) {
+			st.logger.WithError(err).Warn("releasing a lease failed")
+		}
+	}, nil
+}
+
+// collector removes content and layers that nothing refers to any more, in the
+// background and some time after it was asked, so that no caller waits and
+// several removals cost one collection.
+type collector struct {
+	st    *stores
+	log   *slog.Logger
+	delay time.Duration // from a request to the collection
+
+	mu     sync.Mutex
+	active map[string]int // leases of pulls under way; guarded by mu
+	timer  *time.Timer    // guarded by mu
+	closed bool           // guarded by mu
+	busy   sync.WaitGroup
+}
+
+func newCollector(st *stores, log *slog.Logger) *collector {
+	return &collector{st: st, log: log, delay: 100 * time.Millisecond, active: map[string]int{}}
+}
+
+// begin and end say that the pull with this lease is under way: its lease does
+// not grow old.
+func (c *collector) begin(lease string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.active[lease]++
+}
+
+func (c *collector) end(lease string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.active[lease]--; c.active[lease] == 0 {
+		delete(c.active, lease)
+	}
+}
+
+// soon asks for a collection in a while.
+func (c *collector) soon() { c.after(c.delay) }
+
+func (c *collector) after(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed || c.timer != nil {
+		return
+	}
+	c.busy.Add(1)
+	c.timer = time.AfterFunc(d, func() {
+		defer c.busy.Done()
+		c.mu.Lock()
+		c.timer = nil
+		c.mu.Unlock()
+		c.now(c.st.context(context.Background()))
+	})
+}
+
+// now collects and returns when it is done. A failure is logged: the next
+// collection tries again.
+func (c *collector) now(ctx context.Context) {
+	ctx = context.WithoutCancel(ctx)
+	if err := c.expire(ctx); err != nil {
+		c.log.Warn("looking for interrupted pulls", "error", err)
+	}
+	start := time.Now()
+	if _, err := c.st.db.GarbageCollect(ctx); err != nil {
+		c.log.Warn("collecting unused image data", "error", err)
+		return
+	}
+	c.log.Debug("unused image data collected", "took", time.Since(start))
+}
+
+// expire lets go of pulls that were interrupted too long ago, and of what a
+// killed process left besides.
+func (c *collector) expire(ctx context.Context) error {
+	all, err := c.st.leases.List(ctx)
+	if err != nil {
+		return err
+	}
+	for _, l := range all {
+		c.mu.Lock()
+		active := c.active[l.ID] > 0
+		c.mu.Unlock()
+		if active || strings.HasPrefix(l.ID, keepLease) || time.Since(l.CreatedAt) < resumable {
+			continue
+		}
+		if err := c.st.leases.Delete(ctx, l); err != nil && !errdefs.IsNotFound(err) {
+			return err
+		}
+	}
+	return nil
+}
+
+// close forbids further collections and waits for the one that runs.
+func (c *collector) close() {
+	c.mu.Lock()
+	c.closed = true
+	if c.timer != nil && c.timer.Stop() {
+		c.timer = nil
+		c.busy.Done()
+	}
+	c.mu.Unlock()
+	c.busy.Wait()
+}
+
+// temporaryRef names content that is written before its digest is known.
+func temporaryRef(what string) string { return what + "-" + rand.Text() }
