@@ -5,14 +5,18 @@ SHELL       := /bin/bash
 .DEFAULT_GOAL := build
 
 GO      ?= go
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+# A tag names a release; all else is on the way to the next one.
+VERSION ?= $(or $(patsubst v%,%,$(shell git describe --tags --exact-match 2>/dev/null)),0.1.0-dev)
+COMMIT  ?= $(shell git rev-parse --short HEAD 2>/dev/null)
+# The commit's time, not the clock's: the same source gives the same binaries.
+STAMP   ?= $(shell git log -1 --format=%cI 2>/dev/null)
 PREFIX  ?= /usr/local
 DESTDIR ?=
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 
 # Static and at a fixed address: a position-independent davit-shim starts 0.4 ms later.
 MODULE  := github.com/davit-engine/davit
-LDFLAGS := -s -w -X $(MODULE)/version.Version=$(VERSION)
+LDFLAGS := -s -w -X $(MODULE)/version.Version=$(VERSION) -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.buildTime=$(STAMP)
 BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -buildmode=exe -ldflags '$(LDFLAGS)'
 
 .PHONY: help
