@@ -45,7 +45,7 @@ func (e *Engine) Create(ctx context.Context, o CreateOptions) (container.CreateR
 		return container.CreateResponse{}, err
 	}
 	release := func() { e.releaseName(rec.Name, rec.ID) }
-	if err := e.cfg.Images.Pin(rec.ID, img); err != nil {
+	if err := e.cfg.Images.Pin(ctx, rec.ID, img); err != nil {
 		release()
 		return container.CreateResponse{}, err
 	}

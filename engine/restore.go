@@ -87,7 +87,7 @@ func (e *Engine) restoreOne(ctx context.Context, id string, live bool) {
 	}
 	e.byID[id], e.names[rec.Name] = c, id
 	e.mu.Unlock()
-	e.pin(c)
+	e.pin(ctx, c)
 
 	wasRunning := rec.State.Running()
 	if live {
@@ -112,12 +112,12 @@ func (e *Engine) restoreOne(ctx context.Context, id string, live bool) {
 }
 
 // pin holds the layers that a container stands on.
-func (e *Engine) pin(c *ctr) {
+func (e *Engine) pin(ctx context.Context, c *ctr) {
 	img := image.Image{ID: digest.Digest(c.rec.Image.ID), Lower: c.rec.Image.Lower, Platform: c.rec.Image.Platform}
 	if c.rec.Image.Manifest != nil {
 		img.Manifest = *c.rec.Image.Manifest
 	}
-	if err := e.cfg.Images.Pin(c.id, img); err != nil {
+	if err := e.cfg.Images.Pin(ctx, c.id, img); err != nil {
 		e.log.Error("a container's image is gone: it cannot be started again", "container", c.id, "image", c.rec.Image.Name, "error", err)
 	}
 }
