@@ -29,34 +29,24 @@ started=()
 undo() { local p; for p in "${started[@]}"; do end "$p" 5 || true; done; }
 trap undo EXIT
 
-# The registry, on a port that nobody has.
+# The registry, on a port that the kernel gives it.
 if pid=$(alive "$root/registry.pid" davit-registry); then end "$pid" 5; fi
-port_free() { ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
-port_open() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
-registry_up() { gone "$registry" || port_open "$port"; }
-for _ in {1..20}; do
-  port=$((20000 + RANDOM % 12000))
-  port_free $port || continue
-  setsid "$bin/davit-registry" serve --addr "127.0.0.1:$port" --root "$root/registry" >>"$root/registry.log" 2>&1 </dev/null 9>&- &
-  registry=$!
-  wait_until 10 registry_up || true
-  if ! gone "$registry" && port_open "$port"; then
-    started+=("$registry")
-    break
-  fi
-  end "$registry" 2 || true
-  registry=
-done
-[[ -n ${registry:-} ]] || { tail -n 5 "$root/registry.log" >&2; die "the registry does not start; its log: $root/registry.log"; }
+rm -f "$root/registry.addr"
+setsid "$bin/davit-registry" serve --addr 127.0.0.1:0 --addr-file "$root/registry.addr" --root "$root/registry" \
+  >>"$root/registry.log" 2>&1 </dev/null 9>&- &
+registry=$!
+started+=("$registry")
+registry_up() { gone "$registry" || [[ -s $root/registry.addr ]]; }
+wait_until 20 registry_up && ! gone "$registry" || { tail -n 5 "$root/registry.log" >&2; die "the registry does not start; its log: $root/registry.log"; }
 echo "$registry" >"$root/registry.pid"
-echo "127.0.0.1:$port" >"$root/registry.addr"
+addr=$(cat "$root/registry.addr")
 
 # The engine.
 rm -f "$root/davit.sock"
 setsid "$bin/davitd" \
   --data-root "$root/data" --exec-root "$root/exec" --pidfile "$root/davitd.pid" \
   --host "unix://$root/davit.sock" --bridge "$(bridge_of "$root")" --cgroup-parent "/davit-$(tag_of "$root")" \
-  --registry-mirror "http://127.0.0.1:$port" >>"$root/davitd.log" 2>&1 </dev/null 9>&- &
+  --registry-mirror "http://$addr" >>"$root/davitd.log" 2>&1 </dev/null 9>&- &
 engine=$!
 started+=("$engine")
 export DAVIT_HOST=unix://$root/davit.sock
@@ -71,7 +61,7 @@ trap - EXIT
 disown -a
 
 cat <<END
-The engine is up in $root (pid $engine), with a registry at 127.0.0.1:$port that stands in for docker.io.
+The engine is up in $root (pid $engine), with a registry at $addr that stands in for docker.io.
 
   export PATH=$bin:\$PATH
   export DAVIT_HOST=unix://$root/davit.sock

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -346,16 +345,6 @@ func (e *Engine) Shims() []Shim {
 	}
 	slices.SortFunc(shims, func(a, b Shim) int { return strings.Compare(a.ID, b.ID) })
 	return shims
-}
-
-// freePort asks the kernel for a port of 127.0.0.1 that nobody has.
-func freePort() (string, error) {
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
 }
 
 // comm is the name of the program that runs under a pid, "" if none does.

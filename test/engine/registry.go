@@ -2,10 +2,12 @@ package enginetest
 
 import (
 	"errors"
+	"io/fs"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -15,24 +17,30 @@ import (
 
 // startRegistry runs davit-registry on a free port of loopback.
 func (e *Engine) startRegistry() error {
-	addr, err := freePort()
-	if err != nil {
-		return err
-	}
 	log, err := os.OpenFile(filepath.Join(e.Root, "registry.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
 	defer log.Close()
-	cmd := exec.Command(filepath.Join(e.Bin, "davit-registry"), "serve", "--addr", addr, "--root", filepath.Join(e.Root, "registry"))
+	addrFile := filepath.Join(e.Root, "registry.addr")
+	if err := os.Remove(addrFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	cmd := exec.Command(filepath.Join(e.Bin, "davit-registry"), "serve", "--addr", "127.0.0.1:0", "--addr-file", addrFile,
+		"--root", filepath.Join(e.Root, "registry"))
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	e.registry, e.Registry = cmd, addr
+	e.registry = cmd
 	return poll(ready, func() error {
-		response, err := http.Get("http://" + addr + "/v2/")
+		addr, err := os.ReadFile(addrFile)
+		if err != nil {
+			return err
+		}
+		e.Registry = strings.TrimSpace(string(addr))
+		response, err := http.Get("http://" + e.Registry + "/v2/")
 		if err != nil {
 			return err
 		}
