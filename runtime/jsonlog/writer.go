@@ -103,10 +103,10 @@ func (w *Writer) checkEnd() error {
 }
 
 // Write logs output as it was read: any piece of a stream. An unfinished line
-// is kept until it is finished, longer than PartSize, or End is called. After
-// an error the entries of this call are lost in part or whole, and the next
-// Write tries again; a partly written entry is never left standing if the
-// filesystem lets it be cut off.
+// is kept until it is finished, longer than PartSize, or End is called. The
+// error is the first of this call, whose entries are then lost in part or
+// whole; the next Write tries again. A partly written entry is never left
+// standing if the filesystem lets it be cut off.
 func (w *Writer) Write(s Stream, p []byte) error {
 	var failed error
 	w.stamp = appendTime(w.stamp[:0], w.o.Now())
@@ -116,17 +116,25 @@ func (w *Writer) Write(s Stream, p []byte) error {
 		i := bytes.IndexByte(p[:min(len(p), room)], '\n')
 		switch {
 		case i >= 0:
-			failed = errors.Join(failed, w.entry(s, p[:i], true))
+			failed = first(failed, w.entry(s, p[:i], true))
 			p = p[i+1:]
 		case len(p) >= room:
-			failed = errors.Join(failed, w.entry(s, p[:room], false))
+			failed = first(failed, w.entry(s, p[:room], false))
 			p = p[room:]
 		default:
 			l.text = append(l.text, p...)
 			p = nil
 		}
 	}
-	return errors.Join(failed, w.flush())
+	return first(failed, w.flush())
+}
+
+// first returns the first of two errors that is one.
+func first(a, b error) error {
+	if a != nil {
+		return a
+	}
+	return b
 }
 
 // End logs the unfinished line of a stream that has come to its end.
@@ -135,7 +143,7 @@ func (w *Writer) End(s Stream) error {
 		return nil
 	}
 	w.stamp = appendTime(w.stamp[:0], w.o.Now())
-	return errors.Join(w.entry(s, nil, false), w.flush())
+	return first(w.entry(s, nil, false), w.flush())
 }
 
 // entry adds the stream's unfinished line and tail as an entry; newline says
@@ -155,7 +163,7 @@ func (w *Writer) entry(s Stream, tail []byte, newline bool) error {
 		l.stamp = append(l.stamp, w.stamp...)
 	}
 	if len(w.batch) >= batchSize {
-		err = errors.Join(err, w.flush())
+		err = first(err, w.flush())
 	}
 	return err
 }
@@ -217,7 +225,7 @@ func (w *Writer) rotateIfFull() error {
 	}
 	failed := w.Wait()
 	if err := w.rotate(); err != nil {
-		return errors.Join(failed, err)
+		return first(failed, err)
 	}
 	if w.o.Compress && w.o.MaxFile > 1 {
 		done := make(chan error, 1)
@@ -241,23 +249,23 @@ func (w *Writer) rotate() error {
 			}
 		}
 	}
-	first := name(w.path, 1)
+	newest := name(w.path, 1)
 	if w.o.MaxFile == 1 {
 		if err := remove(w.path); err != nil {
 			return fmt.Errorf("rotating log: %w", err)
 		}
 	} else {
-		if err := remove(first + ".gz"); err != nil {
+		if err := remove(newest + ".gz"); err != nil {
 			return fmt.Errorf("rotating log: %w", err)
 		}
-		if err := os.Rename(w.path, first); err != nil {
+		if err := os.Rename(w.path, newest); err != nil {
 			return fmt.Errorf("rotating log: %w", err)
 		}
 	}
 	old := w.file
 	if err := w.open(os.O_EXCL); err != nil {
 		if w.o.MaxFile > 1 {
-			return errors.Join(err, os.Rename(first, w.path))
+			return errors.Join(err, os.Rename(newest, w.path))
 		}
 		return err
 	}

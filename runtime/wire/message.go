@@ -135,7 +135,7 @@ type State struct {
 	ID        string            `json:"id"`
 	ShimPid   int               `json:"shimPid"`
 	Pid       int               `json:"pid"`
-	PidStart  uint64            `json:"pidStart"` // field 22 of /proc/PID/stat: tells a reused pid
+	PidStart  uint64            `json:"pidStart"` // field 22 of /proc/PID/stat: tells a reused pid; 0: it had ended already
 	StartedAt time.Time         `json:"startedAt"`
 	Cgroup    map[string]string `json:"cgroup,omitempty"` // controller, "" for v2 -> directory
 }

@@ -1,0 +1,241 @@
+package shim
+
+import (
+	"encoding/binary"
+	"errors"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/davit-engine/davit/errs"
+	"github.com/davit-engine/davit/runtime/jsonlog"
+	"golang.org/x/sys/unix"
+)
+
+// One read takes at most what a pipe holds by default.
+const readSize = 64 << 10
+
+// output copies the container's output to its log and its attached clients.
+type output struct {
+	mu      sync.Mutex
+	log     *jsonlog.Writer // guarded by mu; nil: none is kept
+	failed  error           // guarded by mu; the first trouble with the log
+	clients []*client       // guarded by mu
+	closing bool            // guarded by mu; the process has ended
+	buf     []byte          // guarded by mu; what was just read
+
+	files []*os.File // what pumps read
+	pumps sync.WaitGroup
+}
+
+func newOutput(log *jsonlog.Writer) *output { return &output{log: log} }
+
+// pump copies a stream until its end. A raw one, a terminal's, goes to clients
+// as it is; others in frames.
+func (o *output) pump(s jsonlog.Stream, file *os.File, raw bool) {
+	o.files = append(o.files, file)
+	o.pumps.Go(func() {
+		rc, err := file.SyscallConn()
+		for err == nil {
+			ended := false
+			err = rc.Read(func(fd uintptr) (done bool) {
+				done, ended = o.take(s, int(fd), raw)
+				return done
+			})
+			if ended {
+				break
+			}
+			o.throttle()
+		}
+		o.end(s)
+	})
+}
+
+// take reads once. It is done unless there was nothing to read.
+func (o *output) take(s jsonlog.Stream, fd int, raw bool) (done, ended bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.buf == nil {
+		o.buf = make([]byte, readSize) // takes pages only as far as it is filled
+	}
+	n, err := unix.Read(fd, o.buf)
+	switch {
+	case err == unix.EAGAIN || err == unix.EINTR:
+		return false, false
+	case err != nil || n <= 0:
+		return true, true // a terminal that nobody has open any more reads as EIO
+	}
+	o.writeLocked(s, o.buf[:n], raw)
+	return true, false
+}
+
+func (o *output) writeLocked(s jsonlog.Stream, chunk []byte, raw bool) {
+	if o.log != nil {
+		o.noteLocked(o.log.Write(s, chunk))
+	}
+	if len(o.clients) == 0 {
+		return
+	}
+	p := packet{body: chunk}
+	if !raw {
+		p.frame(s)
+	}
+	o.clients = slices.DeleteFunc(o.clients, func(c *client) bool { return c.wants(s) && !c.send(&p) })
+}
+
+func (o *output) noteLocked(err error) {
+	if o.failed == nil {
+		o.failed = err
+	}
+}
+
+func (o *output) end(s jsonlog.Stream) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.log != nil {
+		o.noteLocked(o.log.End(s))
+	}
+}
+
+// throttle waits while a client has more than maxQueue bytes to take.
+func (o *output) throttle() {
+	for {
+		c := o.fullest()
+		if c == nil {
+			return
+		}
+		c.waitForSpace()
+	}
+}
+
+// fullest returns a client that output must wait for.
+func (o *output) fullest() *client {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closing {
+		return nil
+	}
+	for _, c := range o.clients {
+		if c.full() {
+			return c
+		}
+	}
+	return nil
+}
+
+// add attaches a client. It gets what is written from now on.
+func (o *output) add(c *client) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closing {
+		return errs.New(errs.Conflict, "container is not running")
+	}
+	o.clients = append(o.clients, c)
+	return nil
+}
+
+// drop closes a client and forgets it.
+func (o *output) drop(c *client) {
+	c.close()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.clients = slices.DeleteFunc(o.clients, func(other *client) bool { return other == c })
+}
+
+// finish reads what is left of the output, closes the log and lets the clients
+// go. Output that somebody outside the container holds open is given up after
+// drain; clients that do not take theirs have flush, and then linger. The
+// error is the first trouble with the log.
+func (o *output) finish(drain, flush time.Duration) error {
+	o.mu.Lock()
+	o.closing = true
+	for _, c := range o.clients {
+		c.hurry()
+	}
+	o.mu.Unlock()
+
+	late := time.AfterFunc(drain, func() {
+		for _, f := range o.files {
+			_ = f.SetReadDeadline(time.Unix(1, 0))
+		}
+	})
+	o.pumps.Wait()
+	late.Stop()
+
+	o.mu.Lock()
+	if o.log != nil {
+		o.noteLocked(o.log.Close())
+	}
+	failed, clients := o.failed, slices.Clone(o.clients)
+	for _, c := range clients {
+		c.finish()
+	}
+	o.mu.Unlock()
+	closeFiles(o.files)
+
+	timeout := time.NewTimer(flush)
+	defer timeout.Stop()
+	for _, c := range clients {
+		select {
+		case <-c.done:
+		case <-timeout.C:
+			return failed
+		}
+	}
+	return failed
+}
+
+// linger waits for clients that are still taking their output, and for the
+// log's compression.
+func (o *output) linger(patience time.Duration) {
+	o.mu.Lock()
+	clients := slices.Clone(o.clients)
+	o.mu.Unlock()
+	for _, c := range clients {
+		c.linger(patience)
+	}
+	if o.log != nil {
+		_ = o.log.Wait() // the file stays as it is then
+	}
+}
+
+// abandon undoes newOutput and add. The clients' sockets are closed but not
+// shut down: the engine still has them.
+func (o *output) abandon() {
+	o.mu.Lock()
+	clients := o.clients
+	o.clients, o.closing = nil, true
+	o.mu.Unlock()
+	for _, c := range clients {
+		c.abandon()
+	}
+	if o.log != nil {
+		_ = errors.Join(o.log.Close(), o.log.Wait())
+	}
+}
+
+// packet is a piece of output on its way to clients.
+type packet struct {
+	head  []byte
+	body  []byte // valid during send only
+	owned []byte // head and body, copied when the first client could not take it
+}
+
+// frame gives p the header of Docker's multiplexed stream: stream number, three
+// zeros, length as 32 bits big endian (API, "Attach to a container").
+func (p *packet) frame(s jsonlog.Stream) {
+	p.head = make([]byte, 8)
+	p.head[0] = 1 + byte(s)
+	binary.BigEndian.PutUint32(p.head[4:], uint32(len(p.body)))
+}
+
+func (p *packet) size() int { return len(p.head) + len(p.body) }
+
+// rest returns all but the first n bytes, for keeping.
+func (p *packet) rest(n int) []byte {
+	if p.owned == nil {
+		p.owned = append(append(make([]byte, 0, p.size()), p.head...), p.body...)
+	}
+	return p.owned[n:]
+}

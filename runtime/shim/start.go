@@ -1,0 +1,240 @@
+package shim
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/davit-engine/davit/errs"
+	"github.com/davit-engine/davit/runtime/jsonlog"
+	"github.com/davit-engine/davit/runtime/spawn"
+	"github.com/davit-engine/davit/runtime/wire"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// undo is what a failed start calls, last first.
+type undo []func()
+
+func (u *undo) add(f func()) { *u = append(*u, f) }
+
+func (u undo) run() {
+	for i := len(u) - 1; i >= 0; i-- {
+		u[i]()
+	}
+}
+
+// start does what the request says. On error nothing of it is left.
+func (s *supervisor) start(m *wire.Message) (err error) {
+	defer m.Close()
+	var r wire.Start
+	if err := m.Decode(&r); err != nil {
+		return errs.Wrap(errs.InvalidParameter, err)
+	}
+	netns, clients, err := check(&r, m.Files)
+	if err != nil {
+		return err
+	}
+	var u undo
+	defer func() {
+		if err != nil {
+			u.run()
+		}
+	}()
+	setTitle(r.ID)
+	s.tty, s.once = r.Spec.Process.Terminal, r.Stdio.StdinOnce
+	s.hostPIDs = !hasPIDNamespace(r.Spec)
+
+	if s.runDir, err = os.Open(r.RunDir); err != nil {
+		return fmt.Errorf("opening run directory: %w", err)
+	}
+	u.add(func() { s.runDir.Close() })
+
+	log, err := openLog(r.Log)
+	if err != nil {
+		return err
+	}
+	s.out = newOutput(log)
+	u.add(func() { s.out.abandon() })
+
+	// The clients are there before the first byte of output.
+	m.Files = m.Files[:len(m.Files)-len(clients)]
+	for i, sock := range clients {
+		if err := s.attach(&r.Attachments[i], sock); err != nil {
+			for _, rest := range clients[i+1:] {
+				rest.Close()
+			}
+			return err
+		}
+	}
+
+	request := &spawn.Request{Spec: r.Spec, Root: r.Root, Seccomp: r.Seccomp, SeccompFlags: r.SeccompFlags, NetNS: netns}
+	streams, err := openStreams(r.Stdio, r.Spec.Process.Terminal)
+	if err != nil {
+		return err
+	}
+	u.add(streams.close)
+	request.Stdin, request.Stdout, request.Stderr = streams.child[0], streams.child[1], streams.child[2]
+
+	defer func() { closeFiles(append(request.CgroupProcs, request.CgroupDir)) }()
+	if err := s.makeGroup(r.Spec, request, &u); err != nil {
+		return err
+	}
+	if s.listener, err = listen(s.runDir); err != nil {
+		return err
+	}
+	u.add(func() {
+		s.listener.Close()
+		_ = unix.Unlinkat(int(s.runDir.Fd()), wire.SocketName, 0)
+	})
+
+	if s.process, err = s.spawn(request); err != nil {
+		return err
+	}
+	u.add(s.killProcess)
+	streams.closeChild()
+	if err := s.takeStreams(streams); err != nil {
+		return err
+	}
+	return s.record(r.ID)
+}
+
+// check looks at what the engine must get right, and tells its descriptors
+// apart.
+func check(r *wire.Start, files []*os.File) (netns *os.File, clients []*os.File, err error) {
+	want := len(r.Attachments)
+	if r.NetNS {
+		want++
+	}
+	switch {
+	case r.ID == "" || r.RunDir == "":
+		return nil, nil, errs.New(errs.InvalidParameter, "start request without ID or run directory")
+	case r.Spec == nil || r.Spec.Process == nil || r.Spec.Linux == nil:
+		return nil, nil, errs.New(errs.InvalidParameter, "start request without a Linux process")
+	case len(files) != want:
+		return nil, nil, errs.New(errs.InvalidParameter, "start request with %d descriptors, %d expected", len(files), want)
+	}
+	if r.NetNS {
+		return files[0], files[1:], nil
+	}
+	return nil, files, nil
+}
+
+func hasPIDNamespace(spec *specs.Spec) bool {
+	for _, ns := range spec.Linux.Namespaces {
+		if ns.Type == specs.PIDNamespace && ns.Path == "" {
+			return true
+		}
+	}
+	return false
+}
+
+func openLog(l wire.Log) (*jsonlog.Writer, error) {
+	switch l.Driver {
+	case "none", "":
+		return nil, nil
+	case "json-file":
+		return jsonlog.Open(l.Path, jsonlog.Options{MaxSize: l.MaxSize, MaxFile: l.MaxFile, Compress: l.Compress, Attrs: l.Attrs})
+	}
+	return nil, errs.New(errs.NotImplemented, "log driver %q", l.Driver)
+}
+
+// makeGroup makes the cgroup and opens what the process needs to join it.
+func (s *supervisor) makeGroup(spec *specs.Spec, request *spawn.Request, u *undo) (err error) {
+	if spec.Linux.CgroupsPath == "" {
+		return nil
+	}
+	if s.cgroup, err = s.create(spec.Linux.CgroupsPath, spec.Linux.Resources); err != nil {
+		return fmt.Errorf("creating cgroup: %w", err)
+	}
+	u.add(func() { _ = s.cgroup.Remove() })
+	if request.CgroupProcs, err = s.cgroup.Procs(); err != nil {
+		return fmt.Errorf("opening cgroup: %w", err)
+	}
+	if request.CgroupDir, err = s.cgroup.Dir(); err != nil {
+		return fmt.Errorf("opening cgroup: %w", err)
+	}
+	return nil
+}
+
+func closeFiles(files []*os.File) {
+	for _, f := range files {
+		if f != nil {
+			f.Close()
+		}
+	}
+}
+
+// killProcess ends a process whose start could not be completed.
+func (s *supervisor) killProcess() {
+	_ = unix.Kill(s.process.pid, unix.SIGKILL)
+	_, _ = s.process.wait()
+}
+
+// record makes the state known.
+func (s *supervisor) record(id string) error {
+	start, err := startTime(s.process.pid)
+	if errors.Is(err, fs.ErrNotExist) {
+		start, err = 0, nil // it has ended and was reaped
+	}
+	if err != nil {
+		return err
+	}
+	s.state = wire.State{
+		Version: wire.Version, ID: id, ShimPid: os.Getpid(),
+		Pid: s.process.pid, PidStart: start, StartedAt: time.Now().UTC(),
+	}
+	if s.cgroup != nil {
+		s.state.Cgroup = s.cgroup.Paths()
+	}
+	return s.writeFile(wire.StateName, &s.state)
+}
+
+// startTime reads field 22 of /proc/PID/stat, in clock ticks since boot.
+func startTime(pid int) (uint64, error) {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return 0, fmt.Errorf("reading start time: %w", err)
+	}
+	// The second field is the name in parentheses and may hold any byte.
+	stat := string(b)
+	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
+	const starttime = 22 - 3
+	if len(fields) <= starttime {
+		return 0, fmt.Errorf("reading start time: malformed stat of process %d", pid)
+	}
+	return strconv.ParseUint(fields[starttime], 10, 64)
+}
+
+// writeFile puts v as JSON into the run directory, whole or not at all. The
+// directory is in memory, so nothing is synced.
+func (s *supervisor) writeFile(name string, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("encoding %s: %w", name, err)
+	}
+	dir := int(s.runDir.Fd())
+	temporary := name + ".tmp"
+	fd, err := unix.Openat(dir, temporary, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", name, err)
+	}
+	f := os.NewFile(uintptr(fd), name)
+	_, err = f.Write(b)
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = unix.Renameat(dir, temporary, dir, name)
+	}
+	if err != nil {
+		_ = unix.Unlinkat(dir, temporary, 0)
+		return fmt.Errorf("writing %s: %w", name, err)
+	}
+	return nil
+}

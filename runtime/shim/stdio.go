@@ -1,0 +1,76 @@
+package shim
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/davit-engine/davit/runtime/jsonlog"
+	"github.com/davit-engine/davit/runtime/wire"
+	"golang.org/x/sys/unix"
+)
+
+// streams are both ends of the container's standard streams. With a terminal
+// all are nil: spawn makes that. A nil child end is /dev/null.
+type streams struct {
+	child [3]*os.File
+	own   [3]*os.File // non-blocking
+}
+
+func openStreams(stdio wire.Stdio, terminal bool) (*streams, error) {
+	st := &streams{}
+	if terminal {
+		return st, nil
+	}
+	for i := range st.child {
+		if i == 0 && !stdio.Stdin {
+			continue
+		}
+		if err := st.pipe(i); err != nil {
+			st.close()
+			return nil, fmt.Errorf("making pipe: %w", err)
+		}
+	}
+	return st, nil
+}
+
+// pipe makes the pipe of stream i. spawn gives the child's end to the
+// container's user.
+func (st *streams) pipe(i int) error {
+	var fds [2]int
+	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
+		return err
+	}
+	own, child := fds[0], fds[1]
+	if i == 0 {
+		own, child = child, own
+	}
+	err := unix.SetNonblock(own, true)
+	st.own[i], st.child[i] = os.NewFile(uintptr(own), "stream"), os.NewFile(uintptr(child), "stream")
+	return err
+}
+
+func (st *streams) closeChild() {
+	closeFiles(st.child[:])
+	st.child = [3]*os.File{}
+}
+
+func (st *streams) close() {
+	st.closeChild()
+	closeFiles(st.own[:])
+}
+
+// takeStreams takes over what spawn has made, and starts copying.
+func (s *supervisor) takeStreams(st *streams) (err error) {
+	if s.process.console != nil {
+		if s.process.console, err = pollable(s.process.console); err != nil {
+			return err
+		}
+		s.in.open(s.process.console, true)
+		s.out.pump(jsonlog.Stdout, s.process.console, true)
+		return nil
+	}
+	s.in.open(st.own[0], false)
+	s.out.pump(jsonlog.Stdout, st.own[1], false)
+	s.out.pump(jsonlog.Stderr, st.own[2], false)
+	return nil
+}
