@@ -25,6 +25,7 @@ type Facts struct {
 	CgroupV2  bool         // /sys/fs/cgroup is one cgroup2 hierarchy
 	CgroupV1  []Controller // hierarchies of cgroup v1, where CgroupV2 is false
 	Caps      uint64       // capabilities that can be granted, bit n for capability n
+	LastCap   int          // the highest capability that the kernel knows
 	NoFile    Limit        // RLIMIT_NOFILE for a spec that names none
 }
 

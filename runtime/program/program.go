@@ -1,2 +1,145 @@
-// Package program turns an OCI runtime spec into a program.
+// Package program turns an OCI runtime spec into a program: the flat list of
+// system calls by which a newly cloned process becomes the container's first
+// process, ending in execve.
+//
+//	needs  r0 = tree "/srv/data" recursive        descriptors that the caller opens first
+//	clone  NEWNS|NEWPID|...                       how the process is made
+//	    0  prctl(PR_SET_PDEATHSIG, SIGKILL)
+//	    :
+//	   41  r17 = openat2(r9, "proc", {...})       a result goes into a register,
+//	   42  move_mount(r16, "", r17, "", ...)      a later step takes it from there
+//	    :                                         "ENOENT: 97" goes on at step 97 when the kernel says so
+//	   96  execve("/bin/sh", ...)
+//	   97  r17 = path(r9, "proc", dir)            what is rarely needed stands behind execve
+//
+// Paths inside the root filesystem are only ever resolved from a descriptor
+// of the root with RESOLVE_IN_ROOT, and mounts are moved from descriptor to
+// descriptor, so an image or a racing process cannot redirect them. A step
+// that waits for the caller (a read from a pipe), or tells it something (a
+// write), is a system call like any other.
+//
+// The package is pure: the same Input gives the same Program, no system call
+// is made and nothing is looked up. What it needs to know of the machine comes
+// in as Facts. It must not know who runs the program, nor how. A Program is
+// immutable once Compile has returned it and may be used by several goroutines.
 package program
+
+import "golang.org/x/sys/unix"
+
+// Program is a compiled container start.
+type Program struct {
+	Clone  uint64  // CLONE_NEW* flags that the process is made with
+	Needs  []Need  // opened by the caller; the result of Needs[i] is register i
+	Steps  []Step  // run in order, but for Next and Catch
+	Blocks []Block // the memory that steps point at
+	Regs   int     // number of registers
+	Last   int     // index of the first step that may replace the process by the user's
+}
+
+// Scratch is the block that steps and OpPath use for intermediate results.
+const Scratch = 0
+
+// Reg is the number of a register. None means that there is none.
+type Reg int
+
+// None is no register.
+const None Reg = -1
+
+// Op says what a step does.
+type Op uint8
+
+// What steps do. Everything but OpCall is an operation of the interpreter:
+// it either succeeds or gives an errno just as a system call does.
+const (
+	OpCall    Op = iota // the system call Nr
+	OpPath              // open Args[1] (a path) below directory Args[0], and make what is missing; Args[2] holds Path flags
+	OpTest              // compare memory: width Args[1] bytes at Args[0], masked by Args[2], must equal Args[3], else errno Args[4]
+	OpStore             // store register Args[1] as 32 bits at Args[0]
+	OpFail              // fail with errno Args[0]
+	OpJump              // do nothing
+	OpSignals           // default action for every signal, and none blocked
+)
+
+// Flags of OpPath.
+const (
+	PathDir     = 1 << iota // the last component is a directory, else a regular file
+	PathNoLinks             // no component may be a symbolic link: ELOOP
+)
+
+// Step is one operation.
+type Step struct {
+	Op    Op
+	Nr    uintptr // system call number
+	N     uint8   // number of Args
+	Args  [6]Arg
+	Out   Reg // takes the result
+	Next  int // step to go on with after success; 0: the next one
+	Catch []Catch
+
+	Context string // what the step serves, such as `error mounting "proc" to rootfs at "/proc"`; may be empty
+	Doing   string // what it does, in words
+	Message string // the whole error text, where neither errno nor Context belong in it
+}
+
+// Catch says where to go on when a step gives an errno.
+type Catch struct {
+	Errno unix.Errno // 0: any
+	To    int
+}
+
+// Kind says what an argument is.
+type Kind uint8
+
+// Kinds of argument.
+const (
+	Imm   Kind = iota // Val itself
+	InReg             // the content of register Val
+	Mem               // the address of block Val, plus Off
+)
+
+// Arg is an argument of a step.
+type Arg struct {
+	Kind Kind
+	form form
+	Off  uint32
+	Val  uint64
+}
+
+// Block is memory that a step points at: Text with a NUL behind it, or Data;
+// then zeros up to Size bytes. It starts at a multiple of 8.
+type Block struct {
+	Text string
+	Data []byte
+	Size int
+	Refs []Ref
+	form form
+}
+
+// Ref is a pointer inside a block: 8 bytes at Off hold the address of Block.
+type Ref struct{ Off, Block int }
+
+// NeedKind says what the caller has to open.
+type NeedKind uint8
+
+// What a program can need.
+const (
+	NeedTree      NeedKind = iota // a detached copy (open_tree) of the mount at Path, Recursive or not
+	NeedNamespace                 // the namespace file Path, of type Flag
+	NeedPidNS                     // as NeedNamespace, but the caller enters it before cloning, for its children only
+	NeedNetNS                     // the network namespace that the caller holds
+	NeedCaller                    // a pidfd of the caller itself
+	NeedStdio                     // standard stream Index
+	NeedConsole                   // a unix socket; one message on it carries the terminal's master
+	NeedCgroup                    // cgroup.procs file Index
+)
+
+// Need is a descriptor that exists before the process is made. It must be 3
+// or higher and close-on-exec.
+type Need struct {
+	Kind      NeedKind
+	Path      string
+	Recursive bool
+	Flag      int // CLONE_NEW*
+	Index     int
+	Context   string // as of a step
+}

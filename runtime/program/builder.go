@@ -1,0 +1,180 @@
+package program
+
+import (
+	"encoding/binary"
+	"strings"
+
+	"github.com/davit-engine/davit/errs"
+	"golang.org/x/sys/unix"
+)
+
+// label is a place in the program that is not known yet: an index into
+// builder.labels. In steps it stands as ^label until finish puts the index of
+// the step there.
+type label int
+
+// builder collects steps. Its first error sticks.
+type builder struct {
+	in      Input
+	p       *Program
+	err     error
+	labels  []int
+	cold    []func()
+	context string
+	hows    map[[4]uint64]int
+	root    Reg // root directory of the new filesystem, O_PATH
+	empty   int // block of ""
+	dot     int // block of "."
+
+	made  map[string]Reg // directories that this program has mounted and nobody else can write to yet
+	proc  Reg            // the container's own procfs
+	pts   Reg            // its devpts
+	dev   Reg            // its /dev
+	slave Reg            // its terminal
+}
+
+func newBuilder(in Input) *builder {
+	b := &builder{in: in, p: &Program{}, hows: map[[4]uint64]int{}, made: map[string]Reg{},
+		root: None, proc: None, pts: None, dev: None, slave: None}
+	b.p.Steps = make([]Step, 0, 320)
+	b.p.Blocks = make([]Block, 0, 160)
+	b.block(Block{Size: 3 * unix.PathMax, form: formScratch})
+	b.empty = b.block(Block{Text: "", form: formText})
+	b.dot = b.block(Block{Text: ".", form: formText})
+	return b
+}
+
+// fail records an error about the spec.
+func (b *builder) fail(kind errs.Kind, format string, args ...any) {
+	if b.err == nil {
+		b.err = errs.New(kind, format, args...)
+	}
+}
+
+// during sets what the following steps serve.
+func (b *builder) during(context string) { b.context = context }
+
+func (b *builder) block(k Block) int {
+	if k.form == formText {
+		if strings.IndexByte(k.Text, 0) >= 0 {
+			b.fail(errs.InvalidParameter, "%q holds a NUL byte", k.Text)
+		}
+		k.Size = len(k.Text) + 1
+	} else if k.Size < len(k.Data) {
+		k.Size = len(k.Data)
+	}
+	b.p.Blocks = append(b.p.Blocks, k)
+	return len(b.p.Blocks) - 1
+}
+
+func (b *builder) reg() Reg {
+	b.p.Regs++
+	return Reg(b.p.Regs - 1)
+}
+
+// need asks for a descriptor. All needs come before the first step's result.
+func (b *builder) need(n Need) Reg {
+	if len(b.p.Needs) != b.p.Regs {
+		panic("program: a need after a register was used")
+	}
+	b.p.Needs = append(b.p.Needs, n)
+	return b.reg()
+}
+
+func (b *builder) label() label {
+	b.labels = append(b.labels, -1)
+	return label(len(b.labels) - 1)
+}
+
+func (b *builder) place(l label) { b.labels[l] = len(b.p.Steps) }
+
+// later puts the steps that f makes behind the last one of the program; they
+// begin at the returned label and go on at back.
+func (b *builder) later(back label, f func()) label {
+	l, context := b.label(), b.context
+	b.cold = append(b.cold, func() {
+		b.place(l)
+		b.context = context
+		f()
+		b.jump(back)
+	})
+	return l
+}
+
+// on is a Catch with a label.
+func on(e unix.Errno, l label) Catch { return Catch{e, ^int(l)} }
+
+func (b *builder) add(s Step) {
+	s.Context = b.context
+	b.p.Steps = append(b.p.Steps, s)
+}
+
+// finish resolves the labels.
+func (b *builder) finish() (*Program, error) {
+	for i := 0; i < len(b.cold); i++ { // a cold part may add another
+		b.cold[i]()
+	}
+	resolve := func(to *int) {
+		if *to < 0 {
+			*to = b.labels[^*to]
+		}
+	}
+	for i := range b.p.Steps {
+		s := &b.p.Steps[i]
+		resolve(&s.Next)
+		for j := range s.Catch {
+			resolve(&s.Catch[j].To)
+		}
+	}
+	if b.err != nil {
+		return nil, b.err
+	}
+	return b.p, nil
+}
+
+// Arguments.
+
+func imm(v uint64, f form) Arg      { return Arg{Kind: Imm, Val: v, form: f} }
+func num[T ~int | ~uint32](v T) Arg { return Arg{Kind: Imm, Val: uint64(v)} }
+func fd(r Reg) Arg                  { return Arg{Kind: InReg, Val: uint64(r)} }
+func mem(block int) Arg             { return Arg{Kind: Mem, Val: uint64(block)} }
+func memAt(block, off int) Arg      { return Arg{Kind: Mem, Val: uint64(block), Off: uint32(off)} }
+
+var cwd = imm(uint64(uint32(0xffffff9c)), formFD) // AT_FDCWD
+
+func (b *builder) text(s string) Arg {
+	switch s {
+	case "":
+		return mem(b.empty)
+	case ".":
+		return mem(b.dot)
+	}
+	return mem(b.block(Block{Text: s, form: formText}))
+}
+
+// how returns a block of up to four 64-bit words, the same for the same words.
+func (b *builder) how(f form, words ...uint64) Arg {
+	key := [4]uint64{uint64(f) << 56}
+	for i, w := range words {
+		key[i] ^= w
+	}
+	i, ok := b.hows[key]
+	if !ok {
+		data := make([]byte, 8*len(words))
+		for j, w := range words {
+			binary.NativeEndian.PutUint64(data[8*j:], w)
+		}
+		i = b.block(Block{Data: data, form: f})
+		b.hows[key] = i
+	}
+	return mem(i)
+}
+
+// vector is a NULL-terminated array of strings.
+func (b *builder) vector(list []string) Arg {
+	k := Block{Size: 8 * (len(list) + 1), Refs: make([]Ref, 0, len(list)), form: formVector}
+	for i, s := range list {
+		k.Refs = append(k.Refs, Ref{8 * i, b.block(Block{Text: s, form: formText})})
+	}
+	return mem(b.block(k))
+}

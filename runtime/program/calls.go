@@ -1,0 +1,168 @@
+package program
+
+import "golang.org/x/sys/unix"
+
+// One method for each system call that programs use. doing is for error texts.
+
+func (b *builder) call(nr uintptr, doing string, catch []Catch, args ...Arg) {
+	s := Step{Nr: nr, N: uint8(len(args)), Out: None, Doing: doing, Catch: catch}
+	copy(s.Args[:], args)
+	b.add(s)
+}
+
+// open is call for those that give a descriptor.
+func (b *builder) open(nr uintptr, out Reg, doing string, catch []Catch, args ...Arg) Reg {
+	if out == None {
+		out = b.reg()
+	}
+	s := Step{Nr: nr, N: uint8(len(args)), Out: out, Doing: doing, Catch: catch}
+	copy(s.Args[:], args)
+	b.add(s)
+	return out
+}
+
+// Resolution of paths of the container, and of paths that nobody else can
+// have changed.
+const (
+	inRoot = unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS
+	direct = unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_SYMLINKS
+)
+
+func (b *builder) openat2(dir Arg, path string, flags, resolve uint64, doing string, catch ...Catch) Reg {
+	return b.open(unix.SYS_OPENAT2, None, doing, catch, dir, b.text(path),
+		b.how(formHow, flags|unix.O_CLOEXEC, 0, resolve), num(24))
+}
+
+func (b *builder) openat(dir Arg, path string, flags uint64, doing string, catch ...Catch) Reg {
+	return b.open(unix.SYS_OPENAT, None, doing, catch, dir, b.text(path), imm(flags|unix.O_CLOEXEC, formOpen), num(0))
+}
+
+func (b *builder) close(r Reg) { b.call(unix.SYS_CLOSE, "closing", nil, fd(r)) }
+
+func (b *builder) mkdirat(dir Arg, name string, mode uint32, doing string, catch ...Catch) {
+	b.call(unix.SYS_MKDIRAT, doing, catch, dir, b.text(name), imm(uint64(mode), formMode))
+}
+
+func (b *builder) mknodat(dir Arg, name string, mode uint32, dev uint64, doing string, catch ...Catch) {
+	b.call(unix.SYS_MKNODAT, doing, catch, dir, b.text(name), imm(uint64(mode), formMode), imm(dev, formDev))
+}
+
+func (b *builder) symlinkat(target string, dir Arg, name, doing string, catch ...Catch) {
+	b.call(unix.SYS_SYMLINKAT, doing, catch, b.text(target), dir, b.text(name))
+}
+
+func (b *builder) write(r Reg, data, doing string, catch ...Catch) {
+	b.call(unix.SYS_WRITE, doing, catch, fd(r), b.text(data), num(len(data)))
+}
+
+// put writes data to the file at path: open, write, close.
+func (b *builder) put(dir Arg, path, data, doing string) {
+	r := b.openat(dir, path, unix.O_WRONLY|unix.O_NOFOLLOW, doing)
+	b.write(r, data, doing)
+	b.close(r)
+}
+
+func (b *builder) prctl(option, a, c int, doing string, catch ...Catch) {
+	b.call(unix.SYS_PRCTL, doing, catch, imm(uint64(option), formPrctl), num(a), num(c), num(0), num(0))
+}
+
+func (b *builder) setns(r Reg, flag int, doing string) {
+	b.call(unix.SYS_SETNS, doing, nil, fd(r), imm(uint64(flag), formClone))
+}
+
+func (b *builder) unshare(flag int, doing string) {
+	b.call(unix.SYS_UNSHARE, doing, nil, imm(uint64(flag), formClone))
+}
+
+// Mounts.
+
+func (b *builder) fsopen(fstype string) Reg {
+	return b.open(unix.SYS_FSOPEN, None, "opening filesystem type", nil, b.text(fstype), num(unix.FSOPEN_CLOEXEC))
+}
+
+// fsset sets an option of a filesystem; a nil value sets a flag.
+func (b *builder) fsset(r Reg, key string, value *string) {
+	if value == nil {
+		b.call(unix.SYS_FSCONFIG, "setting option", nil, fd(r), imm(unix.FSCONFIG_SET_FLAG, formFsconfig), b.text(key), num(0), num(0))
+		return
+	}
+	b.call(unix.SYS_FSCONFIG, "setting option", nil, fd(r), imm(unix.FSCONFIG_SET_STRING, formFsconfig), b.text(key), b.text(*value), num(0))
+}
+
+func (b *builder) fscreate(r Reg) {
+	b.call(unix.SYS_FSCONFIG, "creating filesystem", nil, fd(r), imm(unix.FSCONFIG_CMD_CREATE, formFsconfig), num(0), num(0), num(0))
+}
+
+// fsmount makes a detached mount of the filesystem and closes r.
+func (b *builder) fsmount(r Reg, attr uint64) Reg {
+	m := b.open(unix.SYS_FSMOUNT, None, "creating mount", nil, fd(r), num(unix.FSMOUNT_CLOEXEC), imm(attr, formAttr))
+	b.close(r)
+	return m
+}
+
+// clone makes a detached copy of the mount at r.
+func (b *builder) clone(r Reg, flags uint64, doing string) Reg {
+	return b.open(unix.SYS_OPEN_TREE, None, doing, nil, fd(r), mem(b.empty),
+		imm(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH|flags, formTree))
+}
+
+// attach moves the detached mount m onto target.
+func (b *builder) attach(m Reg, target Arg, path, doing string) {
+	flags := uint64(unix.MOVE_MOUNT_F_EMPTY_PATH)
+	if path == "" {
+		flags |= unix.MOVE_MOUNT_T_EMPTY_PATH
+	}
+	b.call(unix.SYS_MOVE_MOUNT, doing, nil, fd(m), mem(b.empty), target, b.text(path), imm(flags, formMove))
+}
+
+// setattr changes the attributes of mount r, and of those below it if recursive.
+func (b *builder) setattr(r Reg, set, clr, propagation uint64, recursive bool, doing string) {
+	flags := uint64(unix.AT_EMPTY_PATH)
+	if recursive {
+		flags |= unix.AT_RECURSIVE
+	}
+	b.call(unix.SYS_MOUNT_SETATTR, doing, nil, fd(r), mem(b.empty), imm(flags, formTree),
+		b.how(formAttrs, set, clr, propagation, 0), num(32))
+}
+
+// Operations of the interpreter.
+
+func (b *builder) jump(l label) { b.add(Step{Op: OpJump, Out: None, Next: ^int(l)}) }
+
+// path opens path below the root and makes what is missing of it.
+func (b *builder) path(out Reg, path string, flags int, doing string, catch ...Catch) Reg {
+	if out == None {
+		out = b.reg()
+	}
+	b.add(Step{Op: OpPath, N: 3, Out: out, Doing: doing, Catch: catch,
+		Args: [6]Arg{fd(b.root), b.text(path), imm(uint64(flags), formPath)}})
+	return out
+}
+
+// test compares width bytes of block; a difference is the given errno.
+func (b *builder) test(block, off, width int, mask, want uint64, e unix.Errno, doing string, catch ...Catch) {
+	b.add(Step{Op: OpTest, N: 5, Out: None, Doing: doing, Catch: catch,
+		Args: [6]Arg{memAt(block, off), num(width), imm(mask, formHex), imm(want, formHex), imm(uint64(e), formErrno)}})
+}
+
+func (b *builder) store(block, off int, r Reg) {
+	b.add(Step{Op: OpStore, N: 2, Out: None, Args: [6]Arg{memAt(block, off), fd(r)}})
+}
+
+// refuse fails with the exact text.
+func (b *builder) refuse(e unix.Errno, message string) {
+	b.add(Step{Op: OpFail, N: 1, Out: None, Args: [6]Arg{imm(uint64(e), formErrno)}, Message: message})
+}
+
+// statx of r itself, into the scratch block.
+func (b *builder) statx(dir Arg, path string, doing string, catch ...Catch) {
+	b.call(unix.SYS_STATX, doing, catch, dir, b.text(path),
+		imm(unix.AT_EMPTY_PATH|unix.AT_SYMLINK_NOFOLLOW, formAt), num(unix.STATX_TYPE), mem(Scratch))
+}
+
+// Where statx puts things.
+const (
+	statxMode  = 28  // 16 bits
+	statxMajor = 128 // of the device that the file is: 32 bits
+	statxMinor = 132
+)

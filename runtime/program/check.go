@@ -1,0 +1,111 @@
+package program
+
+import (
+	"path"
+
+	"github.com/davit-engine/davit/errs"
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// check refuses input that is incomplete, and every field of the spec that
+// asks for something this package has no steps for: to leave it out silently
+// would give a container less than it was promised.
+func check(in Input) error {
+	bad := func(format string, args ...any) error { return errs.New(errs.InvalidParameter, format, args...) }
+	s := in.Spec
+	switch {
+	case s == nil:
+		return bad("there is no spec")
+	case s.Process == nil:
+		return bad("process is missing")
+	case len(s.Process.Args) == 0 || s.Process.Args[0] == "":
+		return bad("process.args must not be empty")
+	case !path.IsAbs(s.Process.Cwd):
+		return bad("process.cwd must be an absolute path, not %q", s.Process.Cwd)
+	case len(in.Seccomp)%8 != 0 || len(in.Seccomp) > 8*4096:
+		return bad("a seccomp filter has 8 bytes an instruction and at most 4096 instructions, not %d bytes", len(in.Seccomp))
+	case in.Facts.LastCap < 0 || in.Facts.LastCap > 63:
+		return bad("%d cannot be the last capability", in.Facts.LastCap)
+	case in.CgroupProcs < 0:
+		return bad("%d cgroups make no sense", in.CgroupProcs)
+	}
+	if err := checkRoot(in.Root); err != nil {
+		return err
+	}
+	if f := unsupportedField(s); f != "" {
+		return errs.New(errs.NotImplemented, "%s is not supported", f)
+	}
+	if s.Linux != nil && s.Linux.Seccomp != nil && len(in.Seccomp) == 0 {
+		return bad("linux.seccomp is a profile, and its filter is missing")
+	}
+	return nil
+}
+
+func checkRoot(r Root) error {
+	if (r.Dir == "") == (r.Overlay == nil) {
+		return errs.New(errs.InvalidParameter, "root must be either a directory or an overlay")
+	}
+	var dirs []string
+	if o := r.Overlay; o == nil {
+		dirs = []string{r.Dir}
+	} else {
+		dirs = append(dirs, o.Lower...)
+		if len(o.Lower) == 0 || (o.Upper == "") != (o.Work == "") {
+			return errs.New(errs.InvalidParameter, "root: an overlay needs layers, and both an upper and a work directory or none")
+		}
+		if o.Upper != "" {
+			dirs = append(dirs, o.Upper, o.Work)
+		}
+	}
+	for _, d := range dirs {
+		if !path.IsAbs(d) {
+			return errs.New(errs.InvalidParameter, "root: %q is not an absolute path", d)
+		}
+	}
+	return nil
+}
+
+// unsupportedField names the first field that is set and not supported.
+func unsupportedField(s *specs.Spec) string {
+	p, l, h := s.Process, s.Linux, s.Hooks
+	if l == nil {
+		l = &specs.Linux{}
+	}
+	if h == nil {
+		h = &specs.Hooks{}
+	}
+	for _, ns := range l.Namespaces {
+		if ns.Type == specs.UserNamespace || ns.Type == specs.TimeNamespace {
+			return "linux.namespaces: " + string(ns.Type)
+		}
+	}
+	for _, f := range []struct {
+		set  bool
+		name string
+	}{
+		{len(h.Prestart) > 0, "hooks.prestart"}, //nolint:staticcheck // deprecated, and still to be refused
+		{len(h.CreateRuntime) > 0, "hooks.createRuntime"},
+		{len(h.CreateContainer) > 0, "hooks.createContainer"},
+		{len(h.StartContainer) > 0, "hooks.startContainer"},
+		{len(h.Poststart) > 0, "hooks.poststart"},
+		{len(h.Poststop) > 0, "hooks.poststop"},
+		{p.ApparmorProfile != "", "process.apparmorProfile"},
+		{p.SelinuxLabel != "", "process.selinuxLabel"},
+		{p.Scheduler != nil, "process.scheduler"},
+		{p.IOPriority != nil, "process.ioPriority"},
+		{len(l.UIDMappings) > 0, "linux.uidMappings"},
+		{len(l.GIDMappings) > 0, "linux.gidMappings"},
+		{len(l.NetDevices) > 0, "linux.netDevices"},
+		{len(l.TimeOffsets) > 0, "linux.timeOffsets"},
+		{l.MountLabel != "", "linux.mountLabel"},
+		{l.IntelRdt != nil, "linux.intelRdt"},
+		{l.MemoryPolicy != nil, "linux.memoryPolicy"},
+		{l.Personality != nil, "linux.personality"},
+		{s.VM != nil, "vm"},
+	} {
+		if f.set {
+			return f.name
+		}
+	}
+	return ""
+}

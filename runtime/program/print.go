@@ -1,0 +1,306 @@
+package program
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// form says how an argument or a block is printed.
+type form uint8
+
+const (
+	formDecimal form = iota
+	formFD
+	formHex
+	formOctal
+	formErrno
+	formID
+	formDev
+	formMode
+	formText
+	formVector
+	formScratch
+	formWords
+	formCaps
+	formGroups
+	formBPF
+	formPoll
+	formMessage
+	formHow
+	formAttrs
+	// The rest are sets of flags, or names of one value.
+	formOpen
+	formResolve
+	formClone
+	formAttr
+	formMS
+	formPropagation
+	formTree
+	formMove
+	formAt
+	formPath
+	formPrctl
+	formFsconfig
+	formIoctl
+)
+
+type flag struct {
+	value uint64
+	name  string
+}
+
+// flagNames says what bits are called, and which one stands for none.
+var flagNames = map[form][]flag{
+	formOpen: {{unix.O_RDWR, "O_RDWR"}, {unix.O_WRONLY, "O_WRONLY"}, {unix.O_PATH, "O_PATH"}, {unix.O_DIRECTORY, "O_DIRECTORY"},
+		{unix.O_NOFOLLOW, "O_NOFOLLOW"}, {unix.O_NOCTTY, "O_NOCTTY"}, {unix.O_CLOEXEC, "O_CLOEXEC"}},
+	formResolve: {{unix.RESOLVE_IN_ROOT, "IN_ROOT"}, {unix.RESOLVE_NO_MAGICLINKS, "NO_MAGICLINKS"}, {unix.RESOLVE_NO_SYMLINKS, "NO_SYMLINKS"},
+		{unix.RESOLVE_NO_XDEV, "NO_XDEV"}},
+	formClone: {{unix.CLONE_NEWNS, "NEWNS"}, {unix.CLONE_NEWPID, "NEWPID"}, {unix.CLONE_NEWIPC, "NEWIPC"}, {unix.CLONE_NEWUTS, "NEWUTS"},
+		{unix.CLONE_NEWNET, "NEWNET"}, {unix.CLONE_NEWCGROUP, "NEWCGROUP"}},
+	formAttr: {{attrRO, "RDONLY"}, {unix.MOUNT_ATTR_NOSUID, "NOSUID"}, {unix.MOUNT_ATTR_NODEV, "NODEV"}, {unix.MOUNT_ATTR_NOEXEC, "NOEXEC"},
+		{attrAtime, "ATIME"}, {unix.MOUNT_ATTR_NOATIME, "NOATIME"}, {unix.MOUNT_ATTR_STRICTATIME, "STRICTATIME"},
+		{unix.MOUNT_ATTR_NODIRATIME, "NODIRATIME"}, {unix.MOUNT_ATTR_NOSYMFOLLOW, "NOSYMFOLLOW"}},
+	formMS:          {{unix.MS_REC, "MS_REC"}, {unix.MS_SLAVE, "MS_SLAVE"}},
+	formPropagation: {{unix.MS_SHARED, "SHARED"}, {unix.MS_SLAVE, "SLAVE"}, {unix.MS_PRIVATE, "PRIVATE"}, {unix.MS_UNBINDABLE, "UNBINDABLE"}},
+	formTree: {{unix.OPEN_TREE_CLONE, "OPEN_TREE_CLONE"}, {unix.OPEN_TREE_CLOEXEC, "OPEN_TREE_CLOEXEC"}, {unix.AT_RECURSIVE, "AT_RECURSIVE"},
+		{unix.AT_EMPTY_PATH, "AT_EMPTY_PATH"}},
+	formMove:     {{unix.MOVE_MOUNT_F_EMPTY_PATH, "F_EMPTY_PATH"}, {unix.MOVE_MOUNT_T_EMPTY_PATH, "T_EMPTY_PATH"}},
+	formAt:       {{unix.AT_EMPTY_PATH, "AT_EMPTY_PATH"}, {unix.AT_SYMLINK_NOFOLLOW, "AT_SYMLINK_NOFOLLOW"}},
+	formPath:     {{PathDir, "dir"}, {PathNoLinks, "nolinks"}},
+	formMode:     {{unix.S_IFBLK, "S_IFBLK"}, {unix.S_IFREG, "S_IFREG"}, {unix.S_IFCHR, "S_IFCHR"}, {unix.S_IFIFO, "S_IFIFO"}},
+	formPrctl:    nil,
+	formFsconfig: nil,
+	formIoctl:    nil,
+}
+
+// valueNames says what single values are called.
+var valueNames = map[form]map[uint64]string{
+	formPrctl: {unix.PR_SET_PDEATHSIG: "PR_SET_PDEATHSIG", unix.PR_SET_NO_NEW_PRIVS: "PR_SET_NO_NEW_PRIVS", unix.PR_CAPBSET_DROP: "PR_CAPBSET_DROP",
+		unix.PR_SET_KEEPCAPS: "PR_SET_KEEPCAPS", unix.PR_CAP_AMBIENT: "PR_CAP_AMBIENT"},
+	formFsconfig: {unix.FSCONFIG_SET_FLAG: "SET_FLAG", unix.FSCONFIG_SET_STRING: "SET_STRING", unix.FSCONFIG_SET_FD: "SET_FD",
+		unix.FSCONFIG_CMD_CREATE: "CMD_CREATE"},
+	formIoctl: {unix.TIOCSPTLCK: "TIOCSPTLCK", unix.TIOCGPTPEER: "TIOCGPTPEER", unix.TIOCSWINSZ: "TIOCSWINSZ", unix.TIOCSCTTY: "TIOCSCTTY"},
+	formPath:  {0: "file"},
+}
+
+// callNames are the system calls that programs use.
+var callNames = map[uintptr]string{
+	unix.SYS_OPENAT2: "openat2", unix.SYS_OPENAT: "openat", unix.SYS_CLOSE: "close", unix.SYS_MKDIRAT: "mkdirat", unix.SYS_MKNODAT: "mknodat",
+	unix.SYS_SYMLINKAT: "symlinkat", unix.SYS_WRITE: "write", unix.SYS_PRCTL: "prctl", unix.SYS_SETNS: "setns", unix.SYS_UNSHARE: "unshare",
+	unix.SYS_FSOPEN: "fsopen", unix.SYS_FSCONFIG: "fsconfig", unix.SYS_FSMOUNT: "fsmount", unix.SYS_OPEN_TREE: "open_tree",
+	unix.SYS_MOVE_MOUNT: "move_mount", unix.SYS_MOUNT_SETATTR: "mount_setattr", unix.SYS_STATX: "statx", unix.SYS_SETSID: "setsid",
+	unix.SYS_KEYCTL: "keyctl", unix.SYS_UMASK: "umask", unix.SYS_MOUNT: "mount", unix.SYS_CHDIR: "chdir", unix.SYS_FCHDIR: "fchdir",
+	unix.SYS_PIVOT_ROOT: "pivot_root", unix.SYS_UMOUNT2: "umount2", unix.SYS_FSTATFS: "fstatfs", unix.SYS_FACCESSAT: "faccessat",
+	unix.SYS_UNLINKAT: "unlinkat", unix.SYS_FCHOWNAT: "fchownat", unix.SYS_FCHOWN: "fchown", unix.SYS_IOCTL: "ioctl", unix.SYS_SENDMSG: "sendmsg",
+	unix.SYS_SETHOSTNAME: "sethostname", unix.SYS_SETDOMAINNAME: "setdomainname", unix.SYS_PRLIMIT64: "prlimit64", unix.SYS_GETCWD: "getcwd",
+	unix.SYS_CAPSET: "capset", unix.SYS_PPOLL: "ppoll", unix.SYS_SETGROUPS: "setgroups", unix.SYS_SETGID: "setgid", unix.SYS_SETUID: "setuid",
+	unix.SYS_SECCOMP: "seccomp", unix.SYS_DUP3: "dup3", unix.SYS_CLOSE_RANGE: "close_range", unix.SYS_EXECVE: "execve",
+}
+
+var opNames = map[Op]string{OpPath: "path", OpTest: "test", OpStore: "store", OpFail: "fail", OpSignals: "signals"}
+
+var needNames = map[NeedKind]string{NeedTree: "tree", NeedNamespace: "namespace", NeedPidNS: "pid namespace", NeedNetNS: "network namespace",
+	NeedCaller: "pidfd of the caller", NeedStdio: "standard stream", NeedConsole: "console socket", NeedCgroup: "cgroup.procs"}
+
+// String returns the program as text, one step a line.
+func (p *Program) String() string {
+	var s strings.Builder
+	for i, n := range p.Needs {
+		fmt.Fprintf(&s, "needs r%d = %s", i, needNames[n.Kind])
+		switch n.Kind {
+		case NeedTree, NeedNamespace, NeedPidNS:
+			fmt.Fprintf(&s, " %q", n.Path)
+		case NeedStdio, NeedCgroup:
+			fmt.Fprintf(&s, " %d", n.Index)
+		}
+		if n.Recursive {
+			s.WriteString(" recursive")
+		}
+		s.WriteByte('\n')
+	}
+	fmt.Fprintf(&s, "clone %s\n", flags(formClone, p.Clone))
+	targets := map[int]bool{}
+	for i := range p.Steps {
+		targets[p.Steps[i].Next] = true
+		for _, c := range p.Steps[i].Catch {
+			targets[c.To] = true
+		}
+	}
+	context := ""
+	for i := range p.Steps {
+		st := &p.Steps[i]
+		if st.Context != context && st.Op != OpStore && st.Op != OpJump {
+			if context = st.Context; context != "" {
+				fmt.Fprintf(&s, "# %s\n", context)
+			} else {
+				s.WriteString("#\n")
+			}
+		}
+		mark := ' '
+		if targets[i] {
+			mark = ':'
+		}
+		fmt.Fprintf(&s, "%4d%c %s\n", i, mark, p.step(st))
+	}
+	return s.String()
+}
+
+// step prints one step.
+func (p *Program) step(st *Step) string {
+	if st.Op == OpJump {
+		return "goto " + strconv.Itoa(st.Next)
+	}
+	var s strings.Builder
+	if st.Out != None {
+		fmt.Fprintf(&s, "r%d = ", st.Out)
+	}
+	name := opNames[st.Op]
+	if st.Op == OpCall {
+		if name = callNames[st.Nr]; name == "" {
+			name = "syscall " + strconv.Itoa(int(st.Nr))
+		}
+	}
+	s.WriteString(name)
+	s.WriteByte('(')
+	for i, a := range st.Args[:st.N] {
+		if i > 0 {
+			s.WriteString(", ")
+		}
+		s.WriteString(p.arg(a))
+	}
+	s.WriteByte(')')
+	if st.Next != 0 {
+		fmt.Fprintf(&s, "  goto %d", st.Next)
+	}
+	for _, c := range st.Catch {
+		what := "any error"
+		if c.Errno != 0 {
+			what = unix.ErrnoName(c.Errno)
+		}
+		fmt.Fprintf(&s, "  %s: %d", what, c.To)
+	}
+	if st.Message != "" {
+		fmt.Fprintf(&s, "  # %s", st.Message)
+	}
+	return s.String()
+}
+
+func (p *Program) arg(a Arg) string {
+	switch a.Kind {
+	case InReg:
+		return "r" + strconv.FormatUint(a.Val, 10)
+	case Mem:
+		s := p.Blocks[a.Val].print(p, int(a.Val))
+		if a.Off > 0 {
+			s += "+" + strconv.Itoa(int(a.Off))
+		}
+		return s
+	}
+	switch a.form {
+	case formFD:
+		return "AT_FDCWD"
+	case formHex:
+		return fmt.Sprintf("%#x", a.Val)
+	case formOctal:
+		return fmt.Sprintf("%#o", a.Val)
+	case formErrno:
+		return unix.ErrnoName(unix.Errno(a.Val))
+	case formID:
+		if a.Val == unchanged {
+			return "-1"
+		}
+	case formDev:
+		return fmt.Sprintf("%d:%d", unix.Major(a.Val), unix.Minor(a.Val))
+	case formMode:
+		s := ""
+		if kind := a.Val & unix.S_IFMT; kind != 0 {
+			for _, f := range flagNames[formMode] {
+				if f.value == kind {
+					s = f.name + "|"
+				}
+			}
+		}
+		return s + fmt.Sprintf("%#o", a.Val&^uint64(unix.S_IFMT))
+	}
+	if name, ok := valueNames[a.form][a.Val]; ok {
+		return name
+	}
+	if names := flagNames[a.form]; names != nil {
+		return flags(a.form, a.Val)
+	}
+	return strconv.FormatUint(a.Val, 10)
+}
+
+// flags prints a set of bits; what has no name is printed as a number.
+func flags(f form, v uint64) string {
+	var names []string
+	for _, n := range flagNames[f] {
+		if n.value != 0 && v&n.value == n.value {
+			names = append(names, n.name)
+			v &^= n.value
+		}
+	}
+	if v != 0 || len(names) == 0 {
+		names = append(names, fmt.Sprintf("%#x", v))
+	}
+	return strings.Join(names, "|")
+}
+
+func (k *Block) print(p *Program, index int) string {
+	word := func(i int) uint64 { return get64(k.Data[8*i:]) }
+	switch k.form {
+	case formText:
+		return strconv.Quote(k.Text)
+	case formVector:
+		list := make([]string, len(k.Refs))
+		for i, r := range k.Refs {
+			list[i] = strconv.Quote(p.Blocks[r.Block].Text)
+		}
+		return "[" + strings.Join(list, " ") + "]"
+	case formScratch:
+		return "scratch"
+	case formHow:
+		return "{" + flags(formOpen, word(0)) + ", " + flags(formResolve, word(2)) + "}"
+	case formAttrs:
+		var list []string
+		for i, name := range []string{"set", "clear", "propagation"} {
+			if v := word(i); v != 0 {
+				f := formAttr
+				if name == "propagation" {
+					f = formPropagation
+				}
+				list = append(list, name+" "+flags(f, v))
+			}
+		}
+		return "{" + strings.Join(list, ", ") + "}"
+	case formBPF:
+		return fmt.Sprintf("filter%d", index)
+	case formPoll:
+		return fmt.Sprintf("pollfd%d", index)
+	case formMessage:
+		return fmt.Sprintf("message%d", index)
+	}
+	// Words of 4 or 8 bytes.
+	width := 8
+	if k.form == formCaps || k.form == formGroups {
+		width = 4
+	}
+	var list []string
+	for piece := range slices.Chunk(k.Data, width) {
+		if width == 4 {
+			v := uint64(get32(piece))
+			if k.form == formCaps {
+				list = append(list, fmt.Sprintf("%#x", v))
+				continue
+			}
+			list = append(list, strconv.FormatUint(v, 10))
+			continue
+		}
+		list = append(list, strconv.FormatUint(get64(piece), 10))
+	}
+	return "{" + strings.Join(list, " ") + "}"
+}

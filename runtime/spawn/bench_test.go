@@ -1,0 +1,60 @@
+package spawn
+
+import (
+	"testing"
+
+	"github.com/davit-engine/davit/runtime/program"
+)
+
+// BenchmarkStart is a whole life of a container that does nothing, as Docker
+// would make it but for cgroups. Compare with the lower bound of the kernel:
+// a C program that only clones, mounts, executes and waits.
+func BenchmarkStart(b *testing.B) {
+	needRoot(b)
+	dir := layer(b)
+	facts := DetectFacts()
+	for _, c := range []struct {
+		name   string
+		change func(*Request)
+	}{
+		{"default", func(*Request) {}},
+		{"hostnet", func(r *Request) {
+			r.Spec.Linux.Namespaces = append(r.Spec.Linux.Namespaces[:1:1], r.Spec.Linux.Namespaces[2:]...)
+			r.Spec.Linux.Sysctl = nil
+		}},
+		{"nocgroupmount", func(r *Request) {
+			r.Spec.Mounts = append(r.Spec.Mounts[:4:4], r.Spec.Mounts[5:]...)
+		}},
+		{"copied", func(r *Request) { r.Spec.Linux.Namespaces[3].Path = "/proc/self/ns/pid" }},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			for b.Loop() {
+				b.StopTimer()
+				r := &Request{Spec: dockerSpec("/bin/true"), Root: overlay(b, dir), Facts: &facts}
+				c.change(r)
+				b.StartTimer()
+				p, err := Start(r)
+				if err != nil {
+					b.Fatal(err)
+				}
+				p.PidFD.Close()
+				if s, err := p.Wait(); err != nil || s != 0 {
+					b.Fatal(s, err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkCompile(b *testing.B) {
+	in := program.Input{Spec: dockerSpec("/bin/true"), Root: program.Root{Overlay: &program.Overlay{Lower: []string{"/l"}, Upper: "/u", Work: "/w"}}, Facts: DetectFacts()}
+	in.Facts.CgroupV1 = nil
+	b.ReportAllocs()
+	for b.Loop() {
+		p, err := program.Compile(in)
+		if err != nil {
+			b.Fatal(err)
+		}
+		link(p, make([]int, len(p.Needs)))
+	}
+}

@@ -1,0 +1,168 @@
+package spawn
+
+import (
+	"os"
+	"strconv"
+
+	"github.com/davit-engine/davit/runtime/program"
+	"golang.org/x/sys/unix"
+)
+
+// inputs are the descriptors that a program needs.
+type inputs struct {
+	fds     []int // of program.Needs
+	own     []int // those to close again
+	pidNS   int   // or -1
+	console int   // our end of the console socket, or -1
+}
+
+// open opens what p needs. The caller closes in, whatever the result.
+func (in *inputs) open(p *program.Program, r *Request) error {
+	in.pidNS, in.console = -1, -1
+	stdio := [3]*os.File{r.Stdin, r.Stdout, r.Stderr}
+	for _, n := range p.Needs {
+		fd, doing, err := -1, "opening "+n.Path, error(nil)
+		switch n.Kind {
+		case program.NeedTree:
+			flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
+			if n.Recursive {
+				flags |= unix.AT_RECURSIVE
+			}
+			fd, err = in.keep(unix.OpenTree(unix.AT_FDCWD, n.Path, flags))
+		case program.NeedNamespace, program.NeedPidNS:
+			fd, err = in.keep(unix.Open(n.Path, unix.O_RDONLY|unix.O_CLOEXEC, 0))
+			if err == nil && n.Kind == program.NeedPidNS {
+				in.pidNS = fd
+			}
+		case program.NeedNetNS:
+			doing = "using the network namespace"
+			fd, err = in.above(r.NetNS)
+		case program.NeedCaller:
+			doing = "opening a pidfd"
+			fd, err = in.keep(unix.PidfdOpen(os.Getpid(), 0))
+		case program.NeedStdio:
+			doing = "using standard stream " + strconv.Itoa(n.Index)
+			fd, err = in.stream(stdio[n.Index], int(r.Spec.Process.User.UID))
+		case program.NeedConsole:
+			doing = "creating a socket"
+			var pair [2]int
+			pair, err = unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+			if err == nil {
+				in.own = append(in.own, pair[0], pair[1])
+				in.console, fd = pair[0], pair[1]
+				fd, err = in.raise(fd)
+			}
+		case program.NeedCgroup:
+			doing = "using cgroup.procs"
+			fd, err = in.above(r.CgroupProcs[n.Index])
+		}
+		if err != nil {
+			return failed(n.Context, doing, err)
+		}
+		in.fds = append(in.fds, fd)
+	}
+	return nil
+}
+
+func (in *inputs) close() {
+	for _, fd := range in.own {
+		unix.Close(fd)
+	}
+}
+
+// keep registers a new descriptor for close.
+func (in *inputs) keep(fd int, err error) (int, error) {
+	if err != nil {
+		return -1, err
+	}
+	in.own = append(in.own, fd)
+	return in.raise(fd)
+}
+
+// raise returns fd, or a copy of it that is not in the way of the child's
+// standard streams.
+func (in *inputs) raise(fd int) (int, error) {
+	if fd > 2 {
+		return fd, nil
+	}
+	fd, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
+	if err == nil {
+		in.own = append(in.own, fd)
+	}
+	return fd, err
+}
+
+// above is raise for a file.
+func (in *inputs) above(f *os.File) (int, error) {
+	fd, err := descriptor(f)
+	if err != nil {
+		return -1, err
+	}
+	return in.raise(fd)
+}
+
+// descriptor returns a file's descriptor and leaves its mode alone.
+func descriptor(f *os.File) (int, error) {
+	if f == nil {
+		return -1, unix.EBADF
+	}
+	c, err := f.SyscallConn()
+	if err != nil {
+		return -1, unix.EBADF
+	}
+	fd := -1
+	if err := c.Control(func(p uintptr) { fd = int(p) }); err != nil {
+		return -1, unix.EBADF
+	}
+	return fd, nil
+}
+
+// stream prepares a standard stream. Go makes pipes non-blocking, which
+// programs do not expect; and a user other than root may want to open
+// /dev/stdout, which looks at the owner (moby/moby#31243).
+func (in *inputs) stream(f *os.File, uid int) (int, error) {
+	if f == nil {
+		return in.keep(unix.Open(os.DevNull, unix.O_RDWR|unix.O_CLOEXEC, 0))
+	}
+	fd, err := descriptor(f)
+	if err != nil {
+		return -1, err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return -1, err
+	}
+	if kind := st.Mode & unix.S_IFMT; kind == unix.S_IFIFO || kind == unix.S_IFSOCK {
+		if err := unix.SetNonblock(fd, false); err != nil {
+			return -1, err
+		}
+		if uid != int(st.Uid) {
+			// Not every socket or pipe can be given away; then it stays as it is.
+			_ = unix.Fchown(fd, uid, -1)
+		}
+	}
+	return in.raise(fd)
+}
+
+// receive takes the terminal's master from the console socket. The child has
+// sent it before execve.
+func receive(fd int) (*os.File, error) {
+	buf, oob := make([]byte, 1), make([]byte, unix.CmsgSpace(4))
+	_, n, _, _, err := unix.Recvmsg(fd, buf, oob, unix.MSG_CMSG_CLOEXEC|unix.MSG_DONTWAIT)
+	if err != nil {
+		return nil, err
+	}
+	messages, err := unix.ParseSocketControlMessage(oob[:n])
+	if err != nil || len(messages) != 1 {
+		return nil, unix.EBADMSG
+	}
+	fds, err := unix.ParseUnixRights(&messages[0])
+	if err != nil || len(fds) != 1 {
+		return nil, unix.EBADMSG
+	}
+	if err := unix.SetNonblock(fds[0], true); err != nil { // so that reads can be given up
+		unix.Close(fds[0])
+		return nil, err
+	}
+	return os.NewFile(uintptr(fds[0]), "/dev/ptmx"), nil
+}

@@ -1,0 +1,161 @@
+package spawn
+
+import (
+	"unsafe"
+
+	"github.com/davit-engine/davit/runtime/program"
+	"golang.org/x/sys/unix"
+)
+
+// instruction is a step in the form that the child runs: no pointers that the
+// garbage collector knows, no slices.
+type instruction struct {
+	nr      uintptr
+	args    [6]uintptr
+	inReg   uint8 // bit i: args[i] is the number of a register
+	op      program.Op
+	catches uint8
+	out     int32 // register, or -1
+	next    int32
+	catch   [3]struct{ errno, to int32 }
+}
+
+// machine is a program ready to run. Everything it points to is kept alive by
+// the fields behind.
+type machine struct {
+	code    *instruction
+	regs    *uintptr
+	scratch uintptr // the block program.Scratch
+	report  int32   // pipe for the result; -1: memory is shared, the result stays here
+
+	step  int32 // the step that runs, or failed
+	errno int32 // of the failed step
+
+	instructions []instruction
+	registers    []uintptr
+	memory       []byte
+}
+
+// exitFailed is the exit status of a child that could not run its program to
+// the end. Nobody sees it but Start.
+const exitFailed = 125
+
+// run executes the program in the child. It must not allocate, grow the
+// stack, or call anything that does.
+//
+//go:norace
+//go:nosplit
+//go:nocheckptr
+func (m *machine) run() {
+	i := int32(0)
+	for {
+		o := (*instruction)(unsafe.Add(unsafe.Pointer(m.code), uintptr(i)*unsafe.Sizeof(instruction{})))
+		m.step = i
+		a := o.args
+		if o.inReg != 0 {
+			for k := uintptr(0); k < 6; k++ {
+				if o.inReg&(1<<k) != 0 {
+					p := (*uintptr)(unsafe.Add(unsafe.Pointer(&a), k*8))
+					*p = *m.reg(*p)
+				}
+			}
+		}
+		var r uintptr
+		var e unix.Errno
+		switch o.op {
+		case program.OpCall:
+			r, _, e = unix.RawSyscall6(o.nr, a[0], a[1], a[2], a[3], a[4], a[5])
+		case program.OpPath:
+			r, e = m.path(a[0], a[1], a[2])
+		case program.OpTest:
+			if load(a[0], a[1])&a[2] != a[3] {
+				e = unix.Errno(a[4])
+			}
+		case program.OpStore:
+			*(*int32)(pointer(a[0])) = int32(a[1])
+		case program.OpFail:
+			e = unix.Errno(a[0])
+		case program.OpSignals:
+			resetSignals(m.scratch)
+		}
+		if e == 0 {
+			if o.out >= 0 {
+				*m.reg(uintptr(o.out)) = r
+			}
+			i = o.next
+			continue
+		}
+		to := int32(-1)
+		for k := uint8(0); k < o.catches; k++ {
+			c := (*struct{ errno, to int32 })(unsafe.Add(unsafe.Pointer(&o.catch), uintptr(k)*8))
+			if c.errno == 0 || c.errno == int32(e) {
+				to = c.to
+				break
+			}
+		}
+		if to < 0 {
+			m.fail(int32(e))
+		}
+		i = to
+	}
+}
+
+//go:norace
+//go:nosplit
+//go:nocheckptr
+func (m *machine) reg(n uintptr) *uintptr {
+	return (*uintptr)(unsafe.Add(unsafe.Pointer(m.regs), n*8))
+}
+
+// fail leaves the result and ends the child.
+//
+//go:norace
+//go:nosplit
+//go:nocheckptr
+func (m *machine) fail(e int32) {
+	m.errno = e
+	if m.report >= 0 {
+		unix.RawSyscall(unix.SYS_WRITE, uintptr(m.report), uintptr(unsafe.Pointer(&m.step)), 8)
+	}
+	for {
+		unix.RawSyscall(unix.SYS_EXIT, exitFailed, 0, 0)
+	}
+}
+
+//go:norace
+//go:nosplit
+//go:nocheckptr
+func load(p, width uintptr) uintptr {
+	switch width {
+	case 1:
+		return uintptr(*(*uint8)(pointer(p)))
+	case 2:
+		return uintptr(*(*uint16)(pointer(p)))
+	case 4:
+		return uintptr(*(*uint32)(pointer(p)))
+	}
+	return uintptr(*(*uint64)(pointer(p)))
+}
+
+// resetSignals gives each signal its default action, the ignored ones too,
+// and unblocks all: a container must not inherit what its supervisor ignores.
+//
+//go:norace
+//go:nosplit
+//go:nocheckptr
+func resetSignals(zeros uintptr) {
+	for k := uintptr(0); k < 64; k += 8 {
+		*(*uint64)(pointer(zeros + k)) = 0 // an empty struct sigaction, and an empty set
+	}
+	for s := uintptr(1); s <= 64; s++ {
+		unix.RawSyscall6(unix.SYS_RT_SIGACTION, s, zeros, 0, 8, 0, 0)
+	}
+	unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, zeros, 0, 8, 0, 0)
+}
+
+// pointer turns an address inside a machine's memory back into a pointer.
+//
+//go:norace
+//go:nosplit
+//go:nocheckptr
+func pointer(p uintptr) unsafe.Pointer { return *(*unsafe.Pointer)(unsafe.Pointer(&p)) }
