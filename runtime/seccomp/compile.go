@@ -37,8 +37,10 @@
 // their lower half on 64-bit machines too (see narrow); x32 registers, which
 // have 64 bits, are compared whole where libseccomp looks at the lower half;
 // conditions of overlapping rules with different actions are tried in the
-// profile's order, not in that of libseccomp's tree; calls newer than the
-// installed libseccomp are known.
+// profile's order, not in that of libseccomp's tree (which gets several
+// comparisons by order of one argument wrong); a rule with conditions for a
+// call that i386 multiplexes says nothing of the multiplexer, whose arguments
+// are not the call's; calls newer than the installed libseccomp are known.
 //
 // All functions may be called from several goroutines at once.
 package seccomp

@@ -115,16 +115,20 @@ func evaluate(p *specs.LinuxSeccomp, goarch string, d data) (ret uint32, contest
 			if c.number[column] >= 0 && uint32(c.number[column]) == d.number {
 				named = true
 				counts := map[uint]int{}
-				hits, splits := 0, false
+				hits, splits, always := 0, false, 0
 				for _, a := range s.Args {
 					counts[a.Index]++
 					splits = splits || counts[a.Index] > 1
-					if compare(a, d.args[a.Index], half || narrow(name)>>a.Index&1 != 0) {
+					half := half || narrow(name)>>a.Index&1 != 0
+					if a.Op == specs.OpMaskedEqual && (a.Value == 0 || half && uint32(a.Value) == 0) {
+						always++
+					}
+					if compare(a, d.args[a.Index], half) {
 						hits++
 					}
 				}
 				switch {
-				case len(s.Args) == 0:
+				case always == len(s.Args), splits && always > 0:
 					unconditional = append(unconditional, ret)
 				case hits == len(s.Args), splits && hits > 0:
 					conditional = append(conditional, ret)

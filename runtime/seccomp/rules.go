@@ -24,6 +24,21 @@ type condition struct {
 	narrow      bool   // the kernel looks at the lower half only
 }
 
+// always reports whether the rule's conditions, if it has any, hold for all
+// arguments: a mask of nothing equals nothing.
+func (r *rule) always(half bool) bool {
+	for _, c := range r.conditions {
+		mask := c.mask
+		if half || c.narrow {
+			mask &= math.MaxUint32
+		}
+		if c.op != specs.OpMaskedEqual || mask != 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // entry is a rule for a call number.
 type entry struct {
 	number uint32
@@ -156,19 +171,19 @@ type span struct {
 // spans returns what happens to each call number of a machine.
 func (c *collection) spans(m machine, withX32 bool) []span {
 	var list []span
-	list = c.appendColumn(list, m.column, 0)
+	list = c.appendColumn(list, m.column, 0, m.half)
 	if m.column != amd64 {
 		return list
 	}
 	if withX32 {
-		return c.appendColumn(list, x32, x32Bit)
+		return c.appendColumn(list, x32, x32Bit, false)
 	}
 	// As a foreign architecture; but -1 is a call that a tracer has cancelled.
 	return appendSpans(list, span{from: x32Bit, ret: unix.SECCOMP_RET_KILL_THREAD}, span{from: math.MaxUint32, ret: c.fallback})
 }
 
 // appendColumn appends the spans of an architecture, which start at first.
-func (c *collection) appendColumn(list []span, column int, first uint32) []span {
+func (c *collection) appendColumn(list []span, column int, first uint32, half bool) []span {
 	next := first // the first number that list says nothing of
 	end := int64(math.MaxInt64)
 	if c.last[column] >= 0 {
@@ -188,7 +203,7 @@ func (c *collection) appendColumn(list []span, column int, first uint32) []span 
 			n++
 		}
 		gap(int64(e[0].number))
-		list = appendSpans(list, c.decide(e[:n]))
+		list = appendSpans(list, c.decide(e[:n], half))
 		next, e = e[0].number+1, e[n:]
 	}
 	gap(math.MaxUint32 + 1)
@@ -196,10 +211,10 @@ func (c *collection) appendColumn(list []span, column int, first uint32) []span 
 }
 
 // decide returns the span of one call with rules.
-func (c *collection) decide(entries []entry) span {
+func (c *collection) decide(entries []entry, half bool) span {
 	s := span{from: entries[0].number, ret: c.fallback}
 	for _, e := range entries {
-		if len(e.rule.conditions) == 0 {
+		if e.rule.always(half) {
 			return span{from: s.from, ret: e.rule.ret}
 		}
 		s.rules = append(s.rules, e.rule)
