@@ -74,13 +74,13 @@ func (i *Images) History(ctx context.Context, ref string, platform *ocispec.Plat
 }
 
 // Tag gives an image a further name.
-func (i *Images) Tag(ctx context.Context, src string, dst reference.Named) error {
+func (i *Images) Tag(ctx context.Context, src string, dst reference.Named) (digest.Digest, error) {
 	id, err := i.e.cfg.Images.Tag(ctx, src, dst)
 	if err != nil {
-		return err
+		return "", err
 	}
 	i.publish(string(id), reference.FamiliarString(dst), events.ActionTag)
-	return nil
+	return id, nil
 }
 
 // Remove takes an image's name away, and the image with its last one.

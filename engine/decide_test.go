@@ -1,0 +1,406 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/davit-engine/davit/engine/record"
+	"github.com/davit-engine/davit/engine/spec"
+	"github.com/davit-engine/davit/errs"
+	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/mount"
+	"github.com/moby/moby/api/types/network"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// bare is an engine that can decide but not act.
+func bare(recs ...*record.Container) *Engine {
+	e := &Engine{
+		byID: map[string]*ctr{}, names: map[string]string{}, filter: newFilterCache(""), id: "test",
+		host: &hostFacts{capabilities: []string{"CAP_CHOWN", "CAP_KILL"}, controllers: map[string]bool{}},
+		cfg:  Config{LogDriver: "json-file", Defaults: spec.Defaults{ShmSize: 1 << 20}},
+	}
+	for _, r := range recs {
+		e.byID[r.ID], e.names[r.Name] = newCtr(r), r.ID
+	}
+	return e
+}
+
+func rec(id, name string, change func(*record.Container)) *record.Container {
+	r := &record.Container{
+		ID: strings.Repeat(id, 64/len(id)), Name: name, Config: &container.Config{}, HostConfig: &container.HostConfig{},
+		State: record.State{Status: container.StateCreated},
+	}
+	if change != nil {
+		change(r)
+	}
+	return r
+}
+
+func TestFind(t *testing.T) {
+	e := bare(rec("ab12", "one", nil), rec("ab34", "two", nil), rec("cd", "ab1", nil))
+	for ref, want := range map[string]string{
+		strings.Repeat("ab12", 16): "one", "one": "one", "/two": "two", "ab3": "two", "cdc": "ab1",
+		"ab1": "ab1", // a name goes before a prefix
+	} {
+		c, err := e.find(ref)
+		if err != nil || c.rec.Name != want {
+			t.Errorf("%s: %v, want %s", ref, err, want)
+		}
+	}
+	for ref, want := range map[string]errs.Kind{"ab": errs.InvalidParameter, "zz": errs.NotFound, "": errs.InvalidParameter, "/": errs.InvalidParameter} {
+		if _, err := e.find(ref); errs.KindOf(err) != want {
+			t.Errorf("%q: %v", ref, err)
+		}
+	}
+}
+
+func TestNames(t *testing.T) {
+	for name, ok := range map[string]bool{"web": true, "/web": true, "a1_.-": true, "x": false, "-web": false, "we b": false, "": false, "wéb": false, "a/b": false} {
+		if err := validName(name); (err == nil) != ok || err != nil && !errs.Is(err, errs.InvalidParameter) {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+	e := bare(rec("ab", "web", nil))
+	if _, err := e.reserveName("web", "x"); !errs.Is(err, errs.Conflict) || !strings.Contains(err.Error(), `The container name "/web" is already in use by container "abab`) {
+		t.Errorf("a name in use: %v", err)
+	}
+	seen := map[string]bool{}
+	for i := range 2000 {
+		n, err := e.reserveName("", fmt.Sprint(i))
+		if err != nil || seen[n] || validName(n) != nil {
+			t.Fatalf("%q: %v, seen %v", n, err, seen[n])
+		}
+		seen[n] = true
+	}
+	e.releaseName("web", "somebody else's")
+	if e.names["web"] == "" {
+		t.Error("a name was released for another container")
+	}
+}
+
+func TestMergeImage(t *testing.T) {
+	img := dockerspec.DockerOCIImageConfig{ImageConfig: ocispec.ImageConfig{
+		User: "bob", Env: []string{"A=img", "B=img"}, Entrypoint: []string{"/entry"}, Cmd: []string{"cmd"}, WorkingDir: "/w",
+		Labels: map[string]string{"l": "img", "k": "img"}, StopSignal: "SIGINT", ExposedPorts: map[string]struct{}{"80/tcp": {}, "no port": {}},
+	}}
+	for _, c := range []struct {
+		name            string
+		entrypoint, cmd []string
+		want            string
+	}{
+		{"both from the image", nil, nil, "/entry cmd"},
+		{"own command", nil, []string{"x"}, "/entry x"},
+		{"own entrypoint drops the image's command", []string{"/e"}, nil, "/e"},
+		{"no entrypoint", []string{""}, []string{"x"}, "x"},
+		{"empty entrypoint", []string{}, []string{"x"}, "x"},
+	} {
+		conf := &container.Config{Entrypoint: c.entrypoint, Cmd: c.cmd}
+		mergeImage(conf, img)
+		if got := strings.Join(slices.Concat(conf.Entrypoint, conf.Cmd), " "); got != c.want {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+	}
+	conf := &container.Config{Env: []string{"A=own", "B"}, Labels: map[string]string{"l": "own"}}
+	mergeImage(conf, img)
+	if !slices.Equal(conf.Env, []string{"A=own", "B"}) || conf.Labels["l"] != "own" || conf.Labels["k"] != "img" || conf.User != "bob" ||
+		conf.WorkingDir != "/w" || conf.StopSignal != "SIGINT" || len(conf.ExposedPorts) != 1 {
+		t.Errorf("got %+v", conf)
+	}
+	if img.Labels["l"] != "img" {
+		t.Error("the image's own labels were changed")
+	}
+}
+
+func TestValidateRefuses(t *testing.T) {
+	e := bare()
+	for _, c := range []struct {
+		name   string
+		change func(*container.Config, *container.HostConfig)
+		kind   errs.Kind
+		text   string
+	}{
+		{"published port", func(_ *container.Config, h *container.HostConfig) { h.PublishAllPorts = true }, errs.NotImplemented, "-P/--publish-all is not supported yet"},
+		{"restart policy", func(_ *container.Config, h *container.HostConfig) { h.RestartPolicy.Name = "always" }, errs.NotImplemented, "--restart"},
+		{"unknown restart policy", func(_ *container.Config, h *container.HostConfig) { h.RestartPolicy.Name = "never" }, errs.InvalidParameter, "unknown policy"},
+		{"health check", func(c *container.Config, _ *container.HostConfig) {
+			c.Healthcheck = &container.HealthConfig{Test: []string{"CMD", "x"}}
+		}, errs.NotImplemented, "--health-cmd"},
+		{"network", func(_ *container.Config, h *container.HostConfig) { h.NetworkMode = "mine" }, errs.NotFound, "network mine not found"},
+		{"network of nobody", func(_ *container.Config, h *container.HostConfig) { h.NetworkMode = "container:x" }, errs.NotFound, "No such container: x"},
+		{"ipc", func(_ *container.Config, h *container.HostConfig) { h.IpcMode = "odd" }, errs.InvalidParameter, "invalid IPC mode: odd"},
+		{"cgroupns", func(_ *container.Config, h *container.HostConfig) { h.CgroupnsMode = "odd" }, errs.InvalidParameter, "invalid cgroup namespace mode: odd"},
+		{"environment", func(c *container.Config, _ *container.HostConfig) { c.Env = []string{"=x"} }, errs.InvalidParameter, "invalid environment variable: =x"},
+		{"null byte", func(c *container.Config, _ *container.HostConfig) { c.Cmd = []string{"a\x00b"} }, errs.InvalidParameter, "null byte"},
+		{"working directory", func(c *container.Config, _ *container.HostConfig) { c.WorkingDir = "srv" }, errs.InvalidParameter, "needs to be an absolute path"},
+		{"stop signal", func(c *container.Config, _ *container.HostConfig) { c.StopSignal = "SIGNOPE" }, errs.InvalidParameter, "invalid signal: SIGNOPE"},
+		{"memory", func(_ *container.Config, h *container.HostConfig) { h.Memory = 100 }, errs.InvalidParameter, "Minimum memory limit allowed is 6MB"},
+		{"swap without memory", func(_ *container.Config, h *container.HostConfig) { h.MemorySwap = 1 << 30 }, errs.InvalidParameter, "You should always set the Memory limit"},
+		{"too many CPUs", func(_ *container.Config, h *container.HostConfig) { h.NanoCPUs = 1e15 }, errs.InvalidParameter, "range of CPUs is from 0.01 to"},
+		{"cpuset", func(_ *container.Config, h *container.HostConfig) { h.CpusetCpus = "0-9999" }, errs.InvalidParameter, "Invalid value 0-9999 for cpuset cpus"},
+		{"capability", func(_ *container.Config, h *container.HostConfig) { h.CapAdd = []string{"COFFEE"} }, errs.InvalidParameter, `invalid capability: "COFFEE"`},
+		{"seccomp profile", func(_ *container.Config, h *container.HostConfig) { h.SecurityOpt = []string{"seccomp={"} }, errs.InvalidParameter, "seccomp"},
+		{"log driver", func(_ *container.Config, h *container.HostConfig) { h.LogConfig.Type = "carrier-pigeon" }, errs.InvalidParameter, "no log driver named 'carrier-pigeon'"},
+		{"log option", func(_ *container.Config, h *container.HostConfig) {
+			h.LogConfig.Config = map[string]string{"max-colour": "3"}
+		}, errs.InvalidParameter, "unknown log opt 'max-colour'"},
+		{"auto-remove and restart", func(_ *container.Config, h *container.HostConfig) {
+			h.AutoRemove, h.RestartPolicy.Name = true, "always"
+		}, errs.InvalidParameter, "can't create 'AutoRemove' container with restart policy"},
+		{"extra host", func(_ *container.Config, h *container.HostConfig) { h.ExtraHosts = []string{"nothing"} }, errs.InvalidParameter, `bad format for add-host: "nothing"`},
+		{"device", func(_ *container.Config, h *container.HostConfig) {
+			h.Devices = []container.DeviceMapping{{PathOnHost: "/dev/none-of-this"}}
+		}, errs.InvalidParameter, `custom device "/dev/none-of-this"`},
+		{"volume", func(_ *container.Config, h *container.HostConfig) { h.Binds = []string{"data:/data"} }, errs.NotImplemented, "named volumes"},
+	} {
+		conf, h := &container.Config{}, &container.HostConfig{}
+		c.change(conf, h)
+		_, err := e.validate(container.CreateRequest{Config: conf, HostConfig: h})
+		if errs.KindOf(err) != c.kind || !strings.Contains(fmt.Sprint(err), c.text) {
+			t.Errorf("%s: %v (%v)", c.name, err, errs.KindOf(err))
+		}
+	}
+}
+
+func TestStatus(t *testing.T) {
+	now := time.Now()
+	for _, c := range []struct {
+		s    record.State
+		want string
+	}{
+		{record.State{Status: container.StateCreated}, "Created"},
+		{record.State{Status: container.StateRunning, StartedAt: now.Add(-5 * time.Minute)}, "Up 5 minutes"},
+		{record.State{Status: container.StatePaused, StartedAt: now.Add(-time.Hour)}, "Up About an hour (Paused)"},
+		{record.State{Status: container.StateExited, ExitCode: 3, FinishedAt: now.Add(-3 * time.Second)}, "Exited (3) 3 seconds ago"},
+		{record.State{Status: container.StateDead}, "Dead"},
+	} {
+		if got := status(&c.s, now); got != c.want {
+			t.Errorf("%s: %q, want %q", c.s.Status, got, c.want)
+		}
+	}
+}
+
+func TestListFilters(t *testing.T) {
+	day := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	e := bare(
+		rec("a1", "web", func(r *record.Container) {
+			r.Created, r.State = day, record.State{Status: container.StateRunning, StartedAt: day}
+			r.Config.Labels, r.Image.Name = map[string]string{"tier": "front", "x": ""}, "nginx"
+			r.HostConfig.Binds = []string{"/srv:/data"}
+		}),
+		rec("b2", "db", func(r *record.Container) {
+			r.Created = day.Add(time.Hour)
+			r.State = record.State{Status: container.StateExited, ExitCode: 137, FinishedAt: day}
+			r.Config.Labels, r.HostConfig.NetworkMode = map[string]string{"tier": "back"}, "none"
+			r.Config.ExposedPorts = network.PortSet{network.MustParsePort("5432/tcp"): {}}
+		}),
+		rec("c3", "job-1", func(r *record.Container) { r.Created = day.Add(2 * time.Hour) }),
+	)
+	f := func(kv ...string) map[string]map[string]bool {
+		out := map[string]map[string]bool{}
+		for _, s := range kv {
+			k, v, _ := strings.Cut(s, "~")
+			if out[k] == nil {
+				out[k] = map[string]bool{}
+			}
+			out[k][v] = true
+		}
+		return out
+	}
+	for _, c := range []struct {
+		name string
+		o    ListOptions
+		want string
+	}{
+		{"running only", ListOptions{}, "web"},
+		{"all, newest first", ListOptions{All: true}, "job-1 db web"},
+		{"limit shows stopped ones", ListOptions{Limit: 2}, "job-1 db"},
+		{"status", ListOptions{Filters: f("status~exited", "status~created")}, "job-1 db"},
+		{"exited", ListOptions{All: true, Filters: f("exited~137")}, "db"},
+		{"name is a pattern", ListOptions{All: true, Filters: f("name~^/?(db|web)$")}, "db web"},
+		{"id", ListOptions{All: true, Filters: f("id~c3")}, "job-1"},
+		{"label", ListOptions{All: true, Filters: f("label~tier")}, "db web"},
+		{"all labels", ListOptions{All: true, Filters: f("label~tier=front", "label~x")}, "web"},
+		{"no label", ListOptions{All: true, Filters: f("label!~tier")}, "job-1"},
+		{"before", ListOptions{All: true, Filters: f("before~db")}, "web"},
+		{"since", ListOptions{All: true, Filters: f("since~db")}, "job-1"},
+		{"volume", ListOptions{All: true, Filters: f("volume~/data")}, "web"},
+		{"network", ListOptions{All: true, Filters: f("network~none")}, "db"},
+		{"expose", ListOptions{All: true, Filters: f("expose~5432/tcp")}, "db"},
+		{"both keys", ListOptions{All: true, Filters: f("label~tier", "network~bridge")}, "web"},
+	} {
+		got, err := e.List(context.Background(), c.o)
+		if err != nil {
+			t.Errorf("%s: %v", c.name, err)
+			continue
+		}
+		var names []string
+		for _, s := range got {
+			names = append(names, s.Names[0][1:])
+		}
+		if strings.Join(names, " ") != c.want {
+			t.Errorf("%s: got %v, want %s", c.name, names, c.want)
+		}
+	}
+	for _, bad := range []string{"colour~red", "status~asleep", "exited~soon", "name~(", "before~nobody"} {
+		if _, err := e.List(context.Background(), ListOptions{Filters: f(bad)}); err == nil {
+			t.Errorf("%s was accepted", bad)
+		}
+	}
+}
+
+func TestHosts(t *testing.T) {
+	e := bare()
+	r := rec("ab", "x", func(r *record.Container) {
+		r.Config.Hostname, r.Config.Domainname = "box", "example.org"
+		r.Endpoint = &record.Endpoint{Address: "172.20.0.2/16", Gateway: "172.20.0.1"}
+		r.HostConfig.ExtraHosts = []string{"db:10.0.0.5", "me=host-gateway", "six:[::2]"}
+	})
+	got, err := e.hosts(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{"127.0.0.1\tlocalhost\n", "10.0.0.5\tdb\n", "172.20.0.1\tme\n", "::2\tsix\n", "172.20.0.2\tbox.example.org box\n"} {
+		if !bytes.Contains(got, []byte(line)) {
+			t.Errorf("%q is missing in:\n%s", line, got)
+		}
+	}
+	r.HostConfig.ExtraHosts = []string{"db:nowhere"}
+	if _, err := e.hosts(r); !errs.Is(err, errs.InvalidParameter) {
+		t.Errorf("a host without an address: %v", err)
+	}
+}
+
+func TestResolvConf(t *testing.T) {
+	e := bare()
+	e.cfg.DNS = []netip.Addr{netip.MustParseAddr("192.0.2.1")}
+	r := rec("ab", "x", func(r *record.Container) {
+		r.HostConfig.DNSSearch, r.HostConfig.DNSOptions = []string{"."}, []string{"ndots:2"}
+	})
+	got, err := e.resolvConf(r)
+	if want := "nameserver 192.0.2.1\noptions ndots:2\n"; err != nil || string(got) != want {
+		t.Errorf("got %q, %v; want %q", got, err, want)
+	}
+	r.HostConfig.DNS = []netip.Addr{netip.MustParseAddr("192.0.2.2")}
+	if got, _ := e.resolvConf(r); !strings.HasPrefix(string(got), "nameserver 192.0.2.2\n") {
+		t.Errorf("the container's own server does not win: %q", got)
+	}
+}
+
+func TestLogSettings(t *testing.T) {
+	l, err := logSettings(container.LogConfig{Type: "json-file", Config: map[string]string{"max-size": "10m", "max-file": "3", "compress": "true", "tag": "x"}})
+	if err != nil || l.MaxSize != 10<<20 || l.MaxFile != 3 || !l.Compress {
+		t.Errorf("got %+v, %v", l, err)
+	}
+	for k, v := range map[string]string{"max-size": "big", "max-file": "0", "compress": "perhaps"} {
+		if _, err := logSettings(container.LogConfig{Config: map[string]string{k: v, "max-size ": ""}}); !errs.Is(err, errs.InvalidParameter) {
+			t.Errorf("%s=%s: %v", k, v, err)
+		}
+	}
+	if _, err := logSettings(container.LogConfig{Config: map[string]string{"max-file": "3"}}); err == nil {
+		t.Error("max-file without max-size was accepted")
+	}
+}
+
+func TestEndpointSurvivesTheRecord(t *testing.T) {
+	r := rec("ab", "x", func(r *record.Container) {
+		r.Endpoint = &record.Endpoint{ID: "e", HostVeth: "v", MAC: "02:00:00:00:00:01", Address: "10.1.2.3/24", Gateway: "10.1.2.1"}
+	})
+	p, ok := endpointOf(r)
+	if !ok || p.Address != netip.MustParsePrefix("10.1.2.3/24") || !slices.Equal(p.MAC, net.HardwareAddr{2, 0, 0, 0, 0, 1}) {
+		t.Errorf("got %+v, %v", p, ok)
+	}
+	if s := bare().networks(r)["bridge"]; s.IPAddress.String() != "10.1.2.3" || s.IPPrefixLen != 24 || s.Gateway.String() != "10.1.2.1" {
+		t.Errorf("inspect shows %+v", s)
+	}
+}
+
+func TestMountPoints(t *testing.T) {
+	r := rec("ab", "x", func(r *record.Container) {
+		r.HostConfig.Binds = []string{"/a:/b:ro"}
+		r.HostConfig.Mounts = []mount.Mount{{Type: mount.TypeTmpfs, Target: "/t/"}}
+		r.HostConfig.Tmpfs = map[string]string{"/run": ""}
+	})
+	want := []container.MountPoint{
+		{Type: mount.TypeBind, Source: "/a", Destination: "/b", Mode: "ro", Propagation: "rprivate"},
+		{Type: mount.TypeTmpfs, Destination: "/t", RW: true},
+	}
+	if got := mountPoints(r); !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
+func TestWaitConditions(t *testing.T) {
+	c := newCtr(rec("ab", "x", func(r *record.Container) { r.State = record.State{Status: container.StateRunning, ExitCode: 7} }))
+	e := bare()
+	e.byID[c.id] = c
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	exit, err := e.Wait(ctx, c.id, container.WaitConditionNextExit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	removed, err := e.Wait(ctx, c.id, container.WaitConditionRemoved)
+	if err != nil {
+		t.Fatal(err)
+	}
+	given, giveUp := context.WithCancel(ctx)
+	left, err := e.Wait(given, c.id, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	giveUp()
+	if _, ok := <-left; ok {
+		t.Error("a waiter that went away was answered")
+	}
+	c.answer(container.WaitConditionNextExit, container.WaitResponse{StatusCode: 9})
+	if w := <-exit; w.StatusCode != 9 {
+		t.Errorf("next-exit: %+v", w)
+	}
+	select {
+	case <-removed:
+		t.Error("an exit ended the wait for the removal")
+	default:
+	}
+	c.answer(container.WaitConditionRemoved, container.WaitResponse{StatusCode: 9})
+	if w := <-removed; w.StatusCode != 9 {
+		t.Errorf("removed: %+v", w)
+	}
+	c.rec.State.Status = container.StateExited
+	if w := <-must(e.Wait(ctx, c.id, container.WaitConditionNotRunning)); w.StatusCode != 7 {
+		t.Errorf("not-running on a stopped container: %+v", w)
+	}
+	if _, err := e.Wait(ctx, c.id, "soon"); !errs.Is(err, errs.InvalidParameter) {
+		t.Errorf("unknown condition: %v", err)
+	}
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+func TestHungUp(t *testing.T) {
+	near, far, err := socketPair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer near.Close()
+	gone := make(chan bool)
+	go func() { gone <- hungUp(near) }()
+	far.Close()
+	if !<-gone {
+		t.Error("a client that went away was not seen")
+	}
+}
