@@ -107,12 +107,12 @@ func (b *builder) clone(r Reg, flags uint64, doing string) Reg {
 }
 
 // attach moves the detached mount m onto target.
-func (b *builder) attach(m Reg, target Arg, path, doing string) {
+func (b *builder) attach(m Reg, target Arg, path, doing string, catch ...Catch) {
 	flags := uint64(unix.MOVE_MOUNT_F_EMPTY_PATH)
 	if path == "" {
 		flags |= unix.MOVE_MOUNT_T_EMPTY_PATH
 	}
-	b.call(unix.SYS_MOVE_MOUNT, doing, nil, fd(m), mem(b.empty), target, b.text(path), imm(flags, formMove))
+	b.call(unix.SYS_MOVE_MOUNT, doing, catch, fd(m), mem(b.empty), target, b.text(path), imm(flags, formMove))
 }
 
 // setattr changes the attributes of mount r, and of those below it if recursive.
@@ -147,6 +147,11 @@ func (b *builder) test(block, off, width int, mask, want uint64, e unix.Errno, d
 
 func (b *builder) store(block, off int, r Reg) {
 	b.add(Step{Op: OpStore, N: 2, Out: None, Args: [6]Arg{memAt(block, off), fd(r)}})
+}
+
+// failing gives e, as a system call would.
+func (b *builder) failing(e unix.Errno, doing string) {
+	b.add(Step{Op: OpFail, N: 1, Out: None, Args: [6]Arg{imm(uint64(e), formErrno)}, Doing: doing})
 }
 
 // refuse fails with the exact text.

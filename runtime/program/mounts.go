@@ -96,7 +96,9 @@ func (c *container) bind(m *mount) {
 	if !strings.HasPrefix(m.Destination, "/proc/") {
 		c.outsideProc(target, m.Destination)
 	}
-	c.attach(m.tree, fd(target), "", "attaching")
+	attached := c.label()
+	c.attach(m.tree, fd(target), "", "attaching", on(unix.EINVAL, c.later(attached, func() { c.unequal(m.tree, target) })))
+	c.place(attached)
 	c.close(target)
 	if m.Destination == "/dev" {
 		delete(c.made, "/dev")
@@ -105,6 +107,25 @@ func (c *container) bind(m *mount) {
 	}
 	c.forget(m.Destination)
 	c.close(m.tree)
+}
+
+// unequal fails with ENOTDIR, as mount(2) would, if one is a directory and the
+// other is not; else with EINVAL.
+func (c *container) unequal(tree, target Reg) {
+	same, file := c.label(), c.label()
+	isDir := func(r Reg, no label) {
+		c.statx(fd(r), "", "looking at both sides")
+		c.test(Scratch, statxMode, 2, unix.S_IFMT, unix.S_IFDIR, unix.ENOTDIR, "attaching", on(unix.ENOTDIR, no))
+	}
+	isDir(tree, file)
+	c.statx(fd(target), "", "looking at both sides")
+	c.test(Scratch, statxMode, 2, unix.S_IFMT, unix.S_IFDIR, unix.ENOTDIR, "attaching")
+	c.jump(same)
+	c.place(file)
+	isDir(target, same)
+	c.failing(unix.ENOTDIR, "attaching")
+	c.place(same)
+	c.failing(unix.EINVAL, "attaching")
 }
 
 // outsideProc refuses a target that symbolic links of the image have led into

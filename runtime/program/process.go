@@ -268,7 +268,7 @@ func (c *container) execPath(file, name, quoted string, argv, env Arg) {
 	c.place(missing) // either the file itself, or the interpreter that it names
 	gone := c.label()
 	c.statx(cwd, file, "exec "+name, on(0, gone))
-	c.add(Step{Op: OpFail, N: 1, Out: None, Args: [6]Arg{imm(uint64(unix.ENOENT), formErrno)}, Doing: "exec " + name})
+	c.failing(unix.ENOENT, "exec "+name)
 	c.place(gone)
 	c.refuse(unix.ENOENT, quoted+"stat "+name+": no such file or directory")
 
