@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/davit-engine/davit/runtime/cgroup"
 	"github.com/davit-engine/davit/runtime/program"
 	"github.com/davit-engine/davit/runtime/wire"
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -132,6 +133,12 @@ func warmShim(t *testing.T, k kind) *shimProcess {
 		case <-time.After(patience):
 			t.Error("shim does not end")
 			cmd.Process.Kill()
+		}
+		if !k.fake && s.state.Cgroup != nil {
+			cgroup.Open(s.state.Cgroup).Remove() // what a killed shim leaves
+		}
+		for _, dir := range s.state.Cgroup {
+			os.Remove(filepath.Dir(dir))
 		}
 	})
 	id := fmt.Sprintf("%064x", time.Now().UnixNano())
