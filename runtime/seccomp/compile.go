@@ -87,23 +87,25 @@ func compile(p *specs.LinuxSeccomp, goarch string) ([]byte, uint32, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	c, err := collect(p, goarch)
+	c, err := collect(p, machines, withX32)
 	if err != nil {
 		return nil, 0, err
 	}
-	code := []instruction{load(offsetArch)}
-	for _, m := range machines {
-		section := append([]instruction{load(offsetNumber)}, search(c.spans(m, withX32), m.half)...)
-		code = append(code, skipUnless(jumpEqual, m.audit, len(section))...)
-		code = append(code, section...)
+	b := &builder{code: make([]instruction, 0, 1024)}
+	b.prepend(result(unix.SECCOMP_RET_KILL_THREAD))
+	for _, m := range slices.Backward(machines) {
+		end := len(b.code)
+		b.search(c.spans(m, withX32), m.half)
+		b.prepend(load(offsetNumber))
+		b.skipUnless(jumpEqual, m.audit, len(b.code)-end)
 	}
-	code = append(code, result(unix.SECCOMP_RET_KILL_THREAD))
-	if len(code) > maxInstructions {
+	b.prepend(load(offsetArch))
+	if n := len(b.code); n > maxInstructions {
 		return nil, 0, errs.New(errs.InvalidParameter,
 			"the seccomp profile is too big: it takes %d instructions, the kernel allows %d: use fewer conditions on arguments",
-			len(code), maxInstructions)
+			n, maxInstructions)
 	}
-	return encode(code), flags, nil
+	return b.encode(), flags, nil
 }
 
 // selectMachines returns which architectures the program serves.
@@ -199,39 +201,58 @@ const (
 func load(offset uint32) instruction { return instruction{code: opLoad, k: offset} }
 func result(ret uint32) instruction  { return instruction{code: opReturn, k: ret} }
 
+// builder writes a program from its end to its start, so that the distance of
+// each jump, all of which go forward, is known when it is written.
+type builder struct {
+	code []instruction // in reverse
+}
+
+func (b *builder) prepend(in instruction) { b.code = append(b.code, in) }
+
 // skipUnless jumps over the next n instructions unless the test holds. A
 // conditional jump reaches 255 instructions; what is farther takes two.
-func skipUnless(test uint16, k uint32, n int) []instruction {
+func (b *builder) skipUnless(test uint16, k uint32, n int) {
 	if n <= 255 {
-		return []instruction{{code: test, k: k, jf: uint8(n)}}
+		b.prepend(instruction{code: test, k: k, jf: uint8(n)})
+		return
 	}
-	return []instruction{{code: test, k: k, jt: 1}, {code: jumpAlways, k: uint32(n)}}
+	b.prepend(instruction{code: jumpAlways, k: uint32(n)})
+	b.prepend(instruction{code: test, k: k, jt: 1})
 }
 
 // skipIf jumps over the next n instructions if the test holds.
-func skipIf(test uint16, k uint32, n int) []instruction {
+func (b *builder) skipIf(test uint16, k uint32, n int) {
 	if n <= 255 {
-		return []instruction{{code: test, k: k, jt: uint8(n)}}
+		b.prepend(instruction{code: test, k: k, jt: uint8(n)})
+		return
 	}
-	return []instruction{{code: test, k: k, jf: 1}, {code: jumpAlways, k: uint32(n)}}
+	b.prepend(instruction{code: jumpAlways, k: uint32(n)})
+	b.prepend(instruction{code: test, k: k, jf: 1})
 }
 
-// search returns the binary search over spans, which are in order and cover
+// search writes the binary search over spans, which are in order and cover
 // all numbers.
-func search(spans []span, half bool) []instruction {
+func (b *builder) search(spans []span, half bool) {
 	if len(spans) == 1 {
-		return spans[0].instructions(half)
+		b.prepend(result(spans[0].ret))
+		for _, r := range slices.Backward(spans[0].rules) {
+			for _, in := range slices.Backward(r.instructions(half)) {
+				b.prepend(in)
+			}
+		}
+		return
 	}
 	middle := len(spans) / 2
-	lower, upper := search(spans[:middle], half), search(spans[middle:], half)
-	code := make([]instruction, 0, 2+len(lower)+len(upper))
-	code = append(code, skipIf(jumpAtLeast, spans[middle].from, len(lower))...)
-	return append(append(code, lower...), upper...)
+	b.search(spans[middle:], half)
+	end := len(b.code)
+	b.search(spans[:middle], half)
+	b.skipIf(jumpAtLeast, spans[middle].from, len(b.code)-end)
 }
 
-func encode(code []instruction) []byte {
-	out := make([]byte, 0, 8*len(code))
-	for _, in := range code {
+// encode returns the program as struct sock_filter in host byte order.
+func (b *builder) encode() []byte {
+	out := make([]byte, 0, 8*len(b.code))
+	for _, in := range slices.Backward(b.code) {
 		out = binary.NativeEndian.AppendUint16(out, in.code)
 		out = append(out, in.jt, in.jf)
 		out = binary.NativeEndian.AppendUint32(out, in.k)

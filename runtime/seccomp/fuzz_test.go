@@ -16,6 +16,7 @@ func FuzzProfileJSON(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
+	p.Syscalls = p.Syscalls[1:] // all but the longest
 	whole, err := json.Marshal(p)
 	if err != nil {
 		f.Fatal(err)

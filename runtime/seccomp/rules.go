@@ -42,11 +42,13 @@ func (r *rule) always(half bool) bool {
 // entry is a rule for a call number.
 type entry struct {
 	number uint32
+	order  uint32 // in the profile
 	rule   *rule
 }
 
 // collection is a profile by architecture.
 type collection struct {
+	wanted   [columns]bool
 	entries  [columns][]entry // by number, then in the profile's order
 	last     [columns]int64   // the highest number that the profile names, -1: none
 	fallback uint32           // the default action
@@ -54,8 +56,17 @@ type collection struct {
 }
 
 // collect resolves the names and actions of a profile.
-func collect(p *specs.LinuxSeccomp, goarch string) (*collection, error) {
+func collect(p *specs.LinuxSeccomp, machines []machine, withX32 bool) (*collection, error) {
 	c := &collection{}
+	for _, m := range machines {
+		c.wanted[m.column] = true
+		c.wanted[x32] = c.wanted[x32] || withX32 && m.column == amd64
+	}
+	for i, wanted := range c.wanted {
+		if wanted {
+			c.entries[i] = make([]entry, 0, 512)
+		}
+	}
 	var err error
 	if c.fallback, err = action(p.DefaultAction, p.DefaultErrnoRet); err != nil {
 		return nil, err
@@ -69,7 +80,6 @@ func collect(p *specs.LinuxSeccomp, goarch string) (*collection, error) {
 	for i := range c.last {
 		c.last[i] = -1
 	}
-	x86 := goarch == "amd64" || goarch == "386"
 	for i := range p.Syscalls {
 		s := &p.Syscalls[i]
 		ret, err := action(s.Action, s.ErrnoRet)
@@ -79,18 +89,25 @@ func collect(p *specs.LinuxSeccomp, goarch string) (*collection, error) {
 		if err := checkConditions(s.Args); err != nil {
 			return nil, errs.New(errs.InvalidParameter, "%w (rule %d of the profile, for %q)", err, i+1, s.Names)
 		}
+		plain := []rule{{ret: ret}} // shared by all names without conditions
 		for _, name := range s.Names {
-			c.add(name, ret, s.Args, x86)
+			rules := plain
+			if len(s.Args) > 0 {
+				rules = makeRules(ret, s.Args, narrow(name))
+			}
+			c.add(name, rules)
 		}
 	}
 	for i := range c.entries {
-		slices.SortStableFunc(c.entries[i], func(a, b entry) int { return cmp.Compare(a.number, b.number) })
+		slices.SortFunc(c.entries[i], func(a, b entry) int {
+			return cmp.Compare(uint64(a.number)<<32|uint64(a.order), uint64(b.number)<<32|uint64(b.order))
+		})
 	}
 	return c, nil
 }
 
-// add adds a rule for a name on all architectures.
-func (c *collection) add(name string, ret uint32, args []specs.LinuxSeccompArg, x86 bool) {
+// add adds rules, which have one action, for a name on all architectures.
+func (c *collection) add(name string, rules []rule) {
 	call, ok := lookup(name)
 	if !ok {
 		return
@@ -100,26 +117,29 @@ func (c *collection) add(name string, ret uint32, args []specs.LinuxSeccompArg, 
 			c.last[col] = max(c.last[col], int64(number))
 		}
 	}
+	ret := rules[0].ret
 	if ret == c.fallback {
 		return
 	}
-	rules := makeRules(ret, args, narrow(name))
 	for col, number := range call.number {
-		if number < 0 {
+		if number < 0 || !c.wanted[col] {
 			continue
 		}
 		for i := range rules {
-			c.entries[col] = append(c.entries[col], entry{uint32(number), &rules[i]})
+			c.append(col, number, &rules[i])
 		}
 	}
-	if !x86 || len(args) > 0 {
+	if !c.wanted[i386] || len(rules[0].conditions) > 0 {
 		return
 	}
 	if by, value := multiplexer(name); by != "" {
 		call, _ := lookup(by)
-		c.entries[i386] = append(c.entries[i386], entry{uint32(call.number[i386]),
-			&rule{ret: ret, conditions: []condition{{index: 0, op: specs.OpEqualTo, value: value}}}})
+		c.append(i386, call.number[i386], &rule{ret: ret, conditions: []condition{{index: 0, op: specs.OpEqualTo, value: value}}})
 	}
+}
+
+func (c *collection) append(column int, number int32, r *rule) {
+	c.entries[column] = append(c.entries[column], entry{uint32(number), uint32(len(c.entries[column])), r})
 }
 
 // makeRules splits conditions that look at one argument twice, as runc does.
@@ -231,15 +251,6 @@ func appendSpans(list []span, more ...span) []span {
 		list = append(list, s)
 	}
 	return list
-}
-
-// instructions returns the code of a span. half says that registers have 32 bits.
-func (s span) instructions(half bool) []instruction {
-	var code []instruction
-	for _, r := range s.rules {
-		code = append(code, r.instructions(half)...)
-	}
-	return append(code, result(s.ret))
 }
 
 // Where a jump inside a rule goes before it is resolved.

@@ -3,7 +3,6 @@ package seccomp
 import (
 	"cmp"
 	"slices"
-	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -78,15 +77,71 @@ func family(goarch string) []machine {
 // multiplexer too; conditions cannot be checked there, since the arguments lie
 // in the process's memory.
 func multiplexer(name string) (by string, value uint64) {
-	for i, list := range []string{
-		" socket bind connect listen accept getsockname getpeername socketpair send recv sendto recvfrom shutdown " +
-			"setsockopt getsockopt sendmsg recvmsg accept4 recvmmsg sendmmsg",
-		" semop semget semctl semtimedop - - - - - - msgsnd msgrcv msgget msgctl - - - - - - shmat shmdt shmget shmctl",
-	} {
-		before, _, found := strings.Cut(list+" ", " "+name+" ")
-		if found {
-			return [...]string{"socketcall", "ipc"}[i], uint64(strings.Count(before, " ") + 1)
-		}
+	switch name {
+	case "socket":
+		return "socketcall", 1
+	case "bind":
+		return "socketcall", 2
+	case "connect":
+		return "socketcall", 3
+	case "listen":
+		return "socketcall", 4
+	case "accept":
+		return "socketcall", 5
+	case "getsockname":
+		return "socketcall", 6
+	case "getpeername":
+		return "socketcall", 7
+	case "socketpair":
+		return "socketcall", 8
+	case "send":
+		return "socketcall", 9
+	case "recv":
+		return "socketcall", 10
+	case "sendto":
+		return "socketcall", 11
+	case "recvfrom":
+		return "socketcall", 12
+	case "shutdown":
+		return "socketcall", 13
+	case "setsockopt":
+		return "socketcall", 14
+	case "getsockopt":
+		return "socketcall", 15
+	case "sendmsg":
+		return "socketcall", 16
+	case "recvmsg":
+		return "socketcall", 17
+	case "accept4":
+		return "socketcall", 18
+	case "recvmmsg":
+		return "socketcall", 19
+	case "sendmmsg":
+		return "socketcall", 20
+	case "semop":
+		return "ipc", 1
+	case "semget":
+		return "ipc", 2
+	case "semctl":
+		return "ipc", 3
+	case "semtimedop":
+		return "ipc", 4
+	case "msgsnd":
+		return "ipc", 11
+	case "msgrcv":
+		return "ipc", 12
+	case "msgget":
+		return "ipc", 13
+	case "msgctl":
+		return "ipc", 14
+	case "shmat":
+		return "ipc", 21
+	case "shmdt":
+		return "ipc", 22
+	case "shmget":
+		return "ipc", 23
+	case "shmctl":
+		return "ipc", 24
 	}
 	return "", 0
 }
