@@ -66,9 +66,23 @@ type join struct {
 	name specs.LinuxNamespaceType
 }
 
-var cloneFlags = map[specs.LinuxNamespaceType]int{
-	specs.MountNamespace: unix.CLONE_NEWNS, specs.PIDNamespace: unix.CLONE_NEWPID, specs.IPCNamespace: unix.CLONE_NEWIPC,
-	specs.UTSNamespace: unix.CLONE_NEWUTS, specs.NetworkNamespace: unix.CLONE_NEWNET, specs.CgroupNamespace: unix.CLONE_NEWCGROUP,
+// cloneFlag returns the CLONE_NEW* flag of a namespace.
+func cloneFlag(t specs.LinuxNamespaceType) (int, bool) {
+	switch t {
+	case specs.MountNamespace:
+		return unix.CLONE_NEWNS, true
+	case specs.PIDNamespace:
+		return unix.CLONE_NEWPID, true
+	case specs.IPCNamespace:
+		return unix.CLONE_NEWIPC, true
+	case specs.UTSNamespace:
+		return unix.CLONE_NEWUTS, true
+	case specs.NetworkNamespace:
+		return unix.CLONE_NEWNET, true
+	case specs.CgroupNamespace:
+		return unix.CLONE_NEWCGROUP, true
+	}
+	return 0, false
 }
 
 // has reports whether the container has a namespace of its own, new or joined.
@@ -90,7 +104,7 @@ func (c *container) plan() {
 		c.netns = c.need(Need{Kind: NeedNetNS, Flag: unix.CLONE_NEWNET})
 	}
 	for _, ns := range c.linux.Namespaces {
-		flag, known := cloneFlags[ns.Type]
+		flag, known := cloneFlag(ns.Type)
 		_, twice := c.namespaces[ns.Type]
 		switch {
 		case !known:
@@ -269,7 +283,7 @@ func (c *container) legacyOverlay(o *Overlay) {
 	}
 	short := func(dir string) string {
 		s := strings.TrimPrefix(strings.TrimPrefix(path.Clean(dir), base), "/")
-		return overlayEscape.Replace(s)
+		return overlayEscape(s)
 	}
 	var s strings.Builder
 	for i, dir := range o.Lower {
@@ -294,7 +308,10 @@ func (c *container) legacyOverlay(o *Overlay) {
 
 var overlayName = "overlay"
 
-var overlayEscape = strings.NewReplacer(`\`, `\\`, ",", `\,`, ":", `\:`)
+// overlayEscape quotes a path for overlay's mount options.
+func overlayEscape(s string) string {
+	return strings.ReplaceAll(strings.ReplaceAll(strings.ReplaceAll(s, `\`, `\\`), ",", `\,`), ":", `\:`)
+}
 
 // options sets a filesystem's own options.
 func (b *builder) options(r Reg, data []string) {

@@ -22,7 +22,18 @@ var (
 	defaultLinks = [][2]string{{"fd", "/proc/self/fd"}, {"stdin", "/proc/self/fd/0"}, {"stdout", "/proc/self/fd/1"}, {"stderr", "/proc/self/fd/2"}}
 )
 
-var deviceTypes = map[string]uint32{"c": unix.S_IFCHR, "u": unix.S_IFCHR, "b": unix.S_IFBLK, "p": unix.S_IFIFO}
+// deviceType reads the type of a device of the spec.
+func deviceType(s string) (mode uint32, ok bool) {
+	switch s {
+	case "c", "u":
+		return unix.S_IFCHR, true
+	case "b":
+		return unix.S_IFBLK, true
+	case "p":
+		return unix.S_IFIFO, true
+	}
+	return 0, false
+}
 
 // devices fills /dev.
 func (c *container) devices() {
@@ -82,7 +93,7 @@ func (c *container) link(target, name string) {
 
 // device makes a device node; where that is not permitted it binds the host's.
 func (c *container) device(d specs.LinuxDevice) {
-	kind, ok := deviceTypes[d.Type]
+	kind, ok := deviceType(d.Type)
 	if !ok {
 		c.fail(errs.InvalidParameter, "linux.devices: %s: unknown type %q", d.Path, d.Type)
 		return

@@ -46,13 +46,12 @@ func (c *container) mountAll() {
 
 // procFiles may be covered by bind mounts: their content is all that matters.
 // (The same list as runc's.)
-var procFiles = map[string]bool{"cpuinfo": true, "diskstats": true, "meminfo": true, "stat": true, "swaps": true, "uptime": true,
-	"loadavg": true, "slabinfo": true, "net/dev": true, "sys/kernel/ns_last_pid": true, "sys/crypto/fips_enabled": true}
+var procFiles = [...]string{"cpuinfo", "diskstats", "meminfo", "stat", "swaps", "uptime", "loadavg", "slabinfo", "net/dev", "sys/kernel/ns_last_pid", "sys/crypto/fips_enabled"}
 
 // insideProc reports whether the mount may stand where it does, seen from /proc.
 func insideProc(m *mount) bool {
 	rest, inside := strings.CutPrefix(m.Destination, "/proc/")
-	return !inside || m.bind && procFiles[rest]
+	return !inside || m.bind && slices.Contains(procFiles[:], rest)
 }
 
 // bind attaches a tree that the caller has opened.

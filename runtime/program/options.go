@@ -19,7 +19,19 @@ type options struct {
 }
 
 // attribute says what an option does to a mount's attributes.
-type attribute struct{ set, clr uint64 }
+type attribute struct {
+	name     string
+	set, clr uint64
+}
+
+func findAttribute(name string) (attribute, bool) {
+	for _, a := range attributes {
+		if a.name == name {
+			return a, true
+		}
+	}
+	return attribute{}, false
+}
 
 const (
 	attrRO       = unix.MOUNT_ATTR_RDONLY
@@ -30,49 +42,46 @@ const (
 // attributes are options as mount(8) and the OCI runtime spec name them; with
 // an r in front (but for relatime and ro, rw: rrelatime, rro, rrw) they hold
 // for the mounts below as well.
-var attributes = map[string]attribute{
-	"ro":            {attrRO, 0},
-	"rw":            {0, attrRO},
-	"nosuid":        {unix.MOUNT_ATTR_NOSUID, 0},
-	"suid":          {0, unix.MOUNT_ATTR_NOSUID},
-	"nodev":         {unix.MOUNT_ATTR_NODEV, 0},
-	"dev":           {0, unix.MOUNT_ATTR_NODEV},
-	"noexec":        {unix.MOUNT_ATTR_NOEXEC, 0},
-	"exec":          {0, unix.MOUNT_ATTR_NOEXEC},
-	"nodiratime":    {unix.MOUNT_ATTR_NODIRATIME, 0},
-	"diratime":      {0, unix.MOUNT_ATTR_NODIRATIME},
-	"relatime":      {attrRelatime, attrAtime},
-	"norelatime":    {0, 0},
-	"noatime":       {unix.MOUNT_ATTR_NOATIME, attrAtime},
-	"atime":         {attrRelatime, attrAtime},
-	"strictatime":   {unix.MOUNT_ATTR_STRICTATIME, attrAtime},
-	"nostrictatime": {attrRelatime, attrAtime},
-	"nosymfollow":   {unix.MOUNT_ATTR_NOSYMFOLLOW, 0},
-	"symfollow":     {0, unix.MOUNT_ATTR_NOSYMFOLLOW},
-}
-
-var propagations = map[string]uint64{
-	"shared": unix.MS_SHARED, "slave": unix.MS_SLAVE, "private": unix.MS_PRIVATE, "unbindable": unix.MS_UNBINDABLE,
+var attributes = [...]attribute{
+	{"ro", attrRO, 0},
+	{"rw", 0, attrRO},
+	{"nosuid", unix.MOUNT_ATTR_NOSUID, 0},
+	{"suid", 0, unix.MOUNT_ATTR_NOSUID},
+	{"nodev", unix.MOUNT_ATTR_NODEV, 0},
+	{"dev", 0, unix.MOUNT_ATTR_NODEV},
+	{"noexec", unix.MOUNT_ATTR_NOEXEC, 0},
+	{"exec", 0, unix.MOUNT_ATTR_NOEXEC},
+	{"nodiratime", unix.MOUNT_ATTR_NODIRATIME, 0},
+	{"diratime", 0, unix.MOUNT_ATTR_NODIRATIME},
+	{"relatime", attrRelatime, attrAtime},
+	{"norelatime", 0, 0},
+	{"noatime", unix.MOUNT_ATTR_NOATIME, attrAtime},
+	{"atime", attrRelatime, attrAtime},
+	{"strictatime", unix.MOUNT_ATTR_STRICTATIME, attrAtime},
+	{"nostrictatime", attrRelatime, attrAtime},
+	{"nosymfollow", unix.MOUNT_ATTR_NOSYMFOLLOW, 0},
+	{"symfollow", 0, unix.MOUNT_ATTR_NOSYMFOLLOW},
 }
 
 // parsePropagation reads "private", "rprivate" and so on.
 func parsePropagation(s string) (flag uint64, recursive, ok bool) {
-	if flag, ok = propagations[s]; ok {
-		return flag, false, true
+	for _, n := range [...]named{{unix.MS_SHARED, "shared"}, {unix.MS_SLAVE, "slave"}, {unix.MS_PRIVATE, "private"}, {unix.MS_UNBINDABLE, "unbindable"}} {
+		if s == n.name || s == "r"+n.name {
+			return n.value, s != n.name, true
+		}
 	}
-	flag, ok = propagations[strings.TrimPrefix(s, "r")]
-	return flag, true, ok
+	return 0, false, false
 }
 
 // parseOptions reads the option list of a mount.
 func parseOptions(list []string) (options, error) {
 	var o options
 	for _, s := range list {
-		if a, ok := attributes[s]; ok {
+		if a, ok := findAttribute(s); ok {
 			o.set, o.clr = o.set&^a.clr|a.set, o.clr&^a.set|a.clr
 			continue
 		}
-		if a, ok := attributes[strings.TrimPrefix(s, "r")]; ok {
+		if a, ok := findAttribute(strings.TrimPrefix(s, "r")); ok {
 			o.rset, o.rclr = o.rset&^a.clr|a.set, o.rclr&^a.set|a.clr
 			continue
 		}

@@ -48,62 +48,91 @@ const (
 	formIoctl
 )
 
-type flag struct {
+type named struct {
 	value uint64
 	name  string
 }
 
-// flagNames says what bits are called, and which one stands for none.
-var flagNames = map[form][]flag{
-	formOpen: {{unix.O_RDWR, "O_RDWR"}, {unix.O_WRONLY, "O_WRONLY"}, {unix.O_PATH, "O_PATH"}, {unix.O_DIRECTORY, "O_DIRECTORY"},
-		{unix.O_NOFOLLOW, "O_NOFOLLOW"}, {unix.O_NOCTTY, "O_NOCTTY"}, {unix.O_CLOEXEC, "O_CLOEXEC"}},
-	formResolve: {{unix.RESOLVE_IN_ROOT, "IN_ROOT"}, {unix.RESOLVE_NO_MAGICLINKS, "NO_MAGICLINKS"}, {unix.RESOLVE_NO_SYMLINKS, "NO_SYMLINKS"},
-		{unix.RESOLVE_NO_XDEV, "NO_XDEV"}},
-	formClone: {{unix.CLONE_NEWNS, "NEWNS"}, {unix.CLONE_NEWPID, "NEWPID"}, {unix.CLONE_NEWIPC, "NEWIPC"}, {unix.CLONE_NEWUTS, "NEWUTS"},
-		{unix.CLONE_NEWNET, "NEWNET"}, {unix.CLONE_NEWCGROUP, "NEWCGROUP"}},
-	formAttr: {{attrRO, "RDONLY"}, {unix.MOUNT_ATTR_NOSUID, "NOSUID"}, {unix.MOUNT_ATTR_NODEV, "NODEV"}, {unix.MOUNT_ATTR_NOEXEC, "NOEXEC"},
-		{attrAtime, "ATIME"}, {unix.MOUNT_ATTR_NOATIME, "NOATIME"}, {unix.MOUNT_ATTR_STRICTATIME, "STRICTATIME"},
-		{unix.MOUNT_ATTR_NODIRATIME, "NODIRATIME"}, {unix.MOUNT_ATTR_NOSYMFOLLOW, "NOSYMFOLLOW"}},
-	formMS:          {{unix.MS_REC, "MS_REC"}, {unix.MS_SLAVE, "MS_SLAVE"}},
-	formPropagation: {{unix.MS_SHARED, "SHARED"}, {unix.MS_SLAVE, "SLAVE"}, {unix.MS_PRIVATE, "PRIVATE"}, {unix.MS_UNBINDABLE, "UNBINDABLE"}},
-	formTree: {{unix.OPEN_TREE_CLONE, "OPEN_TREE_CLONE"}, {unix.OPEN_TREE_CLOEXEC, "OPEN_TREE_CLOEXEC"}, {unix.AT_RECURSIVE, "AT_RECURSIVE"},
-		{unix.AT_EMPTY_PATH, "AT_EMPTY_PATH"}},
-	formMove:     {{unix.MOVE_MOUNT_F_EMPTY_PATH, "F_EMPTY_PATH"}, {unix.MOVE_MOUNT_T_EMPTY_PATH, "T_EMPTY_PATH"}},
-	formAt:       {{unix.AT_EMPTY_PATH, "AT_EMPTY_PATH"}, {unix.AT_SYMLINK_NOFOLLOW, "AT_SYMLINK_NOFOLLOW"}},
-	formPath:     {{PathDir, "dir"}, {PathNoLinks, "nolinks"}},
-	formMode:     {{unix.S_IFBLK, "S_IFBLK"}, {unix.S_IFREG, "S_IFREG"}, {unix.S_IFCHR, "S_IFCHR"}, {unix.S_IFIFO, "S_IFIFO"}},
-	formPrctl:    nil,
-	formFsconfig: nil,
-	formIoctl:    nil,
+// flagNames says what the bits of a form are called; nil if it is no set of bits.
+func flagNames(f form) []named {
+	switch f {
+	case formOpen:
+		return []named{{unix.O_RDWR, "O_RDWR"}, {unix.O_WRONLY, "O_WRONLY"}, {unix.O_PATH, "O_PATH"}, {unix.O_DIRECTORY, "O_DIRECTORY"},
+			{unix.O_NOFOLLOW, "O_NOFOLLOW"}, {unix.O_NOCTTY, "O_NOCTTY"}, {unix.O_CLOEXEC, "O_CLOEXEC"}}
+	case formResolve:
+		return []named{{unix.RESOLVE_IN_ROOT, "IN_ROOT"}, {unix.RESOLVE_NO_MAGICLINKS, "NO_MAGICLINKS"}, {unix.RESOLVE_NO_SYMLINKS, "NO_SYMLINKS"},
+			{unix.RESOLVE_NO_XDEV, "NO_XDEV"}}
+	case formClone:
+		return []named{{unix.CLONE_NEWNS, "NEWNS"}, {unix.CLONE_NEWPID, "NEWPID"}, {unix.CLONE_NEWIPC, "NEWIPC"}, {unix.CLONE_NEWUTS, "NEWUTS"},
+			{unix.CLONE_NEWNET, "NEWNET"}, {unix.CLONE_NEWCGROUP, "NEWCGROUP"}}
+	case formAttr:
+		return []named{{attrRO, "RDONLY"}, {unix.MOUNT_ATTR_NOSUID, "NOSUID"}, {unix.MOUNT_ATTR_NODEV, "NODEV"}, {unix.MOUNT_ATTR_NOEXEC, "NOEXEC"},
+			{attrAtime, "ATIME"}, {unix.MOUNT_ATTR_NOATIME, "NOATIME"}, {unix.MOUNT_ATTR_STRICTATIME, "STRICTATIME"},
+			{unix.MOUNT_ATTR_NODIRATIME, "NODIRATIME"}, {unix.MOUNT_ATTR_NOSYMFOLLOW, "NOSYMFOLLOW"}}
+	case formMS:
+		return []named{{unix.MS_REC, "MS_REC"}, {unix.MS_SLAVE, "MS_SLAVE"}}
+	case formPropagation:
+		return []named{{unix.MS_SHARED, "SHARED"}, {unix.MS_SLAVE, "SLAVE"}, {unix.MS_PRIVATE, "PRIVATE"}, {unix.MS_UNBINDABLE, "UNBINDABLE"}}
+	case formTree:
+		return []named{{unix.OPEN_TREE_CLONE, "OPEN_TREE_CLONE"}, {unix.OPEN_TREE_CLOEXEC, "OPEN_TREE_CLOEXEC"}, {unix.AT_RECURSIVE, "AT_RECURSIVE"},
+			{unix.AT_EMPTY_PATH, "AT_EMPTY_PATH"}}
+	case formMove:
+		return []named{{unix.MOVE_MOUNT_F_EMPTY_PATH, "F_EMPTY_PATH"}, {unix.MOVE_MOUNT_T_EMPTY_PATH, "T_EMPTY_PATH"}}
+	case formAt:
+		return []named{{unix.AT_EMPTY_PATH, "AT_EMPTY_PATH"}, {unix.AT_SYMLINK_NOFOLLOW, "AT_SYMLINK_NOFOLLOW"}}
+	case formPath:
+		return []named{{PathDir, "dir"}, {PathNoLinks, "nolinks"}}
+	case formMode:
+		return []named{{unix.S_IFBLK, "S_IFBLK"}, {unix.S_IFREG, "S_IFREG"}, {unix.S_IFCHR, "S_IFCHR"}, {unix.S_IFIFO, "S_IFIFO"}}
+	}
+	return nil
 }
 
-// valueNames says what single values are called.
-var valueNames = map[form]map[uint64]string{
-	formPrctl: {unix.PR_SET_PDEATHSIG: "PR_SET_PDEATHSIG", unix.PR_SET_NO_NEW_PRIVS: "PR_SET_NO_NEW_PRIVS", unix.PR_CAPBSET_DROP: "PR_CAPBSET_DROP",
-		unix.PR_SET_KEEPCAPS: "PR_SET_KEEPCAPS", unix.PR_CAP_AMBIENT: "PR_CAP_AMBIENT"},
-	formFsconfig: {unix.FSCONFIG_SET_FLAG: "SET_FLAG", unix.FSCONFIG_SET_STRING: "SET_STRING", unix.FSCONFIG_SET_FD: "SET_FD",
-		unix.FSCONFIG_CMD_CREATE: "CMD_CREATE"},
-	formIoctl: {unix.TIOCSPTLCK: "TIOCSPTLCK", unix.TIOCGPTPEER: "TIOCGPTPEER", unix.TIOCSWINSZ: "TIOCSWINSZ", unix.TIOCSCTTY: "TIOCSCTTY"},
-	formPath:  {0: "file"},
+// valueNames says what single values of a form are called.
+func valueNames(f form) []named {
+	switch f {
+	case formPrctl:
+		return []named{{unix.PR_SET_PDEATHSIG, "PR_SET_PDEATHSIG"}, {unix.PR_SET_NO_NEW_PRIVS, "PR_SET_NO_NEW_PRIVS"}, {unix.PR_CAPBSET_DROP, "PR_CAPBSET_DROP"}, {unix.PR_SET_KEEPCAPS, "PR_SET_KEEPCAPS"}, {unix.PR_CAP_AMBIENT, "PR_CAP_AMBIENT"}}
+	case formFsconfig:
+		return []named{{unix.FSCONFIG_SET_FLAG, "SET_FLAG"}, {unix.FSCONFIG_SET_STRING, "SET_STRING"}, {unix.FSCONFIG_SET_FD, "SET_FD"}, {unix.FSCONFIG_CMD_CREATE, "CMD_CREATE"}}
+	case formIoctl:
+		return []named{{unix.TIOCSPTLCK, "TIOCSPTLCK"}, {unix.TIOCGPTPEER, "TIOCGPTPEER"}, {unix.TIOCSWINSZ, "TIOCSWINSZ"}, {unix.TIOCSCTTY, "TIOCSCTTY"}}
+	case formPath:
+		return []named{{0, "file"}}
+	}
+	return nil
 }
 
 // callNames are the system calls that programs use.
-var callNames = map[uintptr]string{
-	unix.SYS_OPENAT2: "openat2", unix.SYS_OPENAT: "openat", unix.SYS_CLOSE: "close", unix.SYS_MKDIRAT: "mkdirat", unix.SYS_MKNODAT: "mknodat",
-	unix.SYS_SYMLINKAT: "symlinkat", unix.SYS_WRITE: "write", unix.SYS_PRCTL: "prctl", unix.SYS_SETNS: "setns", unix.SYS_UNSHARE: "unshare",
-	unix.SYS_FSOPEN: "fsopen", unix.SYS_FSCONFIG: "fsconfig", unix.SYS_FSMOUNT: "fsmount", unix.SYS_OPEN_TREE: "open_tree",
-	unix.SYS_MOVE_MOUNT: "move_mount", unix.SYS_MOUNT_SETATTR: "mount_setattr", unix.SYS_STATX: "statx", unix.SYS_SETSID: "setsid",
-	unix.SYS_KEYCTL: "keyctl", unix.SYS_UMASK: "umask", unix.SYS_MOUNT: "mount", unix.SYS_CHDIR: "chdir", unix.SYS_FCHDIR: "fchdir",
-	unix.SYS_PIVOT_ROOT: "pivot_root", unix.SYS_UMOUNT2: "umount2", unix.SYS_FSTATFS: "fstatfs", unix.SYS_FACCESSAT: "faccessat",
-	unix.SYS_UNLINKAT: "unlinkat", unix.SYS_FCHOWNAT: "fchownat", unix.SYS_FCHOWN: "fchown", unix.SYS_IOCTL: "ioctl", unix.SYS_SENDMSG: "sendmsg",
-	unix.SYS_SETHOSTNAME: "sethostname", unix.SYS_SETDOMAINNAME: "setdomainname", unix.SYS_PRLIMIT64: "prlimit64", unix.SYS_GETCWD: "getcwd",
-	unix.SYS_CAPSET: "capset", unix.SYS_PPOLL: "ppoll", unix.SYS_SETGROUPS: "setgroups", unix.SYS_SETGID: "setgid", unix.SYS_SETUID: "setuid",
-	unix.SYS_SECCOMP: "seccomp", unix.SYS_DUP3: "dup3", unix.SYS_CLOSE_RANGE: "close_range", unix.SYS_EXECVE: "execve",
+var callNames = [...]named{
+	{unix.SYS_OPENAT2, "openat2"}, {unix.SYS_OPENAT, "openat"}, {unix.SYS_CLOSE, "close"}, {unix.SYS_MKDIRAT, "mkdirat"},
+	{unix.SYS_MKNODAT, "mknodat"}, {unix.SYS_SYMLINKAT, "symlinkat"}, {unix.SYS_WRITE, "write"}, {unix.SYS_PRCTL, "prctl"},
+	{unix.SYS_SETNS, "setns"}, {unix.SYS_UNSHARE, "unshare"}, {unix.SYS_FSOPEN, "fsopen"}, {unix.SYS_FSCONFIG, "fsconfig"},
+	{unix.SYS_FSMOUNT, "fsmount"}, {unix.SYS_OPEN_TREE, "open_tree"}, {unix.SYS_MOVE_MOUNT, "move_mount"},
+	{unix.SYS_MOUNT_SETATTR, "mount_setattr"}, {unix.SYS_STATX, "statx"}, {unix.SYS_SETSID, "setsid"}, {unix.SYS_KEYCTL, "keyctl"},
+	{unix.SYS_UMASK, "umask"}, {unix.SYS_MOUNT, "mount"}, {unix.SYS_CHDIR, "chdir"}, {unix.SYS_FCHDIR, "fchdir"},
+	{unix.SYS_PIVOT_ROOT, "pivot_root"}, {unix.SYS_UMOUNT2, "umount2"}, {unix.SYS_FSTATFS, "fstatfs"},
+	{unix.SYS_FACCESSAT, "faccessat"}, {unix.SYS_UNLINKAT, "unlinkat"}, {unix.SYS_FCHOWNAT, "fchownat"},
+	{unix.SYS_FCHOWN, "fchown"}, {unix.SYS_IOCTL, "ioctl"}, {unix.SYS_SENDMSG, "sendmsg"}, {unix.SYS_SETHOSTNAME, "sethostname"},
+	{unix.SYS_SETDOMAINNAME, "setdomainname"}, {unix.SYS_PRLIMIT64, "prlimit64"}, {unix.SYS_GETCWD, "getcwd"},
+	{unix.SYS_CAPSET, "capset"}, {unix.SYS_PPOLL, "ppoll"}, {unix.SYS_SETGROUPS, "setgroups"}, {unix.SYS_SETGID, "setgid"},
+	{unix.SYS_SETUID, "setuid"}, {unix.SYS_SECCOMP, "seccomp"}, {unix.SYS_DUP3, "dup3"}, {unix.SYS_CLOSE_RANGE, "close_range"},
+	{unix.SYS_EXECVE, "execve"},
 }
 
-var opNames = map[Op]string{OpPath: "path", OpTest: "test", OpStore: "store", OpFail: "fail", OpSignals: "signals"}
+// name finds what v is called.
+func name(list []named, v uint64) (string, bool) {
+	for _, n := range list {
+		if n.value == v {
+			return n.name, true
+		}
+	}
+	return "", false
+}
 
-var needNames = map[NeedKind]string{NeedTree: "tree", NeedNamespace: "namespace", NeedPidNS: "pid namespace", NeedNetNS: "network namespace",
+var opNames = [...]string{OpPath: "path", OpTest: "test", OpStore: "store", OpFail: "fail", OpSignals: "signals"}
+
+var needNames = [...]string{NeedTree: "tree", NeedNamespace: "namespace", NeedPidNS: "pid namespace", NeedNetNS: "network namespace",
 	NeedCaller: "pidfd of the caller", NeedStdio: "standard stream", NeedConsole: "console socket", NeedCgroup: "cgroup.procs"}
 
 // String returns the program as text, one step a line.
@@ -158,13 +187,13 @@ func (p *Program) step(st *Step) string {
 	if st.Out != None {
 		fmt.Fprintf(&s, "r%d = ", st.Out)
 	}
-	name := opNames[st.Op]
-	if st.Op == OpCall {
-		if name = callNames[st.Nr]; name == "" {
-			name = "syscall " + strconv.Itoa(int(st.Nr))
-		}
+	if called, ok := name(callNames[:], uint64(st.Nr)); st.Op == OpCall && ok {
+		s.WriteString(called)
+	} else if st.Op == OpCall {
+		fmt.Fprintf(&s, "syscall %d", st.Nr)
+	} else {
+		s.WriteString(opNames[st.Op])
 	}
-	s.WriteString(name)
 	s.WriteByte('(')
 	for i, a := range st.Args[:st.N] {
 		if i > 0 {
@@ -218,7 +247,7 @@ func (p *Program) arg(a Arg) string {
 	case formMode:
 		s := ""
 		if kind := a.Val & unix.S_IFMT; kind != 0 {
-			for _, f := range flagNames[formMode] {
+			for _, f := range flagNames(formMode) {
 				if f.value == kind {
 					s = f.name + "|"
 				}
@@ -226,10 +255,10 @@ func (p *Program) arg(a Arg) string {
 		}
 		return s + fmt.Sprintf("%#o", a.Val&^uint64(unix.S_IFMT))
 	}
-	if name, ok := valueNames[a.form][a.Val]; ok {
-		return name
+	if called, ok := name(valueNames(a.form), a.Val); ok {
+		return called
 	}
-	if names := flagNames[a.form]; names != nil {
+	if flagNames(a.form) != nil {
 		return flags(a.form, a.Val)
 	}
 	return strconv.FormatUint(a.Val, 10)
@@ -238,7 +267,7 @@ func (p *Program) arg(a Arg) string {
 // flags prints a set of bits; what has no name is printed as a number.
 func flags(f form, v uint64) string {
 	var names []string
-	for _, n := range flagNames[f] {
+	for _, n := range flagNames(f) {
 		if n.value != 0 && v&n.value == n.value {
 			names = append(names, n.name)
 			v &^= n.value

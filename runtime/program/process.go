@@ -55,8 +55,7 @@ func (c *container) identity() {
 }
 
 // ipcSysctls are those of an ipc namespace, but for fs.mqueue.*.
-var ipcSysctls = map[string]bool{"kernel/msgmax": true, "kernel/msgmnb": true, "kernel/msgmni": true, "kernel/sem": true,
-	"kernel/shmall": true, "kernel/shmmax": true, "kernel/shmmni": true, "kernel/shm_rmid_forced": true}
+var ipcSysctls = [...]string{"kernel/msgmax", "kernel/msgmnb", "kernel/msgmni", "kernel/sem", "kernel/shmall", "kernel/shmmax", "kernel/shmmni", "kernel/shm_rmid_forced"}
 
 // sysctlFile returns the name below /proc/sys, for a parameter that belongs to
 // a namespace of the container. Dots and slashes may separate, as in sysctl(8):
@@ -86,7 +85,7 @@ func (c *container) sysctlFile(key string) (string, error) {
 	switch {
 	case strings.HasPrefix(file, "net/"):
 		return needs(specs.NetworkNamespace)
-	case ipcSysctls[file], strings.HasPrefix(file, "fs/mqueue/"):
+	case slices.Contains(ipcSysctls[:], file), strings.HasPrefix(file, "fs/mqueue/"):
 		return needs(specs.IPCNamespace)
 	case file == "kernel/domainname":
 		return needs(specs.UTSNamespace)
@@ -96,11 +95,33 @@ func (c *container) sysctlFile(key string) (string, error) {
 	return "", errs.New(errs.InvalidParameter, "sysctl %q is not in a separate kernel namespace", key)
 }
 
-var rlimits = map[string]int{
-	"RLIMIT_CPU": unix.RLIMIT_CPU, "RLIMIT_FSIZE": unix.RLIMIT_FSIZE, "RLIMIT_DATA": unix.RLIMIT_DATA, "RLIMIT_STACK": unix.RLIMIT_STACK,
-	"RLIMIT_CORE": unix.RLIMIT_CORE, "RLIMIT_RSS": unix.RLIMIT_RSS, "RLIMIT_NPROC": unix.RLIMIT_NPROC, "RLIMIT_NOFILE": unix.RLIMIT_NOFILE,
-	"RLIMIT_MEMLOCK": unix.RLIMIT_MEMLOCK, "RLIMIT_AS": unix.RLIMIT_AS, "RLIMIT_LOCKS": unix.RLIMIT_LOCKS, "RLIMIT_SIGPENDING": unix.RLIMIT_SIGPENDING,
-	"RLIMIT_MSGQUEUE": unix.RLIMIT_MSGQUEUE, "RLIMIT_NICE": unix.RLIMIT_NICE, "RLIMIT_RTPRIO": unix.RLIMIT_RTPRIO, "RLIMIT_RTTIME": unix.RLIMIT_RTTIME,
+var rlimits = [...]named{
+	{unix.RLIMIT_CPU, "RLIMIT_CPU"},
+	{unix.RLIMIT_FSIZE, "RLIMIT_FSIZE"},
+	{unix.RLIMIT_DATA, "RLIMIT_DATA"},
+	{unix.RLIMIT_STACK, "RLIMIT_STACK"},
+	{unix.RLIMIT_CORE, "RLIMIT_CORE"},
+	{unix.RLIMIT_RSS, "RLIMIT_RSS"},
+	{unix.RLIMIT_NPROC, "RLIMIT_NPROC"},
+	{unix.RLIMIT_NOFILE, "RLIMIT_NOFILE"},
+	{unix.RLIMIT_MEMLOCK, "RLIMIT_MEMLOCK"},
+	{unix.RLIMIT_AS, "RLIMIT_AS"},
+	{unix.RLIMIT_LOCKS, "RLIMIT_LOCKS"},
+	{unix.RLIMIT_SIGPENDING, "RLIMIT_SIGPENDING"},
+	{unix.RLIMIT_MSGQUEUE, "RLIMIT_MSGQUEUE"},
+	{unix.RLIMIT_NICE, "RLIMIT_NICE"},
+	{unix.RLIMIT_RTPRIO, "RLIMIT_RTPRIO"},
+	{unix.RLIMIT_RTTIME, "RLIMIT_RTTIME"},
+}
+
+// rlimit finds a resource by its name.
+func rlimit(name string) (int, bool) {
+	for _, n := range rlimits {
+		if n.name == name {
+			return int(n.value), true
+		}
+	}
+	return 0, false
 }
 
 // limits sets resource limits: late, since a low one would hinder the steps before.
@@ -111,7 +132,7 @@ func (c *container) limits() {
 	}
 	seen := map[string]bool{}
 	for _, l := range c.process.Rlimits {
-		resource, ok := rlimits[l.Type]
+		resource, ok := rlimit(l.Type)
 		switch {
 		case !ok:
 			c.fail(errs.InvalidParameter, "process.rlimits: unknown type %q", l.Type)

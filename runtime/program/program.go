@@ -81,6 +81,9 @@ type Step struct {
 	Message string // the whole error text, where neither errno nor Context belong in it
 }
 
+// MaxCatch is how many errors a step catches at most.
+const MaxCatch = 3
+
 // Catch says where to go on when a step gives an errno.
 type Catch struct {
 	Errno unix.Errno // 0: any

@@ -17,7 +17,7 @@ type instruction struct {
 	catches uint8
 	out     int32 // register, or -1
 	next    int32
-	catch   [3]struct{ errno, to int32 }
+	catch   [program.MaxCatch]struct{ errno, to int32 }
 }
 
 // machine is a program ready to run. Everything it points to is kept alive by

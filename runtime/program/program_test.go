@@ -1,0 +1,351 @@
+package program
+
+import (
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/davit-engine/davit/errs"
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+var update = flag.Bool("update", false, "rewrite testdata/*.golden")
+
+// base is a small spec that has every part once.
+func base() *specs.Spec {
+	caps := []string{"CAP_CHOWN", "CAP_KILL", "CAP_NET_RAW"}
+	return &specs.Spec{
+		Version:  specs.Version,
+		Process:  &specs.Process{Args: []string{"/bin/app", "-v"}, Cwd: "/", Env: []string{"PATH=/bin:/usr/bin", "HOME=/root"}, Capabilities: &specs.LinuxCapabilities{Bounding: caps, Effective: caps, Permitted: caps}},
+		Root:     &specs.Root{},
+		Hostname: "box",
+		Mounts: []specs.Mount{
+			{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
+			{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "strictatime", "mode=755"}},
+			{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666"}},
+		},
+		Linux: &specs.Linux{Namespaces: []specs.LinuxNamespace{{Type: "mount"}, {Type: "pid"}, {Type: "ipc"}, {Type: "uts"}, {Type: "network"}, {Type: "cgroup"}}},
+	}
+}
+
+func input(f func(*Input)) Input {
+	in := Input{Spec: base(), Root: Root{Overlay: &Overlay{Lower: []string{"/l/2", "/l/1"}, Upper: "/c/upper", Work: "/c/work"}},
+		Facts: Facts{OverlayFD: true, CgroupV2: true, Caps: 1<<41 - 1, LastCap: 5, NoFile: Limit{1024, 4096}}}
+	if f != nil {
+		f(&in)
+	}
+	return in
+}
+
+func add(in *Input, m ...specs.Mount) { in.Spec.Mounts = append(in.Spec.Mounts, m...) }
+
+func TestGoldens(t *testing.T) {
+	for name, f := range map[string]func(*Input){
+		"base": nil,
+		"legacy-overlay": func(in *Input) {
+			in.Facts.OverlayFD = false
+			in.Root.Overlay = &Overlay{Lower: []string{"/d/a,b/fs", "/d/2/fs"}, Upper: "/d/u", Work: "/d/w", Volatile: true}
+		},
+		"directory-readonly": func(in *Input) {
+			in.Root = Root{Dir: "/srv/root"}
+			in.Spec.Root.Readonly = true
+			in.Spec.Linux.RootfsPropagation = "rshared"
+		},
+		"binds": func(in *Input) {
+			add(in, specs.Mount{Destination: "/v", Type: "bind", Source: "/srv", Options: []string{"rbind", "rro", "rprivate", "nosuid"}},
+				specs.Mount{Destination: "/etc/hosts", Type: "bind", Source: "/c/hosts", Options: []string{"bind", "ro"}},
+				specs.Mount{Destination: "/s", Type: "bind", Source: "/s", Options: []string{"rbind", "rshared"}})
+		},
+		"cgroup-v2":      func(in *Input) { add(in, cgroupMount) },
+		"cgroup-v2-host": func(in *Input) { dropNS(in, "cgroup"); add(in, cgroupMount) },
+		"cgroup-v1": func(in *Input) {
+			hybrid(in)
+			add(in, cgroupMount)
+		},
+		"cgroup-v1-host": func(in *Input) {
+			hybrid(in)
+			dropNS(in, "cgroup")
+			add(in, cgroupMount)
+		},
+		"joined": func(in *Input) {
+			in.NetNS = true
+			for i := range in.Spec.Linux.Namespaces[1:4] {
+				n := &in.Spec.Linux.Namespaces[1+i]
+				n.Path = "/proc/7/ns/" + string(n.Type)
+			}
+		},
+		"host-namespaces": func(in *Input) {
+			in.Spec.Linux.Namespaces, in.Spec.Hostname = in.Spec.Linux.Namespaces[:1], ""
+		},
+		"terminal": func(in *Input) {
+			in.Spec.Process.Terminal, in.Spec.Process.ConsoleSize = true, &specs.Box{Height: 24, Width: 80}
+			in.Spec.Process.User.UID = 1000
+		},
+		"masked-readonly-sysctl": func(in *Input) {
+			in.Spec.Linux.MaskedPaths = []string{"/proc/kcore", "/sys/firmware"}
+			in.Spec.Linux.ReadonlyPaths = []string{"/proc/sys"}
+			in.Spec.Linux.Sysctl = map[string]string{"net.ipv4.ip_forward": "1", "kernel.shmmax": "1", "net/ipv4/conf/eth0.1/forwarding": "0"}
+		},
+		"devices": func(in *Input) {
+			mode, uid := os.FileMode(0o640), uint32(5)
+			in.Spec.Linux.Devices = []specs.LinuxDevice{{Path: "/dev/fuse", Type: "c", Major: 10, Minor: 229, FileMode: &mode, UID: &uid},
+				{Path: "/dev/disk/a", Type: "b", Major: 8, Minor: 1}, {Path: "/dev/null", Type: "c", Major: 1, Minor: 3, UID: &uid}}
+			in.Spec.Mounts[1].Options = append(in.Spec.Mounts[1].Options, "ro")
+		},
+		"user-search-seccomp": func(in *Input) {
+			adj, mask := -5, uint32(0o27)
+			p := in.Spec.Process
+			p.Args, p.User, p.OOMScoreAdj, p.NoNewPrivileges = []string{"app"}, specs.User{UID: 7, GID: 8, AdditionalGids: []uint32{9, 10}, Umask: &mask}, &adj, true
+			p.Capabilities.Inheritable, p.Capabilities.Ambient = p.Capabilities.Permitted, []string{"CAP_KILL"}
+			p.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 1, Hard: 2}}
+			in.Seccomp, in.SeccompFlags = make([]byte, 16), 2
+		},
+		"seccomp-privileged": func(in *Input) { in.Seccomp = make([]byte, 16) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, err := Compile(input(f))
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkProgram(t, p)
+			got, file := p.String(), filepath.Join("testdata", name+".golden")
+			if *update {
+				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got != string(want) {
+				t.Errorf("%s (-update rewrites it):\n%s", file, difference(string(want), got))
+			}
+		})
+	}
+}
+
+var cgroupMount = specs.Mount{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"ro", "nosuid", "noexec", "nodev"}}
+
+func hybrid(in *Input) {
+	in.Facts.CgroupV2, in.CgroupProcs = false, 2
+	in.Facts.CgroupV1 = []Controller{{"cpu,cpuacct", "cpu,cpuacct"}, {"systemd", "none,name=systemd"}}
+}
+
+func dropNS(in *Input, t specs.LinuxNamespaceType) {
+	var list []specs.LinuxNamespace
+	for _, n := range in.Spec.Linux.Namespaces {
+		if n.Type != t {
+			list = append(list, n)
+		}
+	}
+	in.Spec.Linux.Namespaces = list
+}
+
+// difference shows the first line that differs.
+func difference(want, got string) string {
+	w, g := strings.Split(want, "\n"), strings.Split(got, "\n")
+	for i := range g {
+		if i >= len(w) || w[i] != g[i] {
+			return "got  " + g[i] + "\nwant " + strings.Join(w[min(i, len(w)-1):min(i+1, len(w))], "")
+		}
+	}
+	return "it is shorter"
+}
+
+// checkProgram holds what every program must: arguments that exist, registers
+// that are set before they are used, jumps that stay inside, no way past the end.
+func checkProgram(t *testing.T, p *Program) {
+	t.Helper()
+	n := len(p.Steps)
+	for i := range p.Steps {
+		s := &p.Steps[i]
+		for _, a := range s.Args[:s.N] {
+			switch a.Kind {
+			case InReg:
+				if a.Val >= uint64(p.Regs) {
+					t.Fatalf("step %d: no register %d", i, a.Val)
+				}
+			case Mem:
+				if a.Val >= uint64(len(p.Blocks)) || int(a.Off) >= max(1, p.Blocks[a.Val].Size) {
+					t.Fatalf("step %d: no block %d+%d", i, a.Val, a.Off)
+				}
+			}
+		}
+		next := s.Next
+		if next == 0 {
+			next = i + 1
+		}
+		last := s.Op == OpFail || i >= p.Last && s.Op == OpCall && len(s.Catch) > 0 // execve does not come back
+		if next > n || next == n && !last {
+			t.Fatalf("step %d runs past the end", i)
+		}
+		for _, c := range s.Catch {
+			if c.To <= 0 || c.To >= n {
+				t.Fatalf("step %d: %v leads to %d", i, c.Errno, c.To)
+			}
+		}
+		if len(s.Catch) > MaxCatch {
+			t.Fatalf("step %d catches %d errors", i, len(s.Catch))
+		}
+	}
+	// The straight way, where nothing fails.
+	set := make([]bool, p.Regs)
+	for i := range p.Needs {
+		set[i] = true
+	}
+	for i := 0; i < p.Last; {
+		s := &p.Steps[i]
+		for _, a := range s.Args[:s.N] {
+			if a.Kind == InReg && !set[a.Val] {
+				t.Fatalf("step %d uses r%d before it is set", i, a.Val)
+			}
+		}
+		if s.Out != None {
+			set[s.Out] = true
+		}
+		if i++; s.Next != 0 {
+			i = s.Next
+		}
+	}
+}
+
+func TestRefused(t *testing.T) {
+	for _, c := range []struct {
+		change func(*Input)
+		kind   errs.Kind
+		text   string
+	}{
+		{func(in *Input) { in.Spec = nil }, errs.InvalidParameter, "no spec"},
+		{func(in *Input) { in.Spec.Process = nil }, errs.InvalidParameter, "process is missing"},
+		{func(in *Input) { in.Spec.Process.Args = nil }, errs.InvalidParameter, "process.args"},
+		{func(in *Input) { in.Spec.Process.Args[0] = "a\x00b" }, errs.InvalidParameter, "NUL"},
+		{func(in *Input) { in.Spec.Process.Env[0] = "a=\x00b" }, errs.InvalidParameter, "NUL"},
+		{func(in *Input) { in.Spec.Process.Cwd = "rel" }, errs.InvalidParameter, "process.cwd"},
+		{func(in *Input) { in.Root = Root{} }, errs.InvalidParameter, "root must be"},
+		{func(in *Input) { in.Root.Dir = "/d" }, errs.InvalidParameter, "root must be"},
+		{func(in *Input) { in.Root.Overlay.Lower = nil }, errs.InvalidParameter, "needs layers"},
+		{func(in *Input) { in.Root.Overlay.Work = "" }, errs.InvalidParameter, "needs layers"},
+		{func(in *Input) { in.Root.Overlay.Upper = "rel" }, errs.InvalidParameter, "not an absolute path"},
+		{func(in *Input) { dropNS(in, "mount") }, errs.InvalidParameter, "mount namespace"},
+		{func(in *Input) { in.Spec.Linux.Namespaces[1].Type = "mount" }, errs.InvalidParameter, "listed twice"},
+		{func(in *Input) { in.Spec.Linux.Namespaces[1].Type = "x" }, errs.InvalidParameter, "unknown type"},
+		{func(in *Input) { in.Spec.Linux.Namespaces[0].Path = "/p" }, errs.NotImplemented, "joining a mount namespace"},
+		{func(in *Input) { in.Spec.Linux.Namespaces[1].Type = "user" }, errs.NotImplemented, "linux.namespaces: user"},
+		{func(in *Input) { in.Spec.Linux.Namespaces[1].Type = "time" }, errs.NotImplemented, "linux.namespaces: time"},
+		{func(in *Input) { in.Spec.Hooks = &specs.Hooks{Poststop: []specs.Hook{{}}} }, errs.NotImplemented, "hooks.poststop"},
+		{func(in *Input) { in.Spec.Process.ApparmorProfile = "x" }, errs.NotImplemented, "process.apparmorProfile"},
+		{func(in *Input) { in.Spec.Process.SelinuxLabel = "x" }, errs.NotImplemented, "process.selinuxLabel"},
+		{func(in *Input) { in.Spec.Linux.IntelRdt = &specs.LinuxIntelRdt{} }, errs.NotImplemented, "linux.intelRdt"},
+		{func(in *Input) { in.Spec.Linux.Seccomp = &specs.LinuxSeccomp{} }, errs.InvalidParameter, "linux.seccomp"},
+		{func(in *Input) { in.Seccomp = make([]byte, 9) }, errs.InvalidParameter, "seccomp filter"},
+		{func(in *Input) { dropNS(in, "uts") }, errs.InvalidParameter, "hostname"},
+		{func(in *Input) { add(in, specs.Mount{Destination: "/", Type: "tmpfs"}) }, errs.InvalidParameter, "over the root"},
+		{func(in *Input) { add(in, specs.Mount{Destination: "/a/..", Type: "tmpfs"}) }, errs.InvalidParameter, "over the root"},
+		{func(in *Input) { add(in, specs.Mount{Destination: "/a"}) }, errs.InvalidParameter, "the type is missing"},
+		{func(in *Input) { add(in, specs.Mount{Destination: "/a", Type: "bind", Source: "rel"}) }, errs.InvalidParameter, "not an absolute path"},
+		{func(in *Input) {
+			add(in, specs.Mount{Destination: "/a", Type: "bind", Source: "/x", Options: []string{"size=1"}})
+		}, errs.InvalidParameter, "has no option"},
+		{func(in *Input) {
+			add(in, specs.Mount{Destination: "/a", Type: "tmpfs", Options: []string{"tmpcopyup"}})
+		}, errs.NotImplemented, "tmpcopyup"},
+		{func(in *Input) {
+			add(in, specs.Mount{Destination: "/a", Type: "bind", Source: "/x", UIDMappings: []specs.LinuxIDMapping{{Size: 1}}})
+		}, errs.NotImplemented, "uidMappings"},
+		{func(in *Input) { add(in, specs.Mount{Destination: "/proc/sys", Type: "bind", Source: "/x"}) }, errs.InvalidParameter, "inside /proc"},
+		{func(in *Input) { add(in, specs.Mount{Destination: "/proc/../proc/self", Type: "tmpfs"}) }, errs.InvalidParameter, "inside /proc"},
+		{func(in *Input) { in.Spec.Linux.RootfsPropagation = "x" }, errs.InvalidParameter, "rootfsPropagation"},
+		{func(in *Input) { in.Spec.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_X"}} }, errs.InvalidParameter, "unknown type"},
+		{func(in *Input) {
+			in.Spec.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_CPU"}, {Type: "RLIMIT_CPU"}}
+		}, errs.InvalidParameter, "listed twice"},
+		{func(in *Input) { in.Spec.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_CPU", Soft: 1}} }, errs.InvalidParameter, "above the hard"},
+		{func(in *Input) { in.Spec.Linux.Devices = []specs.LinuxDevice{{Path: "/dev/x", Type: "z"}} }, errs.InvalidParameter, "unknown type"},
+		{func(in *Input) { in.Spec.Linux.Devices = []specs.LinuxDevice{{Path: "/dev/x", Type: "c", Major: -1}} }, errs.InvalidParameter, "device number"},
+	} {
+		_, err := Compile(input(c.change))
+		if err == nil || errs.KindOf(err) != c.kind || !strings.Contains(err.Error(), c.text) {
+			t.Errorf("want %v %q, got %v %v", c.kind, c.text, errs.KindOf(err), err)
+		}
+	}
+}
+
+func TestSysctlNames(t *testing.T) {
+	for key, want := range map[string]string{
+		"net.ipv4.ip_forward":               "net/ipv4/ip_forward",
+		"net/ipv4/ip_forward":               "net/ipv4/ip_forward",
+		"net.ipv4.conf.eth0/1.forwarding":   "net/ipv4/conf/eth0.1/forwarding",
+		"net/ipv4/conf/eth0.1/forwarding":   "net/ipv4/conf/eth0.1/forwarding",
+		"kernel.msgmax":                     "kernel/msgmax",
+		"fs.mqueue.queues_max":              "fs/mqueue/queues_max",
+		"kernel.shm_rmid_forced":            "kernel/shm_rmid_forced",
+		"kernel.core_pattern":               "",
+		"kernel.shm_rmid_forced/../x":       "",
+		"net/../kernel/core_pattern":        "",
+		"net.ipv4./././kernel":              "",
+		"net..kernel":                       "",
+		"net/":                              "",
+		"kernel.hostname":                   "",
+		"":                                  "",
+		"vm.overcommit_memory":              "",
+		"kernel.shm_rmid_forced=1+kernel.x": "",
+	} {
+		p, err := Compile(input(func(in *Input) { in.Spec.Linux.Sysctl = map[string]string{key: "1"} }))
+		switch {
+		case want == "" && err == nil:
+			t.Errorf("%q is accepted", key)
+		case want != "" && err != nil:
+			t.Errorf("%q: %v", key, err)
+		case want != "" && !strings.Contains(p.String(), `"sys/`+want+`"`):
+			t.Errorf("%q does not write %s", key, want)
+		}
+	}
+	for ns, key := range map[specs.LinuxNamespaceType]string{"network": "net.x", "ipc": "kernel.msgmax"} {
+		if _, err := Compile(input(func(in *Input) { dropNS(in, ns); in.Spec.Linux.Sysctl = map[string]string{key: "1"} })); err == nil {
+			t.Errorf("%s is accepted in the host's %s namespace", key, ns)
+		}
+	}
+}
+
+// FuzzCompile feeds any JSON: an error or a sound program, never a panic.
+func FuzzCompile(f *testing.F) {
+	full := input(func(in *Input) {
+		hybrid(in)
+		in.Spec.Linux.MaskedPaths, in.Spec.Linux.ReadonlyPaths = []string{"/proc/kcore"}, []string{"/proc/sys"}
+		in.Spec.Linux.Sysctl = map[string]string{"net.x": "1"}
+		in.Spec.Linux.Devices = []specs.LinuxDevice{{Path: "/dev/fuse", Type: "c", Major: 10, Minor: 229}}
+		in.Spec.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 1, Hard: 2}}
+		in.Spec.Process.User.AdditionalGids = []uint32{1}
+		add(in, cgroupMount, specs.Mount{Destination: "/v", Type: "bind", Source: "/v", Options: []string{"rro", "rslave", "noatime"}})
+	})
+	for _, s := range []*specs.Spec{base(), full.Spec, {}} {
+		b, err := json.Marshal(s)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b, true)
+		f.Add(b, false)
+	}
+	f.Fuzz(func(t *testing.T, b []byte, v1 bool) {
+		in := input(func(in *Input) {
+			if v1 {
+				hybrid(in)
+				in.Facts.OverlayFD = false
+			}
+		})
+		in.Spec = &specs.Spec{}
+		if json.Unmarshal(b, in.Spec) != nil {
+			return
+		}
+		p, err := Compile(in)
+		if err == nil {
+			checkProgram(t, p)
+			_ = p.String()
+		}
+	})
+}
