@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -26,7 +27,7 @@ import (
 // Main runs one invocation and returns the exit status. args do not include
 // the program's name.
 func Main(e *env.Env, build system.Build, args []string) int {
-	root := newRoot(e, build)
+	root := newRoot(e, build, args)
 	root.SetArgs(args)
 	root.SetOut(e.Out)
 	root.SetErr(e.Err)
@@ -62,8 +63,8 @@ const (
 	groupOther      = "other"
 )
 
-// newRoot wires the tree of commands.
-func newRoot(e *env.Env, build system.Build) *cobra.Command {
+// newRoot wires the tree of commands, as far as args may need it.
+func newRoot(e *env.Env, build system.Build, args []string) *cobra.Command {
 	root := &cobra.Command{
 		Use: e.Program + " [OPTIONS] COMMAND", Short: "A fast container engine that speaks Docker",
 		SilenceErrors: true, SilenceUsage: true, TraverseChildren: true,
@@ -78,31 +79,80 @@ func newRoot(e *env.Env, build system.Build) *cobra.Command {
 	})
 	root.SetHelpCommand(helpCommand())
 
-	add := func(group string, commands ...*cobra.Command) {
-		for _, c := range commands {
-			c.GroupID = group
-			c.DisableFlagsInUseLine = true
-			root.AddCommand(c)
-		}
-	}
 	root.AddGroup(
 		&cobra.Group{ID: groupCommon, Title: "Common Commands:"},
 		&cobra.Group{ID: groupManagement, Title: "Management Commands:"},
 		&cobra.Group{ID: groupOther, Title: "Commands:"},
 	)
-	add(groupCommon,
-		container.NewRunCmd(e), container.NewPsCmd(e),
-		image.NewPullCmd(e), image.NewPushCmd(e), image.NewImagesCmd(e),
-		system.NewVersionCmd(e, build), system.NewInfoCmd(e, build),
-	)
-	add(groupManagement, containers(e), images(e), systems(e, build))
-	add(groupOther,
-		container.NewAttachCmd(e), container.NewCreateCmd(e), system.NewEventsCmd(e), image.NewHistoryCmd(e),
-		image.NewImportCmd(e), system.NewInspectCmd(e), container.NewKillCmd(e), container.NewLogsCmd(e),
-		container.NewRestartCmd(e), container.NewRmCmd(e), image.NewRmiCmd(e), container.NewStartCmd(e),
-		container.NewStopCmd(e), image.NewTagCmd(e), container.NewWaitCmd(e),
-	)
+	commands := []entry{
+		{"run", groupCommon, container.NewRunCmd},
+		{"ps", groupCommon, container.NewPsCmd},
+		{"pull", groupCommon, image.NewPullCmd},
+		{"push", groupCommon, image.NewPushCmd},
+		{"images", groupCommon, image.NewImagesCmd},
+		{"version", groupCommon, func(e *env.Env) *cobra.Command { return system.NewVersionCmd(e, build) }},
+		{"info", groupCommon, func(e *env.Env) *cobra.Command { return system.NewInfoCmd(e, build) }},
+		{"container", groupManagement, containers},
+		{"image", groupManagement, images},
+		{"system", groupManagement, func(e *env.Env) *cobra.Command { return systems(e, build) }},
+		{"attach", groupOther, container.NewAttachCmd},
+		{"create", groupOther, container.NewCreateCmd},
+		{"events", groupOther, system.NewEventsCmd},
+		{"history", groupOther, image.NewHistoryCmd},
+		{"import", groupOther, image.NewImportCmd},
+		{"inspect", groupOther, system.NewInspectCmd},
+		{"kill", groupOther, container.NewKillCmd},
+		{"logs", groupOther, container.NewLogsCmd},
+		{"restart", groupOther, container.NewRestartCmd},
+		{"rm", groupOther, container.NewRmCmd},
+		{"rmi", groupOther, image.NewRmiCmd},
+		{"start", groupOther, container.NewStartCmd},
+		{"stop", groupOther, container.NewStopCmd},
+		{"tag", groupOther, image.NewTagCmd},
+		{"wait", groupOther, container.NewWaitCmd},
+	}
+	grow(root, e, commands, only(commands, args))
 	return root
+}
+
+// entry is a command of the root that is not made yet.
+type entry struct {
+	name, group string
+	make        func(*env.Env) *cobra.Command
+}
+
+// grow adds the command called name to root, or all where name is "".
+func grow(root *cobra.Command, e *env.Env, commands []entry, name string) {
+	for _, c := range commands {
+		if name == "" || name == c.name {
+			cmd := c.make(e)
+			cmd.GroupID = c.group
+			cmd.DisableFlagsInUseLine = true
+			root.AddCommand(cmd)
+		}
+	}
+}
+
+// only returns the one command that args can mean, "" if that is not plain to
+// see or if others are to be shown. Making all of them, with their hundreds of
+// options, takes longer than everything else that the client does at start.
+func only(commands []entry, args []string) string {
+	for i := 0; i < len(args); i++ {
+		switch word := args[i]; word {
+		case "-H", "--host", "-c", "--context", "--config", "-l", "--log-level":
+			i++ // its value
+			continue
+		case "-D", "--debug":
+			continue
+		default:
+			known := slices.ContainsFunc(commands, func(c entry) bool { return c.name == word })
+			if !known || slices.Contains(args, "--help") || slices.Contains(args, "-h") {
+				return ""
+			}
+			return word
+		}
+	}
+	return ""
 }
 
 func containers(e *env.Env) *cobra.Command {

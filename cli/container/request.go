@@ -129,7 +129,7 @@ func (c *creation) hostConfig(f *pflag.FlagSet) (*container.HostConfig, error) {
 		UsernsMode: container.UsernsMode(c.userns), CgroupnsMode: container.CgroupnsMode(c.cgroupns), Isolation: container.Isolation(c.how),
 		Sysctls: c.sysctls.Values, ShmSize: c.shmSize.Value,
 		VolumeDriver: c.volumeDriver, VolumesFrom: c.volumesFrom.Values, Mounts: c.mounts.Values,
-		DNSOptions: c.dnsOptions.Unique(), DNSSearch: c.dnsSearch.Unique(), PublishAllPorts: c.publishAll,
+		DNSOptions: c.dnsOptions.All(), DNSSearch: c.dnsSearch.All(), PublishAllPorts: c.publishAll,
 	}
 	for _, mode := range [...]struct {
 		valid bool
@@ -163,7 +163,7 @@ func (c *creation) hostConfig(f *pflag.FlagSet) (*container.HostConfig, error) {
 	if err := securityOptions(host, c.security.Values); err != nil {
 		return nil, err
 	}
-	if host.DNS, err = parseAddresses(c.dns.Unique()); err != nil {
+	if host.DNS, err = parseAddresses(c.dns.All()); err != nil {
 		return nil, err
 	}
 	host.ExtraHosts, err = extraHosts(c.hosts.Values)
@@ -276,8 +276,9 @@ func (n *networking) endpoints(host *container.HostConfig) (map[string]*network.
 		first.MACAddress = simple.MACAddress
 	}
 	host.NetworkMode = container.NetworkMode(first.Target)
+	host.Links = n.links.Values // of the default network, and what older engines read
 	if !userDefined(first.Target) {
-		host.Links, first.Links = n.links.Values, nil
+		first.Links = nil
 	}
 	if len(wished) == 1 && n.plain(first) {
 		// Nothing but a mode: the engine needs no endpoint. Docker sends one for a network by name.

@@ -47,16 +47,8 @@ func (l *List) String() string {
 	return fmt.Sprint(l.Values)
 }
 
-// Unique returns the values without repetitions, never nil.
-func (l *List) Unique() []string {
-	out := []string{}
-	for _, v := range l.Values {
-		if !slices.Contains(out, v) {
-			out = append(out, v)
-		}
-	}
-	return out
-}
+// All returns the values, never nil.
+func (l *List) All() []string { return append([]string{}, l.Values...) }
 
 // Map collects KEY=VALUE options.
 type Map struct {

@@ -37,8 +37,14 @@ func Platform(text string) (*ocispec.Platform, error) {
 	case 3:
 		p.OS = parts[0]
 		p.Architecture, p.Variant = architecture(parts[1], parts[2])
+		if p.Architecture == "arm64" && p.Variant == "" {
+			p.Variant = "v8" // whoever says so much gets it said
+		}
 	default:
 		return nil, fmt.Errorf("invalid platform %q: the format is os[/arch[/variant]]", text)
+	}
+	if len(parts) < 3 && p.Architecture == "arm" && p.Variant == "v7" {
+		p.Variant = "" // what the engine's host prefers
 	}
 	return p, nil
 }
