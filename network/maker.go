@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/davit-engine/davit/errs"
 	"github.com/vishvananda/netlink"
@@ -15,9 +16,11 @@ import (
 )
 
 const (
-	loIndex    = 1   // lo is always the first interface of a namespace
-	eth0Index  = 2   // what eth0 gets, so that nobody need ask
-	eth0Beyond = 100 // what it gets where the kernel puts tunnels into new namespaces
+	loIndex     = 1 // lo is always the first interface of a namespace
+	eth0Index   = 2 // what eth0 gets, so that nobody need ask
+	settleLimit = 100 * time.Millisecond
+	settlePoll  = 200 * time.Microsecond
+	eth0Beyond  = 100 // what it gets where the kernel puts tunnels into new namespaces
 )
 
 // maker makes network namespaces. Its methods run on a thread that is locked
@@ -68,7 +71,7 @@ func (m *maker) none() (*os.File, error) {
 
 // bridged makes a namespace with lo and eth0, which is e's end on the bridge.
 func (m *maker) bridged(e *Endpoint) (*os.File, error) {
-	return m.inside(func(ns *os.File, r rtnl) error {
+	ns, err := m.inside(func(ns *os.File, r rtnl) error {
 		// eth0 gets no IPv6, not even a link-local address, as in Docker
 		// when the network has no IPv6; lo keeps ::1.
 		if err := sysctl("net/ipv6/conf/default/disable_ipv6", "1"); err != nil && !errors.Is(err, unix.ENOENT) {
@@ -88,6 +91,29 @@ func (m *maker) bridged(e *Endpoint) (*os.File, error) {
 		b.setNeighbour(index, e.Gateway, bridgeMAC)
 		return r.do(&b)
 	})
+	if err == nil {
+		m.settle(e.HostVeth)
+	}
+	return ns, err
+}
+
+// settle waits until an interface passes packets. Its end on the host was
+// switched on first, when there was no carrier, so it drops everything until a
+// worker of the kernel (net/core/link_watch.c) has noticed that there is; the
+// container's first ARP request or SYN would be lost, and repeated after one
+// second. From Linux 6.8 on asking does the worker's work.
+func (m *maker) settle(name string) {
+	for end := time.Now().Add(settleLimit); ; time.Sleep(settlePoll) {
+		done := false
+		var b batch
+		b.getState(name, func(operational bool) { done = operational })
+		m.hostMu.Lock()
+		err := m.host.do(&b)
+		m.hostMu.Unlock()
+		if done || err != nil || time.Now().After(end) {
+			return // later it costs that second, no more
+		}
+	}
 }
 
 // connect makes e's pair of interfaces, and returns the index of eth0 in ns and

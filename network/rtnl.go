@@ -22,8 +22,9 @@ import (
 // others are answered anyway.
 type batch struct {
 	buf   []byte
-	start int      // of the request being written
-	names []string // what each request does, in the words of errors
+	start int                          // of the request being written
+	names []string                     // what each request does, in the words of errors
+	reply func(syscall.NetlinkMessage) // gets what the kernel answers besides errors; may be nil
 }
 
 // request begins the next one. fixed is the structure behind the header.
@@ -133,6 +134,32 @@ func (b *batch) delLink(index int) {
 	b.request("deleting an interface", unix.RTM_DELLINK, 0, ifinfomsg(index, 0))
 }
 
+// getState asks whether an interface passes packets, by its name.
+func (b *batch) getState(name string, state func(operational bool)) {
+	b.request("looking at interface "+name, unix.RTM_GETLINK, 0, ifinfomsg(0, 0))
+	b.text(unix.IFLA_IFNAME, name)
+	b.number(unix.IFLA_EXT_MASK, rtextSkipStats)
+	b.reply = func(m syscall.NetlinkMessage) {
+		if m.Header.Type != unix.RTM_NEWLINK {
+			return
+		}
+		attrs, err := syscall.ParseNetlinkRouteAttr(&m)
+		if err != nil {
+			return
+		}
+		for _, a := range attrs {
+			if a.Attr.Type == unix.IFLA_OPERSTATE && len(a.Value) > 0 {
+				state(a.Value[0] == ifOperUp)
+			}
+		}
+	}
+}
+
+const (
+	ifOperUp       = 6      // IF_OPER_UP, linux/if.h
+	rtextSkipStats = 1 << 3 // RTEXT_FILTER_SKIP_STATS, linux/rtnetlink.h
+)
+
 func (b *batch) addAddress(index int, p netip.Prefix) {
 	b.request("adding address "+p.String(), unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, ifaddrmsg(index, p.Bits()))
 	b.addr(unix.IFA_LOCAL, p.Addr())
@@ -204,7 +231,7 @@ func (r rtnl) do(b *batch) error {
 		return fmt.Errorf("%s: sending to the kernel: %w", b.names[0], err)
 	}
 	var failed []error
-	buf := make([]byte, 4096)
+	buf := make([]byte, 16<<10)
 	for {
 		n, _, err := unix.Recvfrom(r.fd, buf, 0)
 		if errors.Is(err, unix.EINTR) {
@@ -219,6 +246,9 @@ func (r rtnl) do(b *batch) error {
 		}
 		for _, m := range messages {
 			seq := int(m.Header.Seq)
+			if m.Header.Type != unix.NLMSG_ERROR && b.reply != nil {
+				b.reply(m)
+			}
 			if m.Header.Type != unix.NLMSG_ERROR || len(m.Data) < 4 || seq > last {
 				continue
 			}

@@ -1,0 +1,127 @@
+package network
+
+import (
+	"errors"
+	"net"
+	"os"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// BenchmarkSandbox shows what each way to a sandbox costs, and what the raw
+// batch saves over one netlink call after the other.
+func BenchmarkSandbox(b *testing.B) {
+	if !isolated(b) {
+		return
+	}
+	c := testConfig(b)
+	c.PoolSize = -1
+	cold := open(b, c)
+	b.Run("cold", func(b *testing.B) {
+		for b.Loop() {
+			s, err := cold.Acquire(b.Context(), Wish{})
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.StopTimer()
+			s.NetNS.Close()
+			cold.Release(*s.Endpoint)
+			b.StartTimer()
+		}
+	})
+	b.Run("none", func(b *testing.B) {
+		for b.Loop() {
+			s, err := cold.AcquireNone(b.Context())
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.StopTimer()
+			s.NetNS.Close()
+			b.StartTimer()
+		}
+	})
+	b.Run("one-call-after-the-other", func(b *testing.B) {
+		for b.Loop() {
+			b.StopTimer()
+			a, err := cold.addresses.take()
+			if err != nil {
+				b.Fatal(err)
+			}
+			e := newEndpoint(a, cold.device.gateway, nil)
+			b.StartTimer()
+			if err := onThread(func() error { return oneByOne(cold, e) }); err != nil {
+				b.Fatal(err)
+			}
+			b.StopTimer()
+			cold.addresses.give(a)
+			b.StartTimer()
+		}
+	})
+	c = testConfig(b)
+	c.Bridge, c.PoolSize = "davit1", 100
+	warm := open(b, c)
+	b.Run("ready", func(b *testing.B) {
+		for b.Loop() {
+			b.StopTimer()
+			eventually(b, "a ready sandbox", func() bool { return warm.Info().Ready > 50 })
+			b.StartTimer()
+			s, err := warm.Acquire(b.Context(), Wish{})
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.StopTimer()
+			s.NetNS.Close()
+			warm.Release(*s.Endpoint)
+			b.StartTimer()
+		}
+	})
+	b.Run("firewall", func(b *testing.B) {
+		for b.Loop() {
+			if err := warm.firewall.apply(); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// oneByOne does with vishvananda/netlink what maker.bridged does in batches.
+func oneByOne(bridge *Bridge, e *Endpoint) error {
+	ns, err := bridge.maker.inside(func(ns *os.File, _ rtnl) error {
+		host, err := netlink.NewHandleAt(netns.NsHandle(bridge.maker.home.Fd()), unix.NETLINK_ROUTE)
+		if err != nil {
+			return err
+		}
+		defer host.Close()
+		here, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+		if err != nil {
+			return err
+		}
+		defer here.Close()
+		pair := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: e.HostVeth, MTU: 1500, MasterIndex: bridge.device.index, NumTxQueues: 1, NumRxQueues: 1},
+			PeerName: "eth0", PeerHardwareAddr: e.MAC, PeerNamespace: netlink.NsFd(ns.Fd())}
+		if err := host.LinkAdd(pair); err != nil {
+			return err
+		}
+		h, err := host.LinkByName(e.HostVeth)
+		if err != nil {
+			return err
+		}
+		eth0, err := here.LinkByName("eth0")
+		if err != nil {
+			return err
+		}
+		return errors.Join(
+			host.LinkSetUp(h),
+			here.AddrAdd(eth0, &netlink.Addr{IPNet: &net.IPNet{IP: e.Address.Addr().AsSlice(), Mask: net.CIDRMask(16, 32)}}),
+			here.LinkSetUp(eth0),
+			here.RouteAdd(&netlink.Route{LinkIndex: eth0.Attrs().Index, Gw: e.Gateway.AsSlice()}),
+		)
+	})
+	if err != nil {
+		return err
+	}
+	return ns.Close()
+}
