@@ -322,7 +322,7 @@ type files interface {
 	mkdir(path string) error
 	rmdir(path string) error
 	read(path string) (string, error)
-	write(path, value string) error
+	write(path string, values ...string) error // each value by a call of its own
 	children(path string) ([]string, error) // names of subdirectories
 }
 
@@ -332,21 +332,21 @@ type kernel struct{}
 func (kernel) mkdir(path string) error { return pathError("mkdir", path, unix.Mkdir(path, 0o755)) }
 func (kernel) rmdir(path string) error { return pathError("rmdir", path, unix.Rmdir(path)) }
 
-func (kernel) write(path, value string) error {
+func (kernel) write(path string, values ...string) error {
 	fd, err := open(path, unix.O_WRONLY)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
-	for {
-		// One write call: the kernel takes each call as a whole value.
-		_, err = unix.Write(fd, []byte(value))
-		if err != unix.EINTR {
-			break
+	for _, value := range values {
+		// The kernel takes each call as a whole value.
+		_, err := unix.Write(fd, []byte(value))
+		for err == unix.EINTR {
+			_, err = unix.Write(fd, []byte(value))
 		}
-	}
-	if err != nil {
-		return fmt.Errorf("writing %q to %s: %w", value, path, err)
+		if err != nil {
+			return fmt.Errorf("writing %q to %s: %w", value, path, err)
+		}
 	}
 	return nil
 }

@@ -196,8 +196,12 @@ func (r rules) v1() []setting {
 		list = append(list, setting{file: file, value: "a"})
 		file = "devices.allow"
 	}
-	for _, e := range r.exceptions {
-		list = append(list, setting{file: file, value: e.String()})
+	if len(r.exceptions) == 0 {
+		return list
 	}
-	return list
+	all := setting{file: file, value: r.exceptions[0].String()}
+	for _, e := range r.exceptions[1:] {
+		all.more = append(all.more, e.String())
+	}
+	return append(list, all)
 }

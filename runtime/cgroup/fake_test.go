@@ -93,7 +93,16 @@ func (f *fakeV2) read(file string) (string, error) {
 	return v, nil
 }
 
-func (f *fakeV2) write(file, value string) error {
+func (f *fakeV2) write(file string, values ...string) error {
+	for _, value := range values {
+		if err := f.writeOne(file, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *fakeV2) writeOne(file, value string) error {
 	dir, name := path.Dir(file), path.Base(file)
 	g := f.groups[dir]
 	if _, ok := g[name]; !ok {
