@@ -323,7 +323,7 @@ type files interface {
 	rmdir(path string) error
 	read(path string) (string, error)
 	write(path string, values ...string) error // each value by a call of its own
-	children(path string) ([]string, error) // names of subdirectories
+	children(path string) ([]string, error)    // names of subdirectories
 }
 
 // kernel is the real thing.
