@@ -428,3 +428,37 @@ func BenchmarkDiscover(b *testing.B) {
 		}
 	}
 }
+
+// The real v2 hierarchy, with whatever controllers it has here.
+func TestV2InTheKernel(t *testing.T) {
+	h := real(t, isV2)
+	if _, err := os.Stat("/sys/kernel/mm/hugepages/hugepages-2048kB"); err != nil || !h.Has("hugetlb") {
+		t.Skip("the v2 hierarchy has no hugetlb controller here, or there are no huge pages of 2 MB")
+	}
+	path := parent(t, h)
+	c := mustCreate(t, h, path+"/huge", &specs.LinuxResources{
+		HugepageLimits: []specs.LinuxHugepageLimit{{Pagesize: "2MB", Limit: 4 << 20}},
+		Unified:        map[string]string{"cgroup.max.descendants": "7"},
+	})
+	for file, want := range map[string]string{"hugetlb.2MB.max": "4194304", "hugetlb.2MB.rsvd.max": "4194304", "cgroup.max.descendants": "7"} {
+		if got := contents(t, c.dirs[0].path+"/"+file); got != want {
+			t.Errorf("%s: got %s, want %s", file, got, want)
+		}
+	}
+	_, err := h.Create(path+"/refused", &specs.LinuxResources{HugepageLimits: []specs.LinuxHugepageLimit{{Pagesize: "3MB", Limit: 1}}})
+	if !errs.Is(err, errs.InvalidParameter) {
+		t.Errorf("a page size that is none: %v", err)
+	}
+	if _, err := os.Stat(h.all[0].mount + path + "/refused"); err == nil {
+		t.Error("the refused group is left")
+	}
+	if h.Has("memory") {
+		m := mustCreate(t, h, path+"/memory", &specs.LinuxResources{
+			Memory: &specs.LinuxMemory{Limit: ptr[int64](16 << 20), Swap: ptr[int64](16 << 20)}, Pids: &specs.LinuxPids{Limit: ptr[int64](9)}})
+		for file, want := range map[string]string{"memory.max": "16777216", "pids.max": "9"} {
+			if got := contents(t, m.dirs[0].path+"/"+file); got != want {
+				t.Errorf("%s: got %s, want %s", file, got, want)
+			}
+		}
+	}
+}

@@ -422,7 +422,7 @@ func applySetting(fs files, d directory, s setting) error {
 			return errs.New(errs.InvalidParameter,
 				"limiting swap: this kernel does not count it: start it with swapaccount=1, or leave the swap limit out: %w", err)
 		case d.v2:
-			return errs.New(errs.InvalidParameter, "limiting the cgroup: %s is not there: %s: %w", s.file, h2(s.file), err)
+			return errs.New(errs.InvalidParameter, "limiting the cgroup: %s is not there: %s: %w", s.file, reason(s.file), err)
 		}
 	}
 	switch {
@@ -436,8 +436,8 @@ func applySetting(fs files, d directory, s setting) error {
 	return errs.New(errs.System, "limiting the cgroup: %w", err)
 }
 
-// h2 says why a file of a v2 group can be missing and what to do about it.
-func h2(file string) string {
+// reason says why a file of a v2 group can be missing and what to do about it.
+func reason(file string) string {
 	controller, _, _ := strings.Cut(file, ".")
 	return fmt.Sprintf("either this kernel is too old for it, or the controller %q could not be enabled because a parent "+
 		"cgroup has processes of its own (move them to a child cgroup) or lacks delegation (systemd: Delegate=yes)", controller)
