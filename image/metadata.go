@@ -62,16 +62,17 @@ func openStores(ctx context.Context, root string, logger *slog.Logger) (st *stor
 		return nil, false, err
 	}
 	// Both databases refer to each other by key, so one without the other is of
-	// no use: the snapshotter's goes too, and its directories are removed by the
-	// first garbage collection.
-	stamp := time.Now().UTC().Format("20060102T150405.000000000")
-	for _, name := range []string{"metadata.db", "snapshots/metadata.db"} {
+	// no use. The layers are moved, not removed: running containers have them
+	// mounted, and a mount follows its directory.
+	suffix := ".damaged-" + time.Now().UTC().Format("20060102T150405.000000000")
+	for _, name := range []string{"metadata.db", "snapshots"} {
 		path := filepath.Join(root, name)
-		if rerr := os.Rename(path, path+".damaged-"+stamp); rerr != nil && !os.IsNotExist(rerr) {
+		if rerr := os.Rename(path, path+suffix); rerr != nil && !os.IsNotExist(rerr) {
 			return nil, false, errors.Join(err, rerr)
 		}
 	}
-	logger.Error("image metadata is damaged: set aside, rebuilding it from the content", "root", root, "suffix", ".damaged-"+stamp, "error", err)
+	logger.Error("image metadata is damaged: it and the layers are set aside, both are made again from the content; what is set aside may be removed once the containers that run now have ended",
+		"metadata", filepath.Join(root, "metadata.db"+suffix), "layers", filepath.Join(root, "snapshots"+suffix), "error", err)
 	st, err = tryStores(ctx, root, logger)
 	return st, true, err
 }
@@ -202,8 +203,8 @@ func (st *stores) update(ctx context.Context, fn func(ctx context.Context) error
 	return st.db.Update(func(tx *bolt.Tx) error { return fn(boltutil.WithTransaction(ctx, tx)) })
 }
 
-// routeLogs returns a logger for containerd's libraries that writes to out what
-// out would write, their "info" counting as debug: it tells of every request.
+// routeLogs returns a logger for containerd's libraries that ends in out. Their
+// "info" tells of every request, so it passes only where out takes debug.
 func routeLogs(out *slog.Logger) *log.Entry {
 	l := logrus.New()
 	l.SetOutput(io.Discard)
