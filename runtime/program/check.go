@@ -83,7 +83,7 @@ func unsupportedField(s *specs.Spec) string {
 		set  bool
 		name string
 	}{
-		{len(h.Prestart) > 0, "hooks.prestart"}, //nolint:staticcheck // deprecated, and still to be refused
+		{len(h.Prestart) > 0, "hooks.prestart"}, //lint:ignore SA1019 deprecated, and still to be refused
 		{len(h.CreateRuntime) > 0, "hooks.createRuntime"},
 		{len(h.CreateContainer) > 0, "hooks.createContainer"},
 		{len(h.StartContainer) > 0, "hooks.startContainer"},
