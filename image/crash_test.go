@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -41,7 +42,7 @@ func TestPullResumesAfterKill(t *testing.T) {
 	dead := make(chan struct{})
 	tr.setFault(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		if strings.Contains(r.URL.Path, img.layers[1].Digest.String()) {
-			w = &hangUpWriter{ResponseWriter: w, after: 6 << 20, do: func() { close(reached) }, until: dead}
+			w = &hangUpWriter{ResponseWriter: w, after: 6 << 20, do: sync.OnceFunc(func() { close(reached) }), until: dead}
 		}
 		next.ServeHTTP(w, r)
 	})

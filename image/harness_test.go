@@ -138,8 +138,10 @@ type entry struct {
 	pax              map[string]string
 }
 
-func file(name, body string) entry { return entry{name: name, body: body, kind: tar.TypeReg, mode: 0o644} }
-func dir(name string) entry        { return entry{name: name + "/", kind: tar.TypeDir, mode: 0o755} }
+func file(name, body string) entry {
+	return entry{name: name, body: body, kind: tar.TypeReg, mode: 0o644}
+}
+func dir(name string) entry { return entry{name: name + "/", kind: tar.TypeDir, mode: 0o755} }
 
 func makeTar(t testing.TB, entries ...entry) []byte {
 	t.Helper()

@@ -66,11 +66,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if p == nil {
 			return
 		}
-		if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
-			panic(p)
+		if err, ok := p.(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
+			s.log.Error("serving a request failed", "method", r.Method, "path", r.URL.Path, "error", p)
 		}
-		s.log.Error("serving a request failed", "method", r.Method, "path", r.URL.Path, "error", p)
-		w.WriteHeader(http.StatusInternalServerError)
+		// The answer may have begun: cut the connection rather than end it well.
+		panic(http.ErrAbortHandler)
 	}()
 	s.app.ServeHTTP(w, r)
 }
