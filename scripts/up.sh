@@ -17,7 +17,9 @@ mkdir -p "$root"
 
 # One start at a time on this host, so that two engines never choose the same
 # address range or port. The lock is not handed on to what we start (9>&-).
-exec 9>/run/lock/davit-up.lock 2>/dev/null || exec 9>/tmp/davit-up.lock
+lock=/run/lock
+[[ -d $lock ]] || lock=/tmp
+exec 9>"$lock/davit-up.lock"
 flock 9
 
 if pid=$(alive "$root/davitd.pid" davitd); then

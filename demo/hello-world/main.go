@@ -14,9 +14,9 @@ Between your command and this text:
 
   1. The client (davit) sent "create a container of hello-world" to the engine
      (davitd), as HTTP over a unix socket. It speaks Docker's API.
-  2. The engine found no such image here, so the client had it pulled: the
-     engine fetched manifest and layers from the registry, checked each byte
-     against its SHA-256 digest, and unpacked them.
+  2. The first time, the engine found no such image here, so the client had it
+     pulled: the engine fetched manifest and layers from the registry, checked
+     each byte against its SHA-256 digest, and unpacked them.
   3. The engine wrote down what was asked for and handed it to a shim, a small
      process that stays with this container even if the engine is killed.
   4. The shim forked. The child, in namespaces of its own, mounted this image's

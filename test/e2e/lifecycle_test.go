@@ -156,7 +156,9 @@ func TestEvents(t *testing.T) {
 		n := name(t, cli)
 		live := cli.Start(t, "events", "--filter", "container="+n, "--filter", "type=container", "--format", "{{.Action}}")
 		since := time.Now().Add(-time.Second)
-		cli.OK(t, "run", "--name", n, "busybox", "sh", "-c", "exit 3")
+		if r := cli.Run(t, "run", "--name", n, "busybox", "sh", "-c", "exit 3"); r.Code != 3 {
+			t.Fatalf("exit code %d, want 3: %s", r.Code, r.Stderr)
+		}
 		cli.OK(t, "rm", n)
 		until := time.Now().Add(time.Second)
 		past := cli.OK(t, "events", "--since", fmt.Sprint(since.UnixMilli()/1000), "--until", fmt.Sprint(until.Unix()), "--filter", "container="+n,

@@ -50,7 +50,7 @@ func TestRunOutput(t *testing.T) {
 		{"default capabilities", []string{"busybox", "grep", "CapEff", "/proc/self/status"}, `CapEff:\s00000000a80425fb`},
 		{"seccomp", []string{"busybox", "grep", "^Seccomp:", "/proc/self/status"}, `Seccomp:\s2`},
 		{"open files", []string{"--ulimit", "nofile=100:200", "busybox", "sh", "-c", "ulimit -Sn; ulimit -Hn"}, `100\n200`},
-		{"masked path", []string{"busybox", "sh", "-c", "cat /proc/kcore | wc -c"}, `0`},
+		{"masked path", []string{"busybox", "sh", "-c", "ls -A /sys/firmware | wc -l"}, `0`},
 		{"proc/sys is read-only", []string{"busybox", "sh", "-c", "echo x 2>/dev/null >/proc/sys/kernel/hostname || echo refused"}, `refused`},
 		{"devices", []string{"busybox", "sh", "-c", "for d in null zero full random urandom tty ptmx stdin pts shm mqueue; do [ -e /dev/$d ] || [ -h /dev/$d ] || echo no $d; done; echo done"}, `done`},
 		{"privileged", []string{"--privileged", "busybox", "sh", "-c", "mkdir /m && mount -t tmpfs x /m && echo mounted"}, `mounted`},
@@ -80,7 +80,6 @@ func TestRunExitCode(t *testing.T) {
 		{"success", []string{"busybox", "true"}, 0, ""},
 		{"failure", []string{"busybox", "false"}, 1, ""},
 		{"the command's own", []string{"busybox", "sh", "-c", "exit 42"}, 42, ""},
-		{"killed by a signal", []string{"busybox", "sh", "-c", "kill -9 $$"}, 137, ""},
 		{"terminated", []string{"--init", "busybox", "sh", "-c", "kill -TERM $$"}, 143, ""},
 		{"no such command", []string{"busybox", "nosuchcommand"}, 127, "nosuchcommand"},
 		{"no such path", []string{"busybox", "/no/such/path"}, 127, "/no/such/path"},
@@ -172,7 +171,7 @@ func TestRunPulls(t *testing.T) {
 		if r.Stdout != "from the registry\n" || r.Stderr != "" {
 			t.Errorf("second run: stdout %q, stderr %q; want the message alone", r.Stdout, r.Stderr)
 		}
-		cli.Fails(t, 125, "pull", "run", "--rm", "--pull", "never", e.Registry+"/library/nosuchimage")
+		cli.Fails(t, 125, "No such image", "run", "--rm", "--pull", "never", e.Registry+"/library/nosuchimage")
 		cli.Fails(t, 125, "nosuchimage", "run", "--rm", e.Registry+"/library/nosuchimage")
 	})
 }

@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"fmt"
 	"testing"
+	"time"
 
 	enginetest "github.com/davit-engine/davit/test/engine"
 )
@@ -51,10 +53,13 @@ func TestDetach(t *testing.T) {
 		term.Type("echo value $X.")
 		term.WaitFor("value kept.")
 		term.Type("exit")
-		term.Type("echo back")
-		term.WaitFor("back")
-		if s := inspect(t, cli, n).State.Status; s != "exited" {
-			t.Errorf("after exit the container is %s", s)
-		}
+		enginetest.Eventually(t, 10*time.Second, func() error {
+			if s := inspect(t, cli, n).State.Status; s != "exited" {
+				return fmt.Errorf("after exit the container is %s", s)
+			}
+			return nil
+		})
+		term.Type("echo back $((6 * 7))") // the host's shell has its terminal again, in its own mode
+		term.WaitFor("back 42")
 	})
 }

@@ -42,8 +42,13 @@ type Terminal struct {
 // `docker` talk to the engine.
 func (e *Engine) Terminal(t testing.TB) *Terminal {
 	t.Helper()
-	term := &Terminal{t: t, tmux: NeedProgram(t, "tmux"), socket: filepath.Join(e.Root, "tmux")}
-	rc := filepath.Join(e.Root, "shellrc")
+	tmux := NeedProgram(t, "tmux")
+	dir, err := os.MkdirTemp(e.Root, "t")
+	if err != nil {
+		t.Fatal(err)
+	}
+	term := &Terminal{t: t, tmux: tmux, socket: filepath.Join(dir, "tmux")}
+	rc := filepath.Join(dir, "shellrc")
 	if err := os.WriteFile(rc, []byte("PS1='host$ '\nunset PROMPT_COMMAND\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}

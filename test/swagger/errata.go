@@ -45,4 +45,6 @@ type erratum struct {
 var errata = []erratum{
 	{"", 0, regexp.MustCompile(`must be of type (array|object|string|integer|boolean).*"null"`),
 		"Docker sends null for lists, maps and pointers that are empty, and few of them are marked x-nullable"},
+	{"/containers/{id}/json", 32, regexp.MustCompile(`^NetworkSettings.Ports in body must be of type array: "object"$`),
+		"ports have always been an object"},
 }
