@@ -244,7 +244,7 @@ func (e *Engine) startOrder(rec *record.Container, user spec.User, files spec.Fi
 	log.Attrs = logAttrs(rec)
 	dir := e.store.Dir(rec.ID)
 	order := &wire.Start{
-		ID: rec.ID, Spec: s, Log: log,
+		ID: rec.ID, Spec: s, Log: log, MakeCwd: true,
 		Root: program.Root{Overlay: &program.Overlay{
 			Lower: rec.Image.Lower, Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"), Volatile: h.AutoRemove,
 		}},

@@ -28,6 +28,7 @@ func Compile(in Input) (*Program, error) {
 	c.devices()
 	c.terminal()
 	c.identity() // before /proc/sys is read-only
+	c.workdir()
 	c.protect()
 	c.enter()
 	c.limits()

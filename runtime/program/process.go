@@ -124,6 +124,24 @@ func rlimit(name string) (int, bool) {
 	return 0, false
 }
 
+// workdir makes the working directory if it is missing and the caller wants
+// that. It does so before the root filesystem is read-only.
+func (c *container) workdir() {
+	dest := path.Clean(c.process.Cwd)
+	if !c.in.MakeCwd || dest == "/" {
+		return
+	}
+	c.during("creating the working directory " + strconv.Quote(dest))
+	dir, found, over := c.reg(), c.label(), c.label()
+	missing := c.later(found, func() { c.path(dir, dest, PathDir, "") })
+	// What else is wrong with it is told better by the chdir to come.
+	c.open(unix.SYS_OPENAT2, dir, "", []Catch{on(unix.ENOENT, missing), on(0, over)}, fd(c.root), c.text(dest[1:]),
+		c.how(formHow, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0, inRoot), num(24))
+	c.place(found)
+	c.close(dir)
+	c.place(over)
+}
+
 // limits sets resource limits: late, since a low one would hinder the steps before.
 func (c *container) limits() {
 	set := func(resource int, name string, soft, hard uint64) {

@@ -73,7 +73,7 @@ func (s *supervisor) start(m *wire.Message) (err error) {
 		}
 	}
 
-	request := &spawn.Request{Spec: r.Spec, Root: r.Root, Seccomp: r.Seccomp, SeccompFlags: r.SeccompFlags, NetNS: netns}
+	request := &spawn.Request{Spec: r.Spec, Root: r.Root, Seccomp: r.Seccomp, SeccompFlags: r.SeccompFlags, NetNS: netns, MakeCwd: r.MakeCwd}
 	streams, err := openStreams(r.Stdio, r.Spec.Process.Terminal)
 	if err != nil {
 		return err
@@ -179,7 +179,7 @@ func (s *supervisor) killProcess() {
 // record makes the state known.
 func (s *supervisor) record(id string) error {
 	start, err := startTime(s.process.pid)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) {
 		start, err = 0, nil // it has ended and was reaped
 	}
 	if err != nil {

@@ -44,6 +44,7 @@ type Request struct {
 	Facts        *program.Facts // nil: DetectFacts
 	Seccomp      []byte         // classic BPF, 8 bytes an instruction, host byte order; empty: no filter
 	SeccompFlags uint32
+	MakeCwd      bool     // make a working directory that is missing
 	NetNS        *os.File // network namespace to join; nil: as the spec says
 
 	// The standard streams; nil: /dev/null. With a terminal they are not used.
@@ -103,7 +104,7 @@ func Start(r *Request) (*Process, error) {
 		facts = &f
 	}
 	p, err := program.Compile(program.Input{Spec: r.Spec, Root: r.Root, Seccomp: r.Seccomp, SeccompFlags: r.SeccompFlags,
-		Facts: *facts, NetNS: r.NetNS != nil, CgroupProcs: len(r.CgroupProcs)})
+		Facts: *facts, NetNS: r.NetNS != nil, MakeCwd: r.MakeCwd, CgroupProcs: len(r.CgroupProcs)})
 	if err != nil {
 		return nil, err
 	}

@@ -84,6 +84,7 @@ type Start struct {
 	SeccompFlags uint32 `json:"seccompFlags,omitempty"`
 
 	NetNS       bool     `json:"netns,omitempty"`
+	MakeCwd     bool     `json:"makeCwd,omitempty"` // make a working directory that is missing
 	Stdio       Stdio    `json:"stdio"`
 	Log         Log      `json:"log"`
 	Attachments []Attach `json:"attachments,omitempty"`
