@@ -78,9 +78,21 @@ func BenchmarkSandbox(b *testing.B) {
 			b.StartTimer()
 		}
 	})
-	b.Run("firewall", func(b *testing.B) {
+	b.Run("table-intact", func(b *testing.B) {
 		for b.Loop() {
-			if err := warm.firewall.apply(); err != nil {
+			if wrote, err := warm.firewall.ensure(); err != nil || wrote {
+				b.Fatal(wrote, err)
+			}
+		}
+	})
+	b.Run("table-anew", func(b *testing.B) {
+		for b.Loop() {
+			b.StopTimer()
+			if err := warm.firewall.remove(); err != nil {
+				b.Fatal(err)
+			}
+			b.StartTimer()
+			if _, err := warm.firewall.ensure(); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -121,7 +121,7 @@ func (b *Bridge) openBridge(ctx context.Context, undo *[]func()) error {
 	b.firewall = &firewall{table: c.Table, drop: drop, log: c.Log, guards: []guarded{
 		{bridge: c.Bridge, subnet: b.device.gateway.Masked(), masquerade: c.Masquerade, within: !c.NoInterconnect},
 	}}
-	if err := b.firewall.apply(); err != nil {
+	if _, err := b.firewall.ensure(); err != nil {
 		return err
 	}
 	if b.watcher, err = watch(b.firewall); err != nil {

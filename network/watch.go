@@ -55,7 +55,7 @@ func (w *watcher) run(f *firewall) {
 			return
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			w.socket.SetReadDeadline(time.Time{})
-			repaired, err := f.repair()
+			repaired, err := f.ensure()
 			if err != nil {
 				f.log.Error("the firewall table was damaged and cannot be repaired yet", "table", f.table, "error", err)
 				w.socket.SetReadDeadline(time.Now().Add(retryRepair))
