@@ -256,32 +256,47 @@ func TestKillAndRemove(t *testing.T) {
 }
 
 func TestKillFrozenAndForking(t *testing.T) {
-	h := real(t, isV1)
-	if !h.Has("freezer") {
-		t.Skip("no freezer here")
+	for _, kind := range []struct {
+		name string
+		keep func(hierarchy) bool
+	}{{"all hierarchies", all}, {"v1 only", isV1}, {"v2 only", isV2}} {
+		t.Run(kind.name+", frozen", func(t *testing.T) {
+			h := real(t, kind.keep)
+			c := mustCreate(t, h, parent(t, h)+"/frozen", nil)
+			cmd := run(t, c, "exec sleep 1000")
+			eventually(t, "the process", func() bool { p, _ := c.pids(); return len(p) > 0 })
+			file, value := "", "FROZEN"
+			if d, ok := c.unified(); ok {
+				file, value = d.path+"/cgroup.freeze", "1"
+			}
+			if d, ok := c.controller("freezer"); ok {
+				file, value = d.path+"/freezer.state", "FROZEN"
+			}
+			if err := c.fs.write(file, value); err != nil {
+				t.Skip(err)
+			}
+			go func() { _ = cmd.Wait() }()
+			if err := c.Kill(); err != nil {
+				t.Fatal(err)
+			}
+		})
+		t.Run(kind.name+", fork bomb", func(t *testing.T) {
+			h := real(t, kind.keep)
+			var res specs.LinuxResources
+			script := "f() { sleep 1000 & }; for i in 1 2 3 4 5 6 7 8 9; do f; done; while :; do :; done"
+			if h.Has("pids") {
+				res.Pids = &specs.LinuxPids{Limit: ptr[int64](60)}
+				script = "f() { f & f & }; while :; do f; done 2>/dev/null"
+			}
+			c := mustCreate(t, h, parent(t, h)+"/bomb", &res)
+			cmd := run(t, c, script)
+			eventually(t, "the bomb", func() bool { p, _ := c.pids(); return len(p) > 8 })
+			go func() { _ = cmd.Wait() }()
+			if err := c.Kill(); err != nil {
+				t.Fatal(err)
+			}
+		})
 	}
-	t.Run("frozen", func(t *testing.T) {
-		c := mustCreate(t, h, parent(t, h)+"/frozen", nil)
-		cmd := run(t, c, "exec sleep 1000")
-		eventually(t, "the process", func() bool { p, _ := c.pids(); return len(p) > 0 })
-		d, _ := c.controller("freezer")
-		if err := c.fs.write(d.path+"/freezer.state", "FROZEN"); err != nil {
-			t.Fatal(err)
-		}
-		go func() { _ = cmd.Wait() }()
-		if err := c.Kill(); err != nil {
-			t.Fatal(err)
-		}
-	})
-	t.Run("fork bomb", func(t *testing.T) {
-		c := mustCreate(t, h, parent(t, h)+"/bomb", &specs.LinuxResources{Pids: &specs.LinuxPids{Limit: ptr[int64](60)}})
-		cmd := run(t, c, "f() { f & f & }; while :; do f; done 2>/dev/null")
-		eventually(t, "the bomb", func() bool { p, _ := c.pids(); return len(p) > 30 })
-		go func() { _ = cmd.Wait() }()
-		if err := c.Kill(); err != nil {
-			t.Fatal(err)
-		}
-	})
 }
 
 func TestOOMKills(t *testing.T) {
@@ -419,6 +434,21 @@ func BenchmarkCreateRemove(b *testing.B) {
 		b.ReportMetric(float64(create.Microseconds())/float64(b.N), "µs/create")
 		b.ReportMetric(float64(remove.Microseconds())/float64(b.N), "µs/remove")
 	})
+}
+
+// BenchmarkDeviceProgram: what limiting devices costs on v2.
+func BenchmarkDeviceProgram(b *testing.B) {
+	h := real(b, isV2)
+	c := mustCreate(b, h, parent(b, h)+"/devices", nil)
+	r, err := deviceRules([]specs.LinuxDeviceCgroup{{Access: "rwm"}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for range min(b.N, 60) { // the kernel takes 64 programs for a group
+		if err := attachDeviceProgram(c.dirs[0].path, r.program()); err != nil {
+			b.Skip(err)
+		}
+	}
 }
 
 func BenchmarkDiscover(b *testing.B) {
