@@ -128,7 +128,7 @@ func (b *Bridge) openBridge(ctx context.Context, undo *[]func()) error {
 		return err
 	}
 	*undo = append(*undo, b.watcher.close)
-	for _, chain := range foreignDrops(c.Table) {
+	for _, chain := range foreignDrops() {
 		w := fmt.Sprintf("chain %s drops what it does not know, so containers may not reach other hosts: let traffic from and to %s through there (for Docker: iptables -I DOCKER-USER -i %[2]s -j ACCEPT; iptables -I DOCKER-USER -o %[2]s -j ACCEPT)", chain, c.Bridge)
 		b.warnings = append(b.warnings, w)
 		c.Log.Warn(w)

@@ -543,7 +543,10 @@ func TestCyclesLeakNothing(t *testing.T) {
 	}
 	b := open(t, testConfig(t))
 	settled := func() bool {
-		return b.Info().Ready == DefaultPoolSize && veths(t) == DefaultPoolSize && len(b.pool.none.ready) == DefaultPoolSize
+		b.mu.Lock()
+		none := len(b.pool.none.ready)
+		b.mu.Unlock()
+		return b.Info().Ready == DefaultPoolSize && veths(t) == DefaultPoolSize && none == DefaultPoolSize
 	}
 	cycle := func(n int) {
 		for range n {
@@ -643,6 +646,15 @@ func TestForeignDrop(t *testing.T) {
 	conn.AddChain(&nftables.Chain{Table: tbl, Name: "FORWARD", Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookForward, Priority: nftables.ChainPriorityFilter, Policy: &drop})
 	if err := conn.Flush(); err != nil {
 		t.Fatal(err)
+	}
+	// Another engine's table drops too, but not what is ours.
+	if err := sysctl("net/ipv4/ip_forward", "0"); err != nil {
+		t.Fatal(err)
+	}
+	other := testConfig(t)
+	other.Bridge, other.Table = "other", "other"
+	if b := open(t, other); !b.firewall.drop {
+		t.Error("the first engine's policy is not drop")
 	}
 	b := open(t, testConfig(t))
 	if w := b.Info().Warnings; len(w) != 1 || !strings.Contains(w[0], "ip filter FORWARD") || !strings.Contains(w[0], "davit0") {

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/google/nftables"
@@ -170,6 +169,8 @@ const (
 	setBridges = "bridges"
 	setWithin  = "within"
 	setSources = "sources"
+
+	chainInward = "inward"
 )
 
 func (f *firewall) sets(t *nftables.Table) []filledSet {
@@ -210,7 +211,7 @@ func (f *firewall) chains(t *nftables.Table) []filledChain {
 	forward := filledChain{
 		chain: &nftables.Chain{Table: t, Name: "forward", Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookForward, Priority: nftables.ChainPriorityFilter, Policy: &policy},
 		rules: []rule{
-			{fmt.Sprintf("to containers (edition %d)", edition), []expr.Any{meta(expr.MetaKeyOIFNAME, 1), lookup(setBridges, false), jump("inward")}},
+			{fmt.Sprintf("to containers (edition %d)", edition), []expr.Any{meta(expr.MetaKeyOIFNAME, 1), lookup(setBridges, false), jump(chainInward)}},
 			{"from containers", []expr.Any{meta(expr.MetaKeyIIFNAME, 1), lookup(setBridges, false), verdict(expr.VerdictAccept)}},
 		},
 	}
@@ -221,7 +222,7 @@ func (f *firewall) chains(t *nftables.Table) []filledChain {
 			rule{"from other engines' containers", []expr.Any{meta(expr.MetaKeyIIFGROUP, 1), equal(group), verdict(expr.VerdictAccept)}})
 	}
 	inward := filledChain{
-		chain: &nftables.Chain{Table: t, Name: "inward"},
+		chain: &nftables.Chain{Table: t, Name: chainInward},
 		rules: []rule{
 			{"answers", []expr.Any{
 				&expr.Ct{Register: 1, Key: expr.CtKeySTATE},
@@ -287,8 +288,9 @@ func sameElements(have, want []nftables.SetElement) bool {
 
 // foreignDrops names the chains of others that drop what is forwarded unless
 // they say otherwise, such as Docker's and ufw's FORWARD. No rule of ours can
-// let a packet through that one of theirs drops.
-func foreignDrops(own string) []string {
+// let a packet through that one of theirs drops. Tables of other engines, which
+// let our bridges through by their group, are known by the chain inward.
+func foreignDrops() []string {
 	c, err := nftables.New()
 	if err != nil {
 		return nil
@@ -297,6 +299,12 @@ func foreignDrops(own string) []string {
 	if err != nil {
 		return nil
 	}
+	engines := map[string]bool{}
+	for _, ch := range all {
+		if ch.Table.Family == nftables.TableFamilyINet && ch.Name == chainInward {
+			engines[ch.Table.Name] = true
+		}
+	}
 	families := map[nftables.TableFamily]string{nftables.TableFamilyIPv4: "ip", nftables.TableFamilyINet: "inet"}
 	var drops []string
 	for _, ch := range all {
@@ -304,7 +312,7 @@ func foreignDrops(own string) []string {
 		if !known || ch.Hooknum == nil || *ch.Hooknum != *nftables.ChainHookForward || ch.Policy == nil || *ch.Policy != nftables.ChainPolicyDrop {
 			continue
 		}
-		if ch.Table.Name != own && !strings.HasPrefix(ch.Table.Name, defaultTable) {
+		if ch.Table.Family != nftables.TableFamilyINet || !engines[ch.Table.Name] {
 			drops = append(drops, fmt.Sprintf("%s %s %s", family, ch.Table.Name, ch.Name))
 		}
 	}

@@ -37,7 +37,7 @@ type Config struct {
 	ForwardNoDrop  bool         // having switched it on, let the host forward other traffic too (Docker's ip-forward-no-drop)
 	Masquerade     bool         // give traffic to the outside the host's address (Docker's ip-masq)
 	NoInterconnect bool         // containers on the bridge cannot reach each other (Docker's icc=false)
-	Table          string       // name of the nftables table; "" is davit
+	Table          string       // name of the nftables table; "" is davit, or davit-<bridge> where the bridge is not davit0
 	PoolSize       int          // sandboxes kept ready of each sort; 0: DefaultPoolSize; negative: no pool
 	StateDir       string       // where the range is remembered; made if missing
 	Log            *slog.Logger // nil: nothing is logged
