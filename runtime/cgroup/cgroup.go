@@ -90,7 +90,7 @@ func (h *Hierarchies) Create(path string, res *specs.LinuxResources) (_ *Cgroup,
 		if !hy.v2 {
 			dir.controllers = hy.controllers
 		}
-		if made, err = h.makeLeaf(hy, dir.path, made); err != nil {
+		if made, err = h.makeLeaf(hy, path, made); err != nil {
 			return nil, err
 		}
 		c.dirs[i] = dir
@@ -189,9 +189,10 @@ func (c *Cgroup) controller(name string) (directory, bool) {
 	return directory{}, false
 }
 
-// makeLeaf makes dir and what is missing above it, and returns made with the
-// directories added that are new.
-func (h *Hierarchies) makeLeaf(hy hierarchy, dir string, made []string) ([]string, error) {
+// makeLeaf makes path in a hierarchy, and what is missing above it, and
+// returns made with the directories added that are new.
+func (h *Hierarchies) makeLeaf(hy hierarchy, path string, made []string) ([]string, error) {
+	dir := hy.mount + path
 	err := h.fs.mkdir(dir)
 	// More than once only if another engine prunes the same parents meanwhile.
 	for range 3 {
@@ -203,8 +204,8 @@ func (h *Hierarchies) makeLeaf(hy hierarchy, dir string, made []string) ([]strin
 		}
 	}
 	if errors.Is(err, unix.EEXIST) {
-		if err := removeTree(h.fs, dir); err != nil {
-			return made, errs.New(errs.Conflict, "cgroup %s exists and is in use: %w", dir, err)
+		if err := h.vacate(path, made); err != nil {
+			return made, err
 		}
 		err = h.fs.mkdir(dir)
 	}
@@ -219,6 +220,29 @@ func (h *Hierarchies) makeLeaf(hy hierarchy, dir string, made []string) ([]strin
 		return made, h.inheritCpuset(hy, dir)
 	}
 	return made, nil
+}
+
+// vacate removes what a crash left at path, in all hierarchies but those where
+// it was just made. It touches nothing if there is a process in any of them.
+func (h *Hierarchies) vacate(path string, made []string) error {
+	var pids []int
+	var err error
+	for _, hy := range h.all {
+		if pids, err = pidsBelow(h.fs, hy.mount+path, pids); err != nil {
+			return errs.New(errs.System, "looking into the cgroup: %w", err)
+		}
+	}
+	if len(pids) > 0 {
+		return errs.New(errs.Conflict, "cgroup %s exists and is in use by the processes %v", path, slices.Compact(slices.Sorted(slices.Values(pids))))
+	}
+	for _, hy := range h.all {
+		if dir := hy.mount + path; !slices.Contains(made, dir) {
+			if err := removeTree(h.fs, dir); err != nil {
+				return errs.New(errs.Conflict, "cgroup %s exists and cannot be replaced: %w", path, err)
+			}
+		}
+	}
+	return nil
 }
 
 func (h *Hierarchies) makeAncestors(hy hierarchy, dir string, made []string) ([]string, error) {

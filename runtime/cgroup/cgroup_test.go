@@ -345,9 +345,17 @@ func TestLeftoversAreReplaced(t *testing.T) {
 		}
 	}
 	cmd := run(t, second, "exec sleep 1000")
-	eventually(t, "the process", func() bool { p, _ := second.pids(); return len(p) == 1 })
+	eventually(t, "the process", func() bool {
+		p, _ := second.pids()
+		return len(p) == 1 && contents(t, fmt.Sprintf("/proc/%d/comm", p[0])) == "sleep"
+	})
 	if _, err := h.Create(path, nil); !errs.Is(err, errs.Conflict) {
 		t.Errorf("a group in use: got %v, want a conflict", err)
+	}
+	for _, dir := range second.Paths() {
+		if p, err := pidsBelow(second.fs, dir, nil); err != nil || len(p) != 1 {
+			t.Errorf("the group in use was touched: %s has %v, %v", dir, p, err)
+		}
 	}
 	if err := second.Kill(); err != nil {
 		t.Error(err)

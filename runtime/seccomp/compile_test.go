@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"os/exec"
 	"runtime"
 	"strings"
 	"testing"
@@ -348,6 +350,24 @@ func TestTable(t *testing.T) {
 	}
 	if len(table) < 480 {
 		t.Errorf("only %d calls", len(table))
+	}
+}
+
+// The table is what the generator makes of the x/sys that go.mod names.
+func TestTableIsUpToDate(t *testing.T) {
+	if _, err := exec.LookPath("go"); err != nil {
+		t.Skip(err)
+	}
+	want, err := exec.Command("go", "run", "./gen").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile("table.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Error("table.go is not what `go generate` gives: run it")
 	}
 }
 
