@@ -65,12 +65,13 @@ func eachKind(t *testing.T, test func(t *testing.T, k kind)) {
 }
 
 type kind struct {
-	fake bool
-	root string
+	fake    bool
+	root    string
+	program string // the shim; empty: this test program
 }
 
 // rootfs makes a root filesystem that holds busybox.
-func rootfs(t *testing.T) string {
+func rootfs(t testing.TB) string {
 	t.Helper()
 	busybox, err := os.ReadFile("/bin/busybox")
 	if err != nil {
@@ -97,7 +98,7 @@ func rootfs(t *testing.T) string {
 // shimProcess is a shim and its engine's end.
 type shimProcess struct {
 	*wire.Client
-	t      *testing.T
+	t      testing.TB
 	kind   kind
 	cmd    *exec.Cmd
 	exited chan error // of the shim's process
@@ -106,7 +107,7 @@ type shimProcess struct {
 }
 
 // warmShim starts a shim.
-func warmShim(t *testing.T, k kind) *shimProcess {
+func warmShim(t testing.TB, k kind) *shimProcess {
 	t.Helper()
 	client, end, err := wire.Pair()
 	if err != nil {
@@ -115,6 +116,9 @@ func warmShim(t *testing.T, k kind) *shimProcess {
 	defer end.Close()
 	args := wire.Args()
 	cmd := &exec.Cmd{Path: "/proc/self/exe", Args: args, Env: []string{"GOMAXPROCS=1"}, ExtraFiles: []*os.File{end}, Stderr: os.Stderr}
+	if k.program != "" {
+		cmd.Path = k.program
+	}
 	if k.fake {
 		cmd.Env = append(cmd.Env, fakeVariable+"=1")
 	}
@@ -205,7 +209,7 @@ func (s *shimProcess) waitExit() wire.Exit {
 	return e
 }
 
-func waitExit(t *testing.T, c *wire.Client) wire.Exit {
+func waitExit(t testing.TB, c *wire.Client) wire.Exit {
 	t.Helper()
 	var exit *wire.Exit
 	timeout := time.After(patience)
@@ -247,7 +251,7 @@ func (s *shimProcess) attach(a wire.Attach) *net.UnixConn {
 	return mine
 }
 
-func unixPair(t *testing.T) (a, b *net.UnixConn) {
+func unixPair(t testing.TB) (a, b *net.UnixConn) {
 	t.Helper()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

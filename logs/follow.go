@@ -1,0 +1,166 @@
+package logs
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// pollTime is how often a log is looked at where inotify cannot be had.
+const pollTime = 200 * time.Millisecond
+
+// watch tells when something changes beside a log.
+type watch struct {
+	inotify *os.File      // nil: none could be had
+	changed chan struct{} // holds one
+	closed  chan struct{}
+}
+
+// newWatch watches the log's directory: for writing to the file and for the
+// file that replaces it. The kernel allows 128 watchers to a user by default;
+// with none left, or no directory yet, the log is polled.
+func newWatch(path string) *watch {
+	w := &watch{changed: make(chan struct{}, 1), closed: make(chan struct{})}
+	fd, err := unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC)
+	if err != nil {
+		go w.poll()
+		return w
+	}
+	if _, err := unix.InotifyAddWatch(fd, filepath.Dir(path), unix.IN_MODIFY|unix.IN_CREATE|unix.IN_MOVED_TO); err != nil {
+		unix.Close(fd)
+		go w.poll()
+		return w
+	}
+	w.inotify = os.NewFile(uintptr(fd), "inotify")
+	go w.listen()
+	return w
+}
+
+func (w *watch) listen() {
+	var events [4096]byte // what they say does not matter
+	for {
+		if _, err := w.inotify.Read(events[:]); err != nil {
+			return
+		}
+		w.tell()
+	}
+}
+
+func (w *watch) poll() {
+	ticker := time.NewTicker(pollTime)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			w.tell()
+		case <-w.closed:
+			return
+		}
+	}
+}
+
+func (w *watch) tell() {
+	select {
+	case w.changed <- struct{}{}:
+	default:
+	}
+}
+
+func (w *watch) close() {
+	close(w.closed)
+	if w.inotify != nil {
+		w.inotify.Close()
+	}
+}
+
+// follow reads what is written, until there is a reason to stop.
+func (r *reader) follow(w *watch) error {
+	var until <-chan time.Time
+	if !r.o.Until.IsZero() {
+		timer := time.NewTimer(time.Until(r.o.Until))
+		defer timer.Stop()
+		until = timer.C
+	}
+	for last := false; ; {
+		if err := r.catchUp(); err != nil || last {
+			return err
+		}
+		select {
+		case <-w.changed:
+		case <-until:
+			last = true
+		case <-r.o.Done:
+			last = true
+		case <-r.ctx.Done():
+			return r.ctx.Err()
+		}
+	}
+}
+
+// catchUp reads the newest file to its end, and on through those that have
+// replaced it.
+func (r *reader) catchUp() error {
+	for {
+		if err := r.more(); err != nil {
+			return err
+		}
+		if current(r.path, r.file) {
+			return nil
+		}
+		if moved, err := r.next(); !moved || err != nil {
+			return err
+		}
+	}
+}
+
+// next goes over to the file that path names now, by way of files that were
+// rotated out meanwhile.
+func (r *reader) next() (moved bool, err error) {
+	// What was written between the last look and the rotation.
+	if err := r.more(); err != nil {
+		return false, err
+	}
+	files, err := openAll(r.path)
+	if err != nil {
+		return false, fmt.Errorf("opening log: %w", err)
+	}
+	defer func() { closeAll(files) }()
+	if files[0] == nil {
+		return false, nil // in the middle of a rotation, or deleted
+	}
+	newer := len(files) // our file was deleted if it is not among them
+	for i, f := range files {
+		if r.same(f) {
+			newer = i
+			break
+		}
+	}
+	if newer == 0 {
+		return false, nil
+	}
+	for i := newer - 1; i > 0; i-- {
+		if err := r.rotated(files[i], position{}); err != nil {
+			return false, err
+		}
+	}
+	if r.file != nil {
+		r.file.Close()
+	}
+	r.file, r.offset, files[0] = files[0], 0, nil
+	return true, nil
+}
+
+// same reports whether f is the newest file read so far, perhaps compressed
+// meanwhile.
+func (r *reader) same(f *file) bool {
+	if r.file == nil {
+		return false
+	}
+	if os.SameFile(r.file.info, f.info) {
+		return true
+	}
+	return f.zipped && !r.file.zipped && f.unzippedSize() == uint32(r.file.info.Size())
+}
