@@ -2,6 +2,7 @@ package program
 
 import (
 	"encoding/binary"
+	"slices"
 	"strings"
 
 	"github.com/davit-engine/davit/errs"
@@ -21,6 +22,7 @@ type builder struct {
 	labels  []int
 	cold    []func()
 	context string
+	index   int32 // of context in the program; -1: not there yet
 	hows    map[[4]uint64]int
 	root    Reg // root directory of the new filesystem, O_PATH
 	empty   int // block of ""
@@ -33,11 +35,15 @@ type builder struct {
 	slave Reg            // its terminal
 }
 
+// maxSteps is what fits a Catch and a Reg.
+const maxSteps = 1<<15 - 1
+
 func newBuilder(in Input) *builder {
 	b := &builder{in: in, p: &Program{}, hows: map[[4]uint64]int{}, made: map[string]Reg{},
 		root: None, proc: None, pts: None, dev: None, slave: None}
-	b.p.Steps = make([]Step, 0, 320)
-	b.p.Blocks = make([]Block, 0, 160)
+	b.p.Steps = make([]Step, 0, 512)
+	b.p.Blocks = make([]Block, 0, 256)
+	b.p.Contexts, b.p.Messages = make([]string, 1, 64), make([]string, 1, 16)
 	b.block(Block{Size: 3 * unix.PathMax, form: formScratch})
 	b.empty = b.block(Block{Text: "", form: formText})
 	b.dot = b.block(Block{Text: ".", form: formText})
@@ -52,7 +58,11 @@ func (b *builder) fail(kind errs.Kind, format string, args ...any) {
 }
 
 // during sets what the following steps serve.
-func (b *builder) during(context string) { b.context = context }
+func (b *builder) during(context string) {
+	if b.context, b.index = context, -1; context == "" {
+		b.index = 0
+	}
+}
 
 func (b *builder) block(k Block) int {
 	if k.form == formText {
@@ -94,7 +104,7 @@ func (b *builder) later(back label, f func()) label {
 	l, context := b.label(), b.context
 	b.cold = append(b.cold, func() {
 		b.place(l)
-		b.context = context
+		b.during(context)
 		f()
 		b.jump(back)
 	})
@@ -102,11 +112,28 @@ func (b *builder) later(back label, f func()) label {
 }
 
 // on is a Catch with a label.
-func on(e unix.Errno, l label) Catch { return Catch{e, ^int(l)} }
+func on(e unix.Errno, l label) Catch { return Catch{int16(e), ^int16(l)} }
 
-func (b *builder) add(s Step) {
-	s.Context = b.context
-	b.p.Steps = append(b.p.Steps, s)
+// add appends an empty step; the pointer is good until the next call.
+func (b *builder) add(op Op, doing string, args ...Arg) *Step {
+	if b.index < 0 {
+		b.p.Contexts = append(b.p.Contexts, b.context)
+		b.index = int32(len(b.p.Contexts) - 1)
+	}
+	if len(b.p.Steps) == cap(b.p.Steps) {
+		b.p.Steps = slices.Grow(b.p.Steps, 128)
+	}
+	b.p.Steps = b.p.Steps[:len(b.p.Steps)+1]
+	s := &b.p.Steps[len(b.p.Steps)-1]
+	s.Op, s.Doing, s.Context, s.Out, s.N = op, doing, b.index, None, uint8(len(args))
+	copy(s.Args[:], args)
+	return s
+}
+
+// message makes text the whole error text of a step.
+func (b *builder) message(s *Step, text string) {
+	b.p.Messages = append(b.p.Messages, text)
+	s.Message = int32(len(b.p.Messages) - 1)
 }
 
 // finish resolves the labels.
@@ -114,17 +141,19 @@ func (b *builder) finish() (*Program, error) {
 	for i := 0; i < len(b.cold); i++ { // a cold part may add another
 		b.cold[i]()
 	}
-	resolve := func(to *int) {
-		if *to < 0 {
-			*to = b.labels[^*to]
-		}
-	}
 	for i := range b.p.Steps {
 		s := &b.p.Steps[i]
-		resolve(&s.Next)
-		for j := range s.Catch {
-			resolve(&s.Catch[j].To)
+		if s.Next < 0 {
+			s.Next = int32(b.labels[^s.Next])
 		}
+		for j := range s.Catch {
+			if c := &s.Catch[j]; c.To < 0 {
+				c.To = int16(b.labels[^c.To])
+			}
+		}
+	}
+	if len(b.p.Steps) > maxSteps || len(b.labels) > maxSteps || b.p.Regs > maxSteps {
+		b.fail(errs.InvalidParameter, "the spec asks for too many mounts, paths or devices: %d steps", len(b.p.Steps))
 	}
 	if b.err != nil {
 		return nil, b.err

@@ -1,23 +1,27 @@
 package program
 
-import "golang.org/x/sys/unix"
+import (
+	"github.com/davit-engine/davit/errs"
+	"golang.org/x/sys/unix"
+)
 
 // One method for each system call that programs use. doing is for error texts.
 
-func (b *builder) call(nr uintptr, doing string, catch []Catch, args ...Arg) {
-	s := Step{Nr: nr, N: uint8(len(args)), Out: None, Doing: doing, Catch: catch}
-	copy(s.Args[:], args)
-	b.add(s)
+func (b *builder) call(nr uint16, doing string, catch []Catch, args ...Arg) {
+	s := b.add(OpCall, doing, args...)
+	s.Nr = nr
+	if copy(s.Catch[:], catch) < len(catch) {
+		b.fail(errs.System, "%s: a step catches %d errors", doing, len(catch))
+	}
 }
 
 // open is call for those that give a descriptor.
-func (b *builder) open(nr uintptr, out Reg, doing string, catch []Catch, args ...Arg) Reg {
+func (b *builder) open(nr uint16, out Reg, doing string, catch []Catch, args ...Arg) Reg {
 	if out == None {
 		out = b.reg()
 	}
-	s := Step{Nr: nr, N: uint8(len(args)), Out: out, Doing: doing, Catch: catch}
-	copy(s.Args[:], args)
-	b.add(s)
+	b.call(nr, doing, catch, args...)
+	b.p.Steps[len(b.p.Steps)-1].Out = out
 	return out
 }
 
@@ -127,36 +131,35 @@ func (b *builder) setattr(r Reg, set, clr, propagation uint64, recursive bool, d
 
 // Operations of the interpreter.
 
-func (b *builder) jump(l label) { b.add(Step{Op: OpJump, Out: None, Next: ^int(l)}) }
+func (b *builder) jump(l label) { b.add(OpJump, "").Next = ^int32(l) }
 
 // path opens path below the root and makes what is missing of it.
 func (b *builder) path(out Reg, path string, flags int, doing string, catch ...Catch) Reg {
 	if out == None {
 		out = b.reg()
 	}
-	b.add(Step{Op: OpPath, N: 3, Out: out, Doing: doing, Catch: catch,
-		Args: [6]Arg{fd(b.root), b.text(path), imm(uint64(flags), formPath)}})
+	s := b.add(OpPath, doing, fd(b.root), b.text(path), imm(uint64(flags), formPath))
+	s.Out = out
+	copy(s.Catch[:], catch)
 	return out
 }
 
 // test compares width bytes of block; a difference is the given errno.
 func (b *builder) test(block, off, width int, mask, want uint64, e unix.Errno, doing string, catch ...Catch) {
-	b.add(Step{Op: OpTest, N: 5, Out: None, Doing: doing, Catch: catch,
-		Args: [6]Arg{memAt(block, off), num(width), imm(mask, formHex), imm(want, formHex), imm(uint64(e), formErrno)}})
+	s := b.add(OpTest, doing, memAt(block, off), num(width), imm(mask, formHex), imm(want, formHex), imm(uint64(e), formErrno))
+	copy(s.Catch[:], catch)
 }
 
-func (b *builder) store(block, off int, r Reg) {
-	b.add(Step{Op: OpStore, N: 2, Out: None, Args: [6]Arg{memAt(block, off), fd(r)}})
-}
+func (b *builder) store(block, off int, r Reg) { b.add(OpStore, "", memAt(block, off), fd(r)) }
 
 // failing gives e, as a system call would.
 func (b *builder) failing(e unix.Errno, doing string) {
-	b.add(Step{Op: OpFail, N: 1, Out: None, Args: [6]Arg{imm(uint64(e), formErrno)}, Doing: doing})
+	b.add(OpFail, doing, imm(uint64(e), formErrno))
 }
 
 // refuse fails with the exact text.
-func (b *builder) refuse(e unix.Errno, message string) {
-	b.add(Step{Op: OpFail, N: 1, Out: None, Args: [6]Arg{imm(uint64(e), formErrno)}, Message: message})
+func (b *builder) refuse(e unix.Errno, text string) {
+	b.message(b.add(OpFail, "", imm(uint64(e), formErrno)), text)
 }
 
 // statx of r itself, into the scratch block.

@@ -15,10 +15,10 @@ type Failure struct {
 // Explain says what it means that step gave e.
 func (p *Program) Explain(step int, e unix.Errno) Failure {
 	s := &p.Steps[step]
-	if s.Message != "" {
-		return Failure{errs.InvalidParameter, s.Message, exitCode(e)}
+	if s.Message != 0 {
+		return Failure{errs.InvalidParameter, p.Messages[s.Message], exitCode(e)}
 	}
-	return Describe(s.Context, s.Doing, e)
+	return Describe(p.Contexts[s.Context], s.Doing, e)
 }
 
 // Describe is Explain for what failed before the first step.

@@ -70,7 +70,8 @@ func flagNames(f form) []named {
 			{attrAtime, "ATIME"}, {unix.MOUNT_ATTR_NOATIME, "NOATIME"}, {unix.MOUNT_ATTR_STRICTATIME, "STRICTATIME"},
 			{unix.MOUNT_ATTR_NODIRATIME, "NODIRATIME"}, {unix.MOUNT_ATTR_NOSYMFOLLOW, "NOSYMFOLLOW"}}
 	case formMS:
-		return []named{{unix.MS_REC, "MS_REC"}, {unix.MS_SLAVE, "MS_SLAVE"}}
+		return []named{{unix.MS_REC, "MS_REC"}, {unix.MS_SLAVE, "MS_SLAVE"}, {unix.MS_RDONLY, "MS_RDONLY"}, {unix.MS_NOSUID, "MS_NOSUID"},
+			{unix.MS_NODEV, "MS_NODEV"}, {unix.MS_NOEXEC, "MS_NOEXEC"}}
 	case formPropagation:
 		return []named{{unix.MS_SHARED, "SHARED"}, {unix.MS_SLAVE, "SLAVE"}, {unix.MS_PRIVATE, "PRIVATE"}, {unix.MS_UNBINDABLE, "UNBINDABLE"}}
 	case formTree:
@@ -154,17 +155,18 @@ func (p *Program) String() string {
 	fmt.Fprintf(&s, "clone %s\n", flags(formClone, p.Clone))
 	targets := map[int]bool{}
 	for i := range p.Steps {
-		targets[p.Steps[i].Next] = true
+		targets[int(p.Steps[i].Next)] = true
 		for _, c := range p.Steps[i].Catch {
-			targets[c.To] = true
+			targets[int(c.To)] = true
 		}
 	}
-	context := ""
+	delete(targets, 0)
+	context := int32(0)
 	for i := range p.Steps {
 		st := &p.Steps[i]
 		if st.Context != context && st.Op != OpStore && st.Op != OpJump {
-			if context = st.Context; context != "" {
-				fmt.Fprintf(&s, "# %s\n", context)
+			if context = st.Context; context != 0 {
+				fmt.Fprintf(&s, "# %s\n", p.Contexts[context])
 			} else {
 				s.WriteString("#\n")
 			}
@@ -181,7 +183,7 @@ func (p *Program) String() string {
 // step prints one step.
 func (p *Program) step(st *Step) string {
 	if st.Op == OpJump {
-		return "goto " + strconv.Itoa(st.Next)
+		return "goto " + strconv.Itoa(int(st.Next))
 	}
 	var s strings.Builder
 	if st.Out != None {
@@ -206,14 +208,17 @@ func (p *Program) step(st *Step) string {
 		fmt.Fprintf(&s, "  goto %d", st.Next)
 	}
 	for _, c := range st.Catch {
+		if c.To == 0 {
+			continue
+		}
 		what := "any error"
-		if c.Errno != 0 {
-			what = unix.ErrnoName(c.Errno)
+		if c.Errno != AnyErrno {
+			what = unix.ErrnoName(unix.Errno(c.Errno))
 		}
 		fmt.Fprintf(&s, "  %s: %d", what, c.To)
 	}
-	if st.Message != "" {
-		fmt.Fprintf(&s, "  # %s", st.Message)
+	if st.Message != 0 {
+		fmt.Fprintf(&s, "  # %s", p.Messages[st.Message])
 	}
 	return s.String()
 }

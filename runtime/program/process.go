@@ -196,9 +196,9 @@ func (c *container) credentials() {
 	// CVE-2024-21626: a directory outside the root, reached by a descriptor.
 	const outside = "current working directory is outside of container mount namespace root -- possible container breakout detected"
 	c.call(unix.SYS_GETCWD, "getcwd", nil, mem(Scratch), num(unix.PathMax))
-	c.p.Steps[len(c.p.Steps)-1].Message = outside
+	c.message(&c.p.Steps[len(c.p.Steps)-1], outside)
 	c.test(Scratch, 0, 1, 0xff, '/', unix.EXDEV, "")
-	c.p.Steps[len(c.p.Steps)-1].Message = outside
+	c.message(&c.p.Steps[len(c.p.Steps)-1], outside)
 
 	c.during("setting capabilities")
 	c.prctl(unix.PR_SET_KEEPCAPS, 0, 0, "clearing keepcaps")
@@ -283,7 +283,7 @@ func (c *container) exec() {
 	}
 	c.during("")
 	c.call(unix.SYS_CLOSE_RANGE, "closing descriptors", nil, num(3), imm(unchanged, formID), num(unix.CLOSE_RANGE_CLOEXEC))
-	c.add(Step{Op: OpSignals, Out: None, Doing: "resetting signals"})
+	c.add(OpSignals, "resetting signals")
 
 	name := c.process.Args[0]
 	argv, env := c.vector(c.process.Args), c.vector(c.process.Env)

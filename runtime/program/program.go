@@ -24,8 +24,6 @@
 // immutable once Compile has returned it and may be used by several goroutines.
 package program
 
-import "golang.org/x/sys/unix"
-
 // Program is a compiled container start.
 type Program struct {
 	Clone  uint64  // CLONE_NEW* flags that the process is made with
@@ -33,14 +31,19 @@ type Program struct {
 	Steps  []Step  // run in order, but for Next and Catch
 	Blocks []Block // the memory that steps point at
 	Regs   int     // number of registers
-	Last   int     // index of the first step that may replace the process by the user's
+
+	// Texts that steps refer to; the first is empty. A context says what steps
+	// serve, such as `error mounting "proc" to rootfs at "/proc"`.
+	Contexts, Messages []string
+
+	Last int // index of the first step that may replace the process by the user's
 }
 
 // Scratch is the block that steps and OpPath use for intermediate results.
 const Scratch = 0
 
 // Reg is the number of a register. None means that there is none.
-type Reg int
+type Reg int16
 
 // None is no register.
 const None Reg = -1
@@ -68,17 +71,16 @@ const (
 
 // Step is one operation.
 type Step struct {
-	Op    Op
-	Nr    uintptr // system call number
-	N     uint8   // number of Args
-	Args  [6]Arg
-	Out   Reg // takes the result
-	Next  int // step to go on with after success; 0: the next one
-	Catch []Catch
-
-	Context string // what the step serves, such as `error mounting "proc" to rootfs at "/proc"`; may be empty
+	Args    [6]Arg
 	Doing   string // what it does, in words
-	Message string // the whole error text, where neither errno nor Context belong in it
+	Context int32  // what it serves: index of Program.Contexts
+	Message int32  // index of Program.Messages: the whole error text, where neither errno nor Context belong in it; 0: none
+	Next    int32  // step to go on with after success; 0: the next one
+	Out     Reg    // takes the result
+	Nr      uint16 // system call number
+	Op      Op
+	N       uint8 // number of Args
+	Catch   [MaxCatch]Catch
 }
 
 // MaxCatch is how many errors a step catches at most.
@@ -86,9 +88,12 @@ const MaxCatch = 3
 
 // Catch says where to go on when a step gives an errno.
 type Catch struct {
-	Errno unix.Errno // 0: any
-	To    int
+	Errno int16 // AnyErrno: any
+	To    int16 // 0: the Catch is unused
 }
+
+// AnyErrno in a Catch stands for every error.
+const AnyErrno = 0
 
 // Kind says what an argument is.
 type Kind uint8
@@ -144,5 +149,5 @@ type Need struct {
 	Recursive bool
 	Flag      int // CLONE_NEW*
 	Index     int
-	Context   string // as of a step
+	Context   string // what it serves, as for a step
 }

@@ -176,21 +176,21 @@ func checkProgram(t *testing.T, p *Program) {
 				}
 			}
 		}
-		next := s.Next
+		next := int(s.Next)
 		if next == 0 {
 			next = i + 1
 		}
-		last := s.Op == OpFail || i >= p.Last && s.Op == OpCall && len(s.Catch) > 0 // execve does not come back
+		last := s.Op == OpFail || i >= p.Last && s.Op == OpCall && s.Catch[0].To > 0 // execve does not come back
 		if next > n || next == n && !last {
 			t.Fatalf("step %d runs past the end", i)
 		}
 		for _, c := range s.Catch {
-			if c.To <= 0 || c.To >= n {
+			if c.To < 0 || int(c.To) >= n {
 				t.Fatalf("step %d: %v leads to %d", i, c.Errno, c.To)
 			}
 		}
-		if len(s.Catch) > MaxCatch {
-			t.Fatalf("step %d catches %d errors", i, len(s.Catch))
+		if int(s.Context) >= len(p.Contexts) || int(s.Message) >= len(p.Messages) {
+			t.Fatalf("step %d has texts that do not exist", i)
 		}
 	}
 	// The straight way, where nothing fails.
@@ -209,7 +209,7 @@ func checkProgram(t *testing.T, p *Program) {
 			set[s.Out] = true
 		}
 		if i++; s.Next != 0 {
-			i = s.Next
+			i = int(s.Next)
 		}
 	}
 }

@@ -41,7 +41,7 @@ func link(p *program.Program, inputs []int) *machine {
 	}
 	for i := range p.Steps {
 		s, o := &p.Steps[i], &m.instructions[i]
-		o.nr, o.op, o.out, o.next = s.Nr, s.Op, int32(s.Out), int32(s.Next)
+		o.nr, o.op, o.out, o.next, o.catch = uintptr(s.Nr), s.Op, s.Out, s.Next, s.Catch
 		if s.Next == 0 {
 			o.next = int32(i + 1)
 		}
@@ -54,10 +54,6 @@ func link(p *program.Program, inputs []int) *machine {
 			default:
 				o.args[j] = uintptr(a.Val)
 			}
-		}
-		o.catches = uint8(len(s.Catch))
-		for j, c := range s.Catch {
-			o.catch[j].errno, o.catch[j].to = int32(c.Errno), int32(c.To)
 		}
 	}
 	m.code, m.regs = &m.instructions[0], &m.registers[0]

@@ -10,14 +10,13 @@ import (
 // instruction is a step in the form that the child runs: no pointers that the
 // garbage collector knows, no slices.
 type instruction struct {
-	nr      uintptr
-	args    [6]uintptr
-	inReg   uint8 // bit i: args[i] is the number of a register
-	op      program.Op
-	catches uint8
-	out     int32 // register, or -1
-	next    int32
-	catch   [program.MaxCatch]struct{ errno, to int32 }
+	nr    uintptr
+	args  [6]uintptr
+	next  int32
+	out   program.Reg
+	op    program.Op
+	inReg uint8 // bit i: args[i] is the number of a register
+	catch [program.MaxCatch]program.Catch
 }
 
 // machine is a program ready to run. Everything it points to is kept alive by
@@ -86,10 +85,10 @@ func (m *machine) run() {
 			continue
 		}
 		to := int32(-1)
-		for k := uint8(0); k < o.catches; k++ {
-			c := (*struct{ errno, to int32 })(unsafe.Add(unsafe.Pointer(&o.catch), uintptr(k)*8))
-			if c.errno == 0 || c.errno == int32(e) {
-				to = c.to
+		for k := uintptr(0); k < program.MaxCatch; k++ {
+			c := (*program.Catch)(unsafe.Add(unsafe.Pointer(&o.catch), k*unsafe.Sizeof(program.Catch{})))
+			if c.To > 0 && (c.Errno == program.AnyErrno || c.Errno == int16(e)) {
+				to = int32(c.To)
 				break
 			}
 		}
