@@ -45,6 +45,8 @@ type erratum struct {
 var errata = []erratum{
 	{"", 0, regexp.MustCompile(`must be of type (array|object|string|integer|boolean).*"null"`),
 		"Docker sends null for lists, maps and pointers that are empty, and few of them are marked x-nullable"},
+	{"", 0, regexp.MustCompile(`must validate all the schemas \(allOf\)`),
+		"sums up other complaints, which stand beside it and are judged one by one"},
 	{"/containers/{id}/json", 32, regexp.MustCompile(`^NetworkSettings.Ports in body must be of type array: "object"$`),
 		"ports have always been an object"},
 }

@@ -1,0 +1,447 @@
+package api_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/davit-engine/davit/api"
+	"github.com/davit-engine/davit/engine"
+	"github.com/davit-engine/davit/errs"
+	"github.com/davit-engine/davit/image"
+	"github.com/davit-engine/davit/test/swagger"
+	"github.com/distribution/reference"
+	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/events"
+	imagetypes "github.com/moby/moby/api/types/image"
+	"github.com/moby/moby/api/types/jsonstream"
+	"github.com/moby/moby/api/types/network"
+	"github.com/moby/moby/api/types/registry"
+	"github.com/moby/moby/api/types/system"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+const (
+	id      = "4a5b6c7d8e9f00112233445566778899aabbccddeeff00112233445566778899"
+	digest1 = "sha256:aa11bb22cc33dd44ee55ff6600112233445566778899aabbccddeeff00112233"
+)
+
+// fake is an engine in memory with one container, "web", and one image,
+// "busybox:latest". Fields say what it does; got says what it was asked.
+type fake struct {
+	err     error         // what every verb answers; nil: it works
+	tty     bool          // of the container
+	output  []string      // of the container: "1text" to stdout, "2text" to stderr
+	hold    chan struct{} // waits, logs and attachments last until it is closed
+	updates []any         // messages of a pull or push, then its error
+	past    []events.Message
+	live    chan events.Message
+
+	mu  sync.Mutex
+	got []any // guarded by mu
+}
+
+func (f *fake) note(v any) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.got = append(f.got, v)
+}
+
+func (f *fake) last(t *testing.T) any {
+	t.Helper()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.got) == 0 {
+		t.Fatal("the engine was not asked")
+	}
+	return f.got[len(f.got)-1]
+}
+
+func (f *fake) asked() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.got)
+}
+
+// find fails for every container but web.
+func (f *fake) find(ref string) error {
+	if f.err != nil {
+		return f.err
+	}
+	if ref == "web" || ref != "" && strings.HasPrefix(id, ref) {
+		return nil
+	}
+	return errs.New(errs.NotFound, "No such container: %s", ref)
+}
+
+func (f *fake) Create(_ context.Context, o engine.CreateOptions) (container.CreateResponse, error) {
+	f.note(o)
+	if f.err != nil {
+		return container.CreateResponse{}, f.err
+	}
+	if o.Name == "web" {
+		return container.CreateResponse{}, errs.New(errs.Conflict, "Conflict. The container name %q is already in use", "/web")
+	}
+	return container.CreateResponse{ID: id}, nil
+}
+
+func (f *fake) Start(_ context.Context, ref string) error { f.note("start " + ref); return f.find(ref) }
+
+func (f *fake) Stop(_ context.Context, ref string, o engine.StopOptions) error {
+	f.note(o)
+	return f.find(ref)
+}
+
+func (f *fake) Restart(_ context.Context, ref string, o engine.StopOptions) error {
+	f.note(o)
+	return f.find(ref)
+}
+
+func (f *fake) Kill(_ context.Context, ref, signal string) error {
+	f.note("kill " + ref + " " + signal)
+	return f.find(ref)
+}
+
+func (f *fake) List(_ context.Context, o engine.ListOptions) ([]container.Summary, error) {
+	f.note(o)
+	s := container.Summary{
+		ID: id, Names: []string{"/web"}, Image: "busybox", ImageID: digest1, Command: "sh", Created: 1700000000,
+		Ports: []container.PortSummary{}, Labels: map[string]string{}, State: container.StateRunning, Status: "Up 2 hours",
+		ImageManifestDescriptor: &ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: digest1, Size: 7},
+		Health:                  &container.HealthSummary{Status: container.NoHealthcheck},
+		NetworkSettings:         &container.NetworkSettingsSummary{Networks: map[string]*network.EndpointSettings{"bridge": endpoint()}},
+		Mounts:                  []container.MountPoint{},
+	}
+	s.HostConfig.NetworkMode = "bridge"
+	s.HostConfig.Annotations = map[string]string{"a": "b"}
+	return []container.Summary{s}, f.err
+}
+
+func endpoint() *network.EndpointSettings {
+	return &network.EndpointSettings{
+		NetworkID: id, EndpointID: id, Gateway: netip.MustParseAddr("172.17.0.1"), IPAddress: netip.MustParseAddr("172.17.0.2"),
+		IPPrefixLen: 16, MacAddress: network.HardwareAddr{2, 0x42, 0xac, 0x11, 0, 2},
+	}
+}
+
+func (f *fake) Inspect(_ context.Context, ref string, size bool) (container.InspectResponse, error) {
+	f.note(fmt.Sprint("inspect ", ref, size))
+	if err := f.find(ref); err != nil {
+		return container.InspectResponse{}, err
+	}
+	user := endpoint()
+	user.Aliases = []string{"www"}
+	return container.InspectResponse{
+		ID: id, Created: "2026-01-02T03:04:05.123456789Z", Path: "sh", Args: []string{}, Image: digest1, Name: "/web",
+		State:  &container.State{Status: container.StateRunning, Running: true, Pid: 77, StartedAt: "2026-01-02T03:04:05.123456789Z", FinishedAt: "0001-01-01T00:00:00Z"},
+		Driver: "overlayfs", Platform: "linux", Mounts: []container.MountPoint{},
+		HostConfig: &container.HostConfig{LogConfig: container.LogConfig{Type: "json-file"}, NetworkMode: "bridge", IpcMode: "private", CgroupnsMode: "private"},
+		Config:     &container.Config{Hostname: "webhost", Image: "busybox", Cmd: []string{"sh"}, Env: []string{"A=b<c"}, Tty: f.tty},
+		NetworkSettings: &container.NetworkSettings{
+			Ports: network.PortMap{}, Networks: map[string]*network.EndpointSettings{"bridge": endpoint(), "mine": user},
+		},
+		ImageManifestDescriptor: &ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: digest1, Size: 7},
+	}, nil
+}
+
+func (f *fake) Remove(_ context.Context, ref string, o engine.RemoveOptions) error {
+	f.note(o)
+	return f.find(ref)
+}
+
+func (f *fake) Wait(ctx context.Context, ref string, cond container.WaitCondition) (<-chan container.WaitResponse, error) {
+	f.note(cond)
+	if err := f.find(ref); err != nil {
+		return nil, err
+	}
+	out := make(chan container.WaitResponse, 1)
+	go func() {
+		defer close(out)
+		select {
+		case <-f.hold:
+			out <- container.WaitResponse{StatusCode: 3}
+		case <-ctx.Done():
+		}
+	}()
+	return out, nil
+}
+
+// Attach echoes what it reads, after what was output already, until the client
+// ends its input.
+func (f *fake) Attach(_ context.Context, ref string, o engine.AttachOptions) error {
+	hijack := o.Hijack
+	o.Hijack = nil
+	f.note(o)
+	if err := f.find(ref); err != nil {
+		return err
+	}
+	conn, early, err := hijack(f.tty)
+	if err != nil {
+		return err
+	}
+	go func() {
+		defer conn.Close()
+		for _, line := range f.output {
+			fmt.Fprintln(conn, line[1:])
+		}
+		_, _ = conn.Write(early)
+		_, _ = io.Copy(conn, conn)
+	}()
+	return nil
+}
+
+func (f *fake) Logs(_ context.Context, ref string, o engine.LogsOptions) (engine.LogStream, error) {
+	f.note(o)
+	if err := f.find(ref); err != nil {
+		return engine.LogStream{}, err
+	}
+	return engine.LogStream{TTY: f.tty, Copy: func(ctx context.Context, stdout, stderr io.Writer) error {
+		for _, line := range f.output {
+			w := stdout
+			if line[0] == '2' {
+				w = stderr
+			}
+			if _, err := io.WriteString(w, line[1:]+"\n"); err != nil {
+				return err
+			}
+		}
+		if !o.Follow {
+			return nil
+		}
+		select {
+		case <-f.hold:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}}, nil
+}
+
+func (f *fake) Resize(_ context.Context, ref string, h, w uint32) error {
+	f.note(fmt.Sprintf("resize %dx%d", h, w))
+	return f.find(ref)
+}
+
+func (f *fake) Info(context.Context) (system.Info, error) {
+	return system.Info{
+		ID: "fake", Containers: 1, ContainersRunning: 1, Images: 1, Driver: "overlayfs", DriverStatus: [][2]string{{"driver-type", "io.containerd.snapshotter.v1"}},
+		Plugins: system.PluginsInfo{Volume: []string{"local"}, Network: []string{"bridge", "host", "null"}, Log: []string{"json-file"}},
+		OSType:  "linux", Architecture: "x86_64", NCPU: 2, MemTotal: 1 << 30, SystemTime: "2026-01-02T03:04:05.123456789Z",
+		CgroupDriver: "cgroupfs", CgroupVersion: "2", KernelVersion: "6.18", OperatingSystem: "Debian", ServerVersion: "0.1.0",
+		RegistryConfig: &registry.ServiceConfig{IndexConfigs: map[string]*registry.IndexInfo{"docker.io": {Name: "docker.io", Mirrors: []string{}, Secure: true, Official: true}}},
+		Runtimes:       map[string]system.RuntimeWithStatus{"davit": {Runtime: system.Runtime{Path: "davit-shim"}, Status: map[string]string{"a": "b"}}},
+		DefaultRuntime: "davit", Name: "host", FirewallBackend: &system.FirewallInfo{Driver: "nftables"}, Containerd: &system.ContainerdInfo{},
+		DiscoveredDevices: []system.DeviceInfo{{Source: "cdi", ID: "x"}}, SecurityOptions: []string{"name=seccomp,profile=builtin"},
+	}, f.err
+}
+
+func (f *fake) Version(context.Context) (system.VersionResponse, error) {
+	return system.VersionResponse{
+		Platform: system.PlatformInfo{Name: "Davit"}, Version: "0.1.0", Os: "linux", Arch: "amd64", GoVersion: "go1.26", KernelVersion: "6.18",
+		Components: []system.ComponentVersion{{Name: "Engine", Version: "0.1.0", Details: map[string]string{"Os": "linux"}}},
+	}, f.err
+}
+
+func (f *fake) Events(_ context.Context, since, until time.Time, filters map[string]map[string]bool) (engine.EventStream, error) {
+	f.note([]any{since, until, filters})
+	if f.err != nil {
+		return engine.EventStream{}, f.err
+	}
+	return engine.EventStream{Past: f.past, Live: f.live, Cancel: func() { f.note("events cancelled") }}, nil
+}
+
+func (f *fake) transfer(send func(jsonstream.Message)) error {
+	for _, u := range f.updates {
+		switch u := u.(type) {
+		case jsonstream.Message:
+			send(u)
+		case error:
+			return u
+		}
+	}
+	return f.err
+}
+
+type fakeImages struct{ *fake }
+
+func (f fakeImages) Pull(ctx context.Context, ref reference.Named, o image.PullOptions) (digest.Digest, error) {
+	send := o.Progress
+	o.Progress = nil
+	f.note([]any{ref.String(), o})
+	return digest1, f.transfer(send)
+}
+
+func (f fakeImages) Push(ctx context.Context, ref reference.Named, o image.PushOptions) error {
+	send := o.Progress
+	o.Progress = nil
+	f.note([]any{ref.String(), o})
+	return f.transfer(send)
+}
+
+func (f fakeImages) Import(_ context.Context, r io.Reader, o image.ImportOptions) (digest.Digest, error) {
+	b, err := io.ReadAll(r)
+	f.note([]any{string(b), o})
+	if err == nil {
+		err = f.err
+	}
+	return digest1, err
+}
+
+func (f fakeImages) List(_ context.Context, o image.ListOptions) ([]imagetypes.Summary, error) {
+	f.note(o)
+	return []imagetypes.Summary{
+		{ID: digest1, RepoTags: []string{"busybox:latest"}, RepoDigests: []string{"busybox@" + digest1}, Created: 1700000000, Size: 42, SharedSize: -1, Containers: 1,
+			Labels: map[string]string{}, Descriptor: &ocispec.Descriptor{MediaType: ocispec.MediaTypeImageIndex, Digest: digest1, Size: 7}},
+		{ID: digest1, Created: 1700000000, Size: 42, SharedSize: -1, Labels: map[string]string{}},
+	}, f.err
+}
+
+func (f fakeImages) known(ref string) error {
+	if f.err != nil {
+		return f.err
+	}
+	if ref == "busybox" || ref == "docker.io/library/busybox" || ref == "json" {
+		return nil
+	}
+	return errs.New(errs.NotFound, "No such image: %s", ref)
+}
+
+func (f fakeImages) Inspect(_ context.Context, ref string, o image.InspectOptions) (imagetypes.InspectResponse, error) {
+	f.note([]any{ref, o})
+	return imagetypes.InspectResponse{
+		ID: digest1, RepoTags: []string{"busybox:latest"}, Config: &dockerspec.DockerOCIImageConfig{ImageConfig: ocispec.ImageConfig{Cmd: []string{"sh"}}},
+		Architecture: "amd64", Os: "linux", Size: 42, RootFS: imagetypes.RootFS{Type: "layers", Layers: []string{digest1}},
+		Descriptor: &ocispec.Descriptor{MediaType: ocispec.MediaTypeImageIndex, Digest: digest1, Size: 7},
+	}, f.known(ref)
+}
+
+func (f fakeImages) History(_ context.Context, ref string, p *ocispec.Platform) ([]imagetypes.HistoryResponseItem, error) {
+	f.note([]any{ref, p})
+	return nil, f.known(ref)
+}
+
+func (f fakeImages) Tag(_ context.Context, src string, dst reference.Named) (digest.Digest, error) {
+	f.note(src + " as " + dst.String())
+	return digest1, f.known(src)
+}
+
+func (f fakeImages) Remove(_ context.Context, ref string, o image.RemoveOptions) ([]imagetypes.DeleteResponse, error) {
+	f.note([]any{ref, o})
+	return []imagetypes.DeleteResponse{{Untagged: "busybox:latest"}, {Deleted: digest1}}, f.known(ref)
+}
+
+func (f *fake) Login(_ context.Context, a registry.AuthConfig) (string, error) {
+	f.note(a)
+	if f.err != nil {
+		return "", f.err
+	}
+	if a.Password != "right" {
+		return "", errs.New(errs.Unauthorized, "unauthorized: incorrect username or password")
+	}
+	return "token", nil
+}
+
+func (f *fake) parts() api.Parts {
+	return api.Parts{Lifecycle: f, Streams: f, Catalog: f, System: f, Transfer: fakeImages{f}, Images: fakeImages{f}, Registry: f}
+}
+
+var checker = sync.OnceValues(swagger.New)
+
+// serve starts a server for the fake whose every JSON answer is checked
+// against Docker's description.
+func serve(t *testing.T, f *fake) (*httptest.Server, *api.Server) {
+	t.Helper()
+	if f.hold == nil {
+		f.hold = make(chan struct{})
+	}
+	c, err := checker()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := api.New(f.parts(), api.Config{Version: "0.1.0", Builder: "1", Log: slog.New(slog.DiscardHandler)})
+	checked := c.Middleware(s, func(err error) { t.Errorf("not as described: %v", err) })
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// Reading a version's description takes a second: these stand for all.
+		for _, v := range []string{"/v1.30/", "/v1.41/", "/v1.51/", "/v1.56/"} {
+			if strings.HasPrefix(r.URL.Path, v) || !strings.HasPrefix(r.URL.Path, "/v1.") && r.Method != http.MethodOptions {
+				checked.ServeHTTP(w, r)
+				return
+			}
+		}
+		s.ServeHTTP(w, r)
+	}))
+	t.Cleanup(srv.Close)
+	t.Cleanup(s.EndStreams)
+	return srv, s
+}
+
+// ask sends one request; headers are name, value in turn.
+func ask(t *testing.T, srv *httptest.Server, method, path, body string, headers ...string) (*http.Response, string) {
+	t.Helper()
+	req, err := http.NewRequest(method, srv.URL+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i+1 < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
+	}
+	if body != "" && req.Header.Get("Content-Type") == "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := srv.Client().Transport.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp, string(b)
+}
+
+// message returns the text of an error answer.
+func message(t *testing.T, body string) string {
+	t.Helper()
+	var v map[string]string
+	if err := json.Unmarshal([]byte(body), &v); err != nil || len(v) != 1 {
+		t.Fatalf("not an error: %s", body)
+	}
+	return v["message"]
+}
+
+// object decodes a JSON object.
+func object(t *testing.T, body string) map[string]any {
+	t.Helper()
+	var v map[string]any
+	if err := json.Unmarshal([]byte(body), &v); err != nil {
+		t.Fatalf("%v: %s", err, body)
+	}
+	return v
+}
+
+// dial opens a raw connection to the server.
+func dial(t *testing.T, srv *httptest.Server) *net.TCPConn {
+	t.Helper()
+	conn, err := net.Dial("tcp", srv.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	return conn.(*net.TCPConn)
+}
