@@ -44,6 +44,7 @@ type collector struct {
 	st    *stores
 	log   *slog.Logger
 	delay time.Duration // from a request to the collection
+	keep  time.Duration // how long an interrupted pull can be resumed
 
 	mu     sync.Mutex
 	active map[string]int // leases of pulls under way; guarded by mu
@@ -53,7 +54,7 @@ type collector struct {
 }
 
 func newCollector(st *stores, log *slog.Logger) *collector {
-	return &collector{st: st, log: log, delay: 100 * time.Millisecond, active: map[string]int{}}
+	return &collector{st: st, log: log, delay: 100 * time.Millisecond, keep: resumable, active: map[string]int{}}
 }
 
 // begin and end say that the pull with this lease is under way: its lease does
@@ -117,7 +118,7 @@ func (c *collector) expire(ctx context.Context) error {
 		c.mu.Lock()
 		active := c.active[l.ID] > 0
 		c.mu.Unlock()
-		if active || strings.HasPrefix(l.ID, keepLease) || time.Since(l.CreatedAt) < resumable {
+		if active || strings.HasPrefix(l.ID, keepLease) || time.Since(l.CreatedAt) < c.keep {
 			continue
 		}
 		if err := c.st.leases.Delete(ctx, l); err != nil && !errdefs.IsNotFound(err) {

@@ -87,6 +87,41 @@ func TestPullResumesAfterKill(t *testing.T) {
 	}
 }
 
+func TestPullKilledAnywhere(t *testing.T) {
+	needRoot(t)
+	tr := newRegistry(t)
+	var layers [][]byte
+	for i := range 4 {
+		layers = append(layers, makeTar(t, dir("d"), file(fmt.Sprint("d/", i), noise(300<<10, uint64(i)))))
+	}
+	tr.put(t, buildImage(t, platforms.DefaultString(), layers...), "big", "1")
+	root := t.TempDir()
+	for i := range 12 {
+		child := exec.Command(os.Args[0], "-test.run=^$")
+		child.Env = append(os.Environ(), "DAVIT_TEST_PULL_ROOT="+root, "DAVIT_TEST_PULL_REF="+tr.host+"/big:1")
+		if err := child.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Duration(20+15*i) * time.Millisecond) // somewhere in the pull: any instant will do
+		child.Process.Kill()
+		child.Wait()
+	}
+	s := openAt(t, root)
+	pull(t, s, tr.ref(t, "big:1"), PullOptions{})
+	got, err := s.Get(t.Context(), tr.host+"/big:1", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 4 {
+		if readLower(t, got, fmt.Sprint("d/", i)) != noise(300<<10, uint64(i)) {
+			t.Errorf("layer %d is wrong", i)
+		}
+	}
+	if left := leftovers(t, s); len(left) != 6+4 {
+		t.Errorf("store holds %q", left)
+	}
+}
+
 func fileSize(path string) int64 {
 	fi, err := os.Stat(path)
 	if err != nil {

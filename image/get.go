@@ -19,7 +19,7 @@ import (
 // name: changes are rare, and being wrong is worse than being slow once.
 type cache struct {
 	mu         sync.RWMutex
-	generation uint64             // guarded by mu; counts the changes
+	generation uint64             // guarded by mu; counts the changes, from 1
 	entries    map[question]Image // guarded by mu
 }
 
@@ -33,6 +33,13 @@ func (c *cache) get(q question) (img Image, generation uint64, ok bool) {
 	defer c.mu.RUnlock()
 	img, ok = c.entries[q]
 	return img, c.generation, ok
+}
+
+// current reports whether nothing changed since generation was read.
+func (c *cache) current(generation uint64) bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.generation == generation
 }
 
 // put keeps img unless something changed since generation was read.
@@ -85,6 +92,7 @@ func (s *Store) Get(ctx context.Context, ref string, platform *ocispec.Platform)
 	if !isDangling(rec) && idPrefix(ref) == "" {
 		img.Name = familiarName(rec)
 	}
+	img.asOf = generation
 	s.cache.put(q, generation, img)
 	return img, nil
 }
@@ -110,6 +118,7 @@ func (s *Store) GetManifest(ctx context.Context, target, manifest ocispec.Descri
 	if err != nil {
 		return Image{}, classify(err)
 	}
+	img.asOf = generation
 	s.cache.put(q, generation, img)
 	return img, nil
 }

@@ -14,8 +14,8 @@
 //	Root/names.json    a second record of the names, read only to rebuild metadata.db
 //
 // A Store may be used by many goroutines. Lock order: the blob and chain locks
-// of a pull, then changes.mu, then cache.mu, then the database's own locks. No
-// lock is held while a caller's function runs.
+// of a pull, then pins.mu, then names.mu, then the database's own locks, then
+// cache.mu. No lock is held while a caller's function runs.
 package image
 
 import (
@@ -45,6 +45,8 @@ type Image struct {
 	// Lower holds the directories of the unpacked layers, topmost first, to be
 	// used read-only. It is empty for an image without layers.
 	Lower []string
+
+	asOf uint64 // the cache's generation when this was true; see Store.Pin
 }
 
 // ListOptions narrow and widen what List answers.

@@ -46,11 +46,13 @@ func (s *Store) Pin(ctx context.Context, containerID string, img Image) error {
 	s.pins.mu.Lock()
 	defer s.pins.mu.Unlock()
 	d := img.Manifest.Digest
-	if s.pins.by[d] == nil && !s.pins.kept[d] {
-		if _, err := s.st.content.Info(s.st.context(ctx), d); errdefs.IsNotFound(err) {
+	if s.pins.by[d] == nil && !s.pins.kept[d] && !s.cache.current(img.asOf) {
+		same, err := s.names.withTarget(s.st.context(ctx), img.ID)
+		if err != nil {
+			return classify(err)
+		}
+		if len(same) == 0 {
 			return notFound(img.ID.String())
-		} else if err != nil {
-			return classify(fmt.Errorf("looking for image %s: %w", img.ID, err))
 		}
 	}
 	if s.pins.by[d] == nil {
@@ -104,11 +106,21 @@ func (s *Store) releaseLocked(ctx context.Context, manifest digest.Digest) error
 	return nil
 }
 
-// keep makes leases for those manifests below target that containers are pinned
-// to. It must run before the image's last name goes.
-func (s *Store) keep(ctx context.Context, target ocispec.Descriptor) error {
+// keeping runs drop, which removes the image target or a part of it, so that
+// what containers are pinned to is held by a lease before, and nobody is pinned
+// to it in between.
+func (s *Store) keeping(ctx context.Context, target ocispec.Descriptor, drop func() error) error {
 	s.pins.mu.Lock()
 	defer s.pins.mu.Unlock()
+	if err := s.keepLocked(ctx, target); err != nil && !errdefs.IsNotFound(err) {
+		return err
+	}
+	return drop()
+}
+
+// keepLocked makes leases for those manifests below target that containers are
+// pinned to.
+func (s *Store) keepLocked(ctx context.Context, target ocispec.Descriptor) error {
 	if len(s.pins.by) == 0 {
 		return nil
 	}

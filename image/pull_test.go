@@ -574,11 +574,36 @@ func TestPullHangUpThenResume(t *testing.T) {
 		t.Fatalf("got %v", err)
 	}
 	tr.setFault(nil)
-	s.collector.now(s.st.context(t.Context())) // what is resumable survives a collection
+	if left := leftovers(t, s); len(left) == 0 {
+		t.Error("nothing is left to resume")
+	}
 	before := tr.bytes.Load()
 	pull(t, s, tr.ref(t, "big:1"), PullOptions{})
 	if n := tr.bytes.Load() - before; n > 2<<20 {
 		t.Errorf("%d bytes after the pull was resumed", n)
+	}
+}
+
+func TestInterruptedPullIsForgottenInTheEnd(t *testing.T) {
+	s, tr := openStore(t), newRegistry(t)
+	tr.put(t, small(t, 1), "x", "1")
+	ctx, hangUp := context.WithCancel(t.Context())
+	tr.setFault(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		if strings.Contains(r.URL.Path, "/blobs/") {
+			hangUp()
+			<-r.Context().Done()
+		}
+		next.ServeHTTP(w, r)
+	})
+	if _, err := s.Pull(ctx, tr.ref(t, "x:1"), PullOptions{}); !errs.Is(err, errs.Cancelled) {
+		t.Fatalf("got %v", err)
+	}
+	if left := leftovers(t, s); len(left) == 0 {
+		t.Error("nothing is left to resume")
+	}
+	s.collector.keep = 0
+	if left := leftovers(t, s); len(left) != 0 {
+		t.Errorf("left: %q", left)
 	}
 }
 

@@ -133,10 +133,7 @@ func (r *removal) conflict(several bool) error {
 // removeAll removes the image with all its names, and then, if asked, untagged
 // images that it was built upon.
 func (r *removal) removeAll(ctx context.Context) error {
-	if err := r.keep(ctx, r.rec.Target); err != nil && !errdefs.IsNotFound(err) {
-		return err
-	}
-	if err := r.drop(ctx, r.all); err != nil {
+	if err := r.keeping(ctx, r.rec.Target, func() error { return r.drop(ctx, r.all) }); err != nil {
 		return err
 	}
 	r.noteUntagged(r.all)
@@ -159,7 +156,7 @@ func (r *removal) pruneParents(ctx context.Context, parent string) error {
 		if container, _ := r.o.InUse(recs[0].Target.Digest); container != "" {
 			return nil
 		}
-		if err := r.drop(ctx, recs); err != nil {
+		if err := r.keeping(ctx, recs[0].Target, func() error { return r.drop(ctx, recs) }); err != nil {
 			return err
 		}
 		r.did = append(r.did, imagetypes.DeleteResponse{Deleted: parent})
@@ -252,10 +249,7 @@ func (r *removal) platforms(ctx context.Context) error {
 		if !ok {
 			return platformNotFound(familiarName(r.rec), &p)
 		}
-		if err := r.keep(ctx, c.desc); err != nil {
-			return err
-		}
-		if err := r.removePlatform(ctx, c); err != nil {
+		if err := r.keeping(ctx, c.desc, func() error { return r.removePlatformLocked(ctx, c) }); err != nil {
 			return fmt.Errorf("failed to delete platform %s for image %s: %w", platforms.FormatAll(p), r.id(), err)
 		}
 	}
@@ -263,11 +257,9 @@ func (r *removal) platforms(ctx context.Context) error {
 	return nil
 }
 
-func (r *removal) removePlatform(ctx context.Context, c candidate) error {
-	r.pins.mu.Lock()
-	kept := r.pins.kept[c.desc.Digest]
-	r.pins.mu.Unlock()
-	if !kept {
+// removePlatformLocked is called with pins.mu held.
+func (r *removal) removePlatformLocked(ctx context.Context, c candidate) error {
+	if !r.pins.kept[c.desc.Digest] {
 		for _, desc := range append([]ocispec.Descriptor{c.desc, c.manifest.Config}, c.manifest.Layers...) {
 			if err := r.st.content.Delete(ctx, desc.Digest); err != nil && !errdefs.IsNotFound(err) {
 				return err

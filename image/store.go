@@ -85,6 +85,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		return nil, classify(err)
 	}
 	s := &Store{cfg: cfg, st: st, registries: registries}
+	s.cache.clear() // generation 0 belongs to images that were never looked up
 	s.names = &names{st: st, changed: s.cache.clear, failed: func(err error) { cfg.Log.Warn("image names are not copied", "error", err) }}
 	s.fetcher = &fetcher{st: st, slots: semaphore.NewWeighted(int64(cfg.MaxDownloads)), attempts: cfg.DownloadAttempts, backoff: cfg.backoff, stall: cfg.stall}
 	s.uploads = semaphore.NewWeighted(int64(cfg.MaxUploads))

@@ -350,6 +350,7 @@ func TestPinsKeepLayers(t *testing.T) {
 		t.Fatal(err)
 	}
 	s = openAt(t, root)
+	img.asOf = 0 // an engine that starts has never looked it up
 	check(s)
 	if err := s.Pin(t.Context(), "c2", img); err != nil {
 		t.Fatal(err)
@@ -638,4 +639,66 @@ func TestKeyLocks(t *testing.T) {
 	if len(k.held) != 0 {
 		t.Errorf("locks left: %v", k.held)
 	}
+}
+
+// Everything at once, for the race detector and for lock order.
+func TestManyCallers(t *testing.T) {
+	s, tr := openStore(t), newRegistry(t)
+	tr.put(t, small(t, 1), "x", "1")
+	keep := importImage(t, s, "keep:1")
+	stop := time.Now().Add(time.Second)
+	ctx := t.Context()
+	var wg sync.WaitGroup
+	again := func(f func(i int) error) {
+		wg.Go(func() {
+			for i := 0; time.Now().Before(stop); i++ {
+				if err := f(i); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	gone := func(err error) error {
+		if errs.Is(err, errs.NotFound) {
+			return nil
+		}
+		return err
+	}
+	again(func(int) error { _, err := s.Pull(ctx, tr.ref(t, "x:1"), PullOptions{}); return err })
+	again(func(int) error { _, err := s.Remove(ctx, tr.host+"/x:1", RemoveOptions{Force: true}); return gone(err) })
+	again(func(int) error { _, err := s.List(ctx, ListOptions{SharedSize: true, Manifests: true}); return err })
+	again(func(int) error { s.collector.now(s.st.context(ctx)); return nil })
+	again(func(i int) error {
+		_, err := s.Tag(ctx, "keep:1", mustRef(t, fmt.Sprint("keep:", 2+i%5)))
+		return err
+	})
+	again(func(i int) error {
+		_, err := s.Remove(ctx, fmt.Sprint("keep:", 2+i%5), RemoveOptions{})
+		return gone(err)
+	})
+	again(func(int) error {
+		img, err := s.Get(ctx, tr.host+"/x:1", nil)
+		if err != nil {
+			return gone(err)
+		}
+		if err := s.Pin(ctx, "c", img); err != nil {
+			return gone(err)
+		}
+		// Pinned, its layers are there whatever the others do.
+		for _, dir := range img.Lower {
+			if _, err := os.Stat(dir); err != nil {
+				return err
+			}
+		}
+		return s.Unpin(ctx, "c", img.Manifest.Digest)
+	})
+	again(func(int) error {
+		img, err := s.Get(ctx, keep.String(), nil)
+		if err == nil && img.ID != keep {
+			err = fmt.Errorf("found %s", img.ID)
+		}
+		return err
+	})
+	wg.Wait()
 }
