@@ -291,14 +291,14 @@ func TestFollowEnds(t *testing.T) {
 	}
 }
 
-// TestFollowTailWithoutLog: the log appears later, and only new lines count.
-func TestFollowTailWithoutLog(t *testing.T) {
+// TestFollowWithoutLog: the log appears later.
+func TestFollowWithoutLog(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
 	done := make(chan struct{})
 	var got []string
 	finished := make(chan error, 1)
 	go func() {
-		finished <- Read(context.Background(), path, Options{Stdout: true, Tail: 0, Follow: true, Done: done}, func(e Entry) error {
+		finished <- Read(context.Background(), path, Options{Stdout: true, Tail: -1, Follow: true, Done: done}, func(e Entry) error {
 			if got = append(got, strings.TrimSpace(string(e.Line))); len(got) == 2 {
 				close(done)
 			}
