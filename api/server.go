@@ -63,6 +63,7 @@ func New(p Parts, c Config) *Server {
 	t.streams(p.Streams, s.stop)
 	t.transfer(p.Transfer)
 	t.images(p.Images)
+	t.absent()
 	t.unbuilt()
 	s.routes = t.sorted()
 	return s

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/containerd/log"
+	"github.com/sirupsen/logrus"
 )
 
 // newLog returns the engine's log and its level, which a reload may change.
@@ -31,7 +32,7 @@ func (c Log) level() slog.Level {
 // log per program, which is why this is done once, when the engine is made.
 func adoptLibraryLog(l *slog.Logger) {
 	log.L.Logger.SetOutput(io.Discard)
-	log.L.Logger.ReplaceHooks(nil)
+	log.L.Logger.ReplaceHooks(logrus.LevelHooks{})
 	log.L.Logger.AddHook(libraryHook{l})
 }
 

@@ -166,6 +166,7 @@ func (c *Checker) Check(method, path string, status int, header http.Header, bod
 	}
 	var list []error
 	dec := json.NewDecoder(bytes.NewReader(body))
+	dec.UseNumber() // nanoseconds since 1970 do not fit a float64
 	for n := 0; ; n++ {
 		var v any
 		err := dec.Decode(&v)
