@@ -43,7 +43,7 @@ func applyChange(config *dockerspec.DockerOCIImageConfig, name, args string) err
 	}
 	switch name {
 	case "CMD":
-		config.Cmd, config.ArgsEscaped = command(config, args), false
+		config.Cmd = command(config, args)
 	case "ENTRYPOINT":
 		config.Entrypoint = command(config, args)
 		if len(config.Entrypoint) == 0 {

@@ -237,6 +237,9 @@ func TestDamagedMetadata(t *testing.T) {
 					t.Fatal(err)
 				}
 				damage(t, filepath.Join(root, db))
+				if err := os.Remove(filepath.Join(root, bootFile)); err != nil { // another boot
+					t.Fatal(err)
+				}
 
 				s = openAt(t, root)
 				before := tr.requests.Load()

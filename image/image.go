@@ -12,6 +12,7 @@
 //	Root/snapshots/    unpacked layers of the overlay snapshotter and its database
 //	Root/metadata.db   names, labels, leases, what belongs to what
 //	Root/names.json    a second record of the names, read only to rebuild metadata.db
+//	Root/boot          the boot in which the databases were last read through
 //
 // A Store may be used by many goroutines. Lock order: the blob and chain locks
 // of a pull, then pins.mu, then names.mu, then the database's own locks, then

@@ -24,6 +24,7 @@ import (
 	"github.com/sirupsen/logrus"
 	lslog "github.com/sirupsen/logrus/hooks/slog"
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 const (
@@ -58,7 +59,7 @@ func openStores(ctx context.Context, root string, logger *slog.Logger) (st *stor
 	if err == nil {
 		return st, false, nil
 	}
-	if errors.Is(err, bolt.ErrTimeout) || !damaged(err) {
+	if errors.Is(err, bolterrors.ErrTimeout) || !damaged(err) {
 		return nil, false, err
 	}
 	// Both databases refer to each other by key, so one without the other is of
@@ -82,9 +83,9 @@ var errDamaged = errors.New("damaged database")
 
 func damaged(err error) bool { return errors.Is(err, errDamaged) }
 
-// openBolt opens a bbolt file and reads through its pages' headers. bbolt can
-// panic on a file that lost writes with the power, hence the recover.
-func openBolt(path string) (db *bolt.DB, err error) {
+// openBolt opens a bbolt file and, with check, reads through it. bbolt can panic
+// on a file that lost writes with the power, hence the recover.
+func openBolt(path string, check bool) (db *bolt.DB, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			db, err = nil, fmt.Errorf("%w: opening %s: %v", errDamaged, path, p)
@@ -93,10 +94,13 @@ func openBolt(path string) (db *bolt.DB, err error) {
 	db, err = bolt.Open(path, 0o600, &bolt.Options{Timeout: 10 * time.Second, FreelistType: bolt.FreelistMapType})
 	switch {
 	case err == nil:
-	case errors.Is(err, bolt.ErrTimeout), os.IsPermission(err), outOfSpace(err):
+	case errors.Is(err, bolterrors.ErrTimeout), os.IsPermission(err), outOfSpace(err):
 		return nil, fmt.Errorf("opening %s: %w", path, err)
 	default:
 		return nil, fmt.Errorf("%w: opening %s: %w", errDamaged, path, err)
+	}
+	if !check {
+		return db, nil
 	}
 	if err := db.View(readThrough); err != nil {
 		db.Close()
@@ -145,14 +149,18 @@ func tryStores(ctx context.Context, root string, logger *slog.Logger) (_ *stores
 	if err := os.MkdirAll(snapDir, 0o700); err != nil {
 		return nil, fmt.Errorf("making the layer directory: %w", err)
 	}
-	// The snapshotter opens its database lazily; look at it first, so that damage
-	// shows here and not in the middle of a pull.
-	probe, err := openBolt(filepath.Join(snapDir, "metadata.db"))
-	if err != nil {
-		return nil, err
-	}
-	if err := probe.Close(); err != nil {
-		return nil, fmt.Errorf("closing the layer database: %w", err)
+	// Writes are lost with the power, not with the process: one look per boot.
+	boot, check := newBoot(root)
+	if check {
+		// The snapshotter opens its database lazily; damage must show here and not
+		// in the middle of a pull.
+		probe, err := openBolt(filepath.Join(snapDir, "metadata.db"), true)
+		if err != nil {
+			return nil, err
+		}
+		if err := probe.Close(); err != nil {
+			return nil, fmt.Errorf("closing the layer database: %w", err)
+		}
 	}
 	ms, err := storage.NewMetaStore(filepath.Join(snapDir, "metadata.db"))
 	if err != nil {
@@ -163,7 +171,7 @@ func tryStores(ctx context.Context, root string, logger *slog.Logger) (_ *stores
 	if err != nil {
 		return nil, fmt.Errorf("opening the layer store: %w", err)
 	}
-	st.bolt, err = openBolt(filepath.Join(root, "metadata.db"))
+	st.bolt, err = openBolt(filepath.Join(root, "metadata.db"), check)
 	if err != nil {
 		return nil, err
 	}
@@ -175,7 +183,26 @@ func tryStores(ctx context.Context, root string, logger *slog.Logger) (_ *stores
 	st.images = metadata.NewImageStore(st.db)
 	st.leases = metadata.NewLeaseManager(st.db)
 	st.snaps = st.db.Snapshotter(snapshotter)
+	if check {
+		if err := os.WriteFile(filepath.Join(root, bootFile), []byte(boot), 0o600); err != nil {
+			return nil, fmt.Errorf("noting the boot: %w", err)
+		}
+	}
 	return st, nil
+}
+
+// bootFile holds the ID of the boot in which the databases were last read through.
+const bootFile = "boot"
+
+// newBoot returns the ID of this boot and whether it is another one than that
+// in which root was last opened.
+func newBoot(root string) (id string, differs bool) {
+	now, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", true
+	}
+	then, err := os.ReadFile(filepath.Join(root, bootFile))
+	return string(now), err != nil || string(then) != string(now)
 }
 
 func (st *stores) close() error {
