@@ -23,8 +23,9 @@ func (c *container) capabilities() capSets {
 	}
 	set := func(names []string) (v uint64) {
 		for _, name := range names {
+			name = strings.TrimPrefix(name, "CAP_")
 			for n, known := range capNames {
-				if strings.TrimPrefix(strings.ToUpper(name), "CAP_") == known {
+				if name == known {
 					v |= 1 << n
 				}
 			}

@@ -189,6 +189,11 @@ func (c *container) plan() {
 func (c *container) birth() {
 	c.during("")
 	c.prctl(unix.PR_SET_PDEATHSIG, int(unix.SIGKILL), 0, "setting the parent-death signal")
+	if !c.p.OwnPIDs() {
+		// Whoever shares the pid namespace must not trace us, or open what we
+		// hold by /proc (CVE-2016-9962). Execve takes it back.
+		c.prctl(unix.PR_SET_DUMPABLE, 0, 0, "becoming untraceable")
+	}
 	if len(c.cgroups) > 0 {
 		c.during("joining the cgroup")
 		for _, r := range c.cgroups {

@@ -24,6 +24,8 @@
 // immutable once Compile has returned it and may be used by several goroutines.
 package program
 
+import "golang.org/x/sys/unix"
+
 // Program is a compiled container start.
 type Program struct {
 	Clone  uint64  // CLONE_NEW* flags that the process is made with
@@ -38,6 +40,10 @@ type Program struct {
 
 	Last int // index of the first step that may replace the process by the user's
 }
+
+// OwnPIDs reports whether the process is alone in its pid namespace, so that
+// no other process can see it before it has become the user's.
+func (p *Program) OwnPIDs() bool { return p.Clone&unix.CLONE_NEWPID != 0 }
 
 // Scratch is the block that steps and OpPath use for intermediate results.
 const Scratch = 0

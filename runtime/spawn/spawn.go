@@ -114,7 +114,7 @@ func Start(r *Request) (*Process, error) {
 		return nil, err
 	}
 	process := &Process{reaped: make(chan struct{})}
-	f := &forking{program: p, machine: link(p, in.fds), pidNS: in.pidNS, shared: p.Clone&unix.CLONE_NEWPID != 0}
+	f := &forking{program: p, machine: link(p, in.fds), pidNS: in.pidNS, shared: p.OwnPIDs()}
 	f.args = cloneArgs{flags: p.Clone | unix.CLONE_PIDFD, exitSignal: uint64(unix.SIGCHLD), pidfd: uint64(uintptr(unsafe.Pointer(&f.pidfd)))}
 	if r.CgroupDir != nil {
 		fd, err := descriptor(r.CgroupDir)

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -526,6 +528,97 @@ func TestCgroupV1(t *testing.T) {
 				t.Errorf("own namespace %v: %s has root %q, want %q", own, controller, f[3], root)
 			}
 		}
+	}
+}
+
+func TestCgroupV2(t *testing.T) {
+	needRoot(t)
+	base := "/sys/fs/cgroup"
+	if !DetectFacts().CgroupV2 {
+		base += "/unified"
+	}
+	dir := filepath.Join(base, fmt.Sprintf("davit-spawn-test-%d", os.Getpid()))
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Skipf("cannot make a cgroup of v2: %v", err)
+	}
+	defer func() { must(t, os.Remove(dir)) }()
+	f, err := os.Open(dir)
+	must(t, err)
+	defer f.Close()
+	for _, own := range []bool{true, false} {
+		r := &Request{Spec: dockerSpec("cat", "/proc/self/cgroup"), Root: overlay(t, layer(t)), CgroupDir: f}
+		want := "0::/\n"
+		if !own {
+			r.Spec.Linux.Namespaces = r.Spec.Linux.Namespaces[:5]
+			want = "0::/" + filepath.Base(dir) + "\n"
+		}
+		expect(t, mustRun(t, r), want)
+	}
+}
+
+// TestWithoutMknod starts a container where devices cannot be made.
+func TestWithoutMknod(t *testing.T) {
+	needRoot(t)
+	if os.Getenv("DAVIT_SPAWN_HELPER") != "" {
+		os.Stdout.WriteString(shell(t, "cat /proc/self/mountinfo; echo x >/dev/null && cat /proc/keys && ls -l /dev/zero"))
+		return
+	}
+	// The bounding set of this thread goes to the helper; it is put in no
+	// other thread, and this one ends with the test.
+	out := make(chan string)
+	go func() {
+		runtime.LockOSThread()
+		if err := unix.Prctl(unix.PR_CAPBSET_DROP, unix.CAP_MKNOD, 0, 0, 0); err != nil {
+			out <- err.Error()
+			return
+		}
+		c := exec.Command("/proc/self/exe", "-test.run=^TestWithoutMknod$")
+		c.Env = append(os.Environ(), "DAVIT_SPAWN_HELPER=1")
+		b, err := c.CombinedOutput()
+		if err != nil {
+			b = append(b, err.Error()...)
+		}
+		out <- string(b)
+	}()
+	expect(t, <-out, "/null /dev/null ", "crw-rw-rw-    1 0        0           1,   5")
+}
+
+func TestLyingDevNull(t *testing.T) {
+	needRoot(t)
+	dev := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(dev, "null"), []byte("what is masked shows this"), 0o666))
+	r := &Request{Spec: dockerSpec("cat", "/proc/keys"), Root: overlay(t, layer(t))}
+	r.Spec.Mounts = append(r.Spec.Mounts[:1:1], specs.Mount{Destination: "/dev", Type: "bind", Source: dev, Options: []string{"rbind"}}, r.Spec.Mounts[3])
+	if _, err := Start(r); err == nil || !strings.Contains(err.Error(), "verifying /dev/null") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestOOMScoreRefused(t *testing.T) {
+	needRoot(t)
+	if DetectFacts().Caps&(1<<unix.CAP_SYS_RESOURCE) != 0 {
+		t.Skip("this machine lets us have any score")
+	}
+	r := &Request{Spec: dockerSpec("true"), Root: overlay(t, layer(t))}
+	n := -500
+	r.Spec.Process.OOMScoreAdj = &n
+	if _, err := Start(r); err == nil || err.Error() != "can't set oom_score_adj -500: permission denied" {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestFacts(t *testing.T) {
+	for s, want := range map[string][2]int{"6.18.44-fc-v595": {6, 18}, "5.14": {5, 14}, "6.1.0-25-amd64": {6, 1}, "": {0, 0}} {
+		if major, minor := release(s); major != want[0] || minor != want[1] {
+			t.Errorf("%q: %d.%d", s, major, minor)
+		}
+	}
+	got := fmt.Sprint(controllers("12:cpu,cpuacct:/a:b\n3:name=systemd:/\n0::/user.slice\nnonsense\n"))
+	if want := "[{cpu,cpuacct cpu,cpuacct} {systemd none,name=systemd}]"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if f := DetectFacts(); f.LastCap < 40 {
+		t.Errorf("%d capabilities; Linux 5.9 has 40", f.LastCap)
 	}
 }
 
