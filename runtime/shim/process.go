@@ -1,7 +1,6 @@
 package shim
 
 import (
-	"encoding/json"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -12,8 +11,7 @@ import (
 )
 
 // Prepare makes a daemon of this process: its own session, no working
-// directory that could be unmounted, no signal that ends it but SIGKILL. It
-// also does what the first start would otherwise pay for.
+// directory that could be unmounted, no signal that ends it but SIGKILL.
 func Prepare() error {
 	// Collecting waits until the container runs: release turns it on.
 	debug.SetGCPercent(-1)
@@ -22,16 +20,8 @@ func Prepare() error {
 		return err
 	}
 	signal.Ignore(unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGPIPE)
-	var warm wire.Start
-	return json.Unmarshal([]byte(example), &warm)
+	return nil
 }
-
-// example has each part that decoding a start builds tables for.
-const example = `{"id":"","runDir":"","netns":true,"seccomp":"","log":{"attrs":{"":""}},"stdio":{},"attachments":[{"detachKeys":"","input":""}],
-"root":{"overlay":{"lower":[""]}},"spec":{"hostname":"","annotations":{"":""},"root":{"path":""},"mounts":[{"options":[""]}],
-"process":{"user":{"additionalGids":[0],"umask":0},"args":[""],"env":[""],"rlimits":[{"hard":0}],"capabilities":{"bounding":[""]},
-"consoleSize":{},"oomScoreAdj":0},"linux":{"namespaces":[{}],"devices":[{"fileMode":0,"uid":0}],"maskedPaths":[""],"sysctl":{"":""},
-"resources":{"devices":[{"major":0}],"memory":{"limit":0},"cpu":{"shares":0},"pids":{}}}}}`
 
 // release gives back what the start has used, and keeps the heap small from
 // then on.

@@ -39,9 +39,9 @@ type Message struct {
 	Files []*os.File // close-on-exec; their file status flags are as the sender's
 }
 
-// Decode reads the payload into v.
+// Decode reads the payload into v, a pointer.
 func (m *Message) Decode(v any) error {
-	if err := json.Unmarshal(m.Payload, v); err != nil {
+	if err := unmarshal(m.Payload, v); err != nil {
 		return fmt.Errorf("decoding %s message: %w", m.Type, err)
 	}
 	return nil
