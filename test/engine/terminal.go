@@ -39,7 +39,8 @@ type Terminal struct {
 }
 
 // Terminal opens a terminal of 100 by 30 characters in which `davit` and
-// `docker` talk to the engine.
+// `docker` talk to the engine. Its shell's prompts are "host1$", "host2$" and
+// so on: one that has not been seen before tells that a command has ended.
 func (e *Engine) Terminal(t testing.TB) *Terminal {
 	t.Helper()
 	tmux := NeedProgram(t, "tmux")
@@ -49,7 +50,7 @@ func (e *Engine) Terminal(t testing.TB) *Terminal {
 	}
 	term := &Terminal{t: t, tmux: tmux, socket: filepath.Join(dir, "tmux")}
 	rc := filepath.Join(dir, "shellrc")
-	if err := os.WriteFile(rc, []byte("PS1='host$ '\nunset PROMPT_COMMAND\n"), 0o600); err != nil {
+	if err := os.WriteFile(rc, []byte("PS1='host\\#$ '\nunset PROMPT_COMMAND\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	docker, err := program("docker")
@@ -62,7 +63,7 @@ func (e *Engine) Terminal(t testing.TB) *Terminal {
 		t.Fatalf("starting tmux: %v\n%s", err, out)
 	}
 	t.Cleanup(func() { _ = exec.Command(term.tmux, "-S", term.socket, "kill-server").Run() }) // it ends with its last shell
-	term.WaitFor("host$")
+	term.WaitFor("host1$")
 	return term
 }
 
