@@ -193,11 +193,7 @@ func noun(cmd *cobra.Command, args []string) error {
 		return cmd.Help()
 	}
 	text := fmt.Sprintf("%s: unknown command: %s %s\n", cmd.Root().Name(), cmd.CommandPath(), args[0])
-	cmd.SuggestionsMinimumDistance = 1 // edits; two make any two-letter word like any other
-	if len(args[0]) > 3 {
-		cmd.SuggestionsMinimumDistance = 2
-	}
-	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+	if near := suggestions(cmd, args[0]); len(near) > 0 {
 		text += "\nDid you mean this?\n"
 		for _, n := range near {
 			text += "  " + cmd.CommandPath() + " " + n + "\n"

@@ -2,7 +2,7 @@ package container
 
 import (
 	"cmp"
-	"fmt"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -10,58 +10,56 @@ import (
 	"github.com/moby/moby/api/types/container"
 )
 
-// displayPorts shows ports as docker ps does: "0.0.0.0:8080->80/tcp,
-// 6379-6380/tcp"; consecutive ports with the same distance become a range.
+// displayPorts shows ports as docker ps does: consecutive ports that are
+// exposed only, or published under their own number, become a range; those
+// published under another number follow one by one.
 func displayPorts(ports []container.PortSummary) string {
 	sorted := slices.Clone(ports)
 	slices.SortFunc(sorted, func(a, b container.PortSummary) int {
 		return cmp.Or(cmp.Compare(a.PrivatePort, b.PrivatePort), a.IP.Compare(b.IP), cmp.Compare(a.PublicPort, b.PublicPort), cmp.Compare(a.Type, b.Type))
 	})
-	type group struct {
-		prefix, protocol string
-		published        bool
-		private, public  uint16 // first
-		count            uint16
-	}
-	var groups []*group
+	var done, mapped []string
+	var open []*portRange // at most one per address and protocol
 	for _, p := range sorted {
 		host := ""
 		if p.IP.IsValid() {
 			host = p.IP.String()
-			if p.IP.Is6() {
-				host = "[" + host + "]"
+			if p.PublicPort != p.PrivatePort {
+				mapped = append(mapped, net.JoinHostPort(host, port(p.PublicPort))+"->"+port(p.PrivatePort)+"/"+p.Type)
+				continue
 			}
 		}
-		joined := false
-		for _, g := range groups {
-			if g.prefix == host && g.protocol == p.Type && g.published == (p.PublicPort != 0) &&
-				g.private+g.count == p.PrivatePort && (!g.published || g.public+g.count == p.PublicPort) {
-				g.count++
-				joined = true
-				break
-			}
-		}
-		if !joined {
-			groups = append(groups, &group{host, p.Type, p.PublicPort != 0, p.PrivatePort, p.PublicPort, 1})
+		i := slices.IndexFunc(open, func(r *portRange) bool { return r.host == host && r.protocol == p.Type })
+		switch {
+		case i < 0:
+			open = append(open, &portRange{host, p.Type, p.PrivatePort, p.PrivatePort})
+		case open[i].last+1 == p.PrivatePort:
+			open[i].last++
+		default:
+			done = append(done, open[i].String())
+			open[i].first, open[i].last = p.PrivatePort, p.PrivatePort
 		}
 	}
-	texts := make([]string, len(groups))
-	for i, g := range groups {
-		text := span(g.private, g.count) + "/" + g.protocol
-		if g.published {
-			text = span(g.public, g.count) + "->" + text
-			if g.prefix != "" {
-				text = g.prefix + ":" + text
-			}
-		}
-		texts[i] = text
+	for _, r := range open {
+		done = append(done, r.String())
 	}
-	return strings.Join(texts, ", ")
+	return strings.Join(append(done, mapped...), ", ")
 }
 
-func span(first, count uint16) string {
-	if count == 1 {
-		return strconv.Itoa(int(first))
-	}
-	return fmt.Sprintf("%d-%d", first, first+count-1)
+type portRange struct {
+	host, protocol string // host is "" for ports that are not published
+	first, last    uint16
 }
+
+func (r *portRange) String() string {
+	ports := port(r.first)
+	if r.last > r.first {
+		ports += "-" + port(r.last)
+	}
+	if r.host != "" {
+		ports = net.JoinHostPort(r.host, ports) + "->" + ports
+	}
+	return ports + "/" + r.protocol
+}
+
+func port(n uint16) string { return strconv.Itoa(int(n)) }

@@ -10,6 +10,7 @@ import (
 	"github.com/docker/go-units"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
 	"github.com/davit-engine/davit/cli/complete"
@@ -108,7 +109,7 @@ func fields() format.Fields[*row] {
 		{Name: "Mounts", Header: "MOUNTS", Value: (*row).Mounts},
 		{Name: "Names", Header: "NAMES", Value: (*row).Names},
 		{Name: "Networks", Header: "NETWORKS", Value: (*row).Networks},
-		{Name: "Platform", Header: "PLATFORM", Value: (*row).Platform},
+		{Name: "Platform", Header: "PLATFORM", Value: (*row).Platform, JSON: (*row).platform},
 		{Name: "Ports", Header: "PORTS", Value: (*row).Ports},
 		{Name: "RunningFor", Header: "CREATED", Value: (*row).RunningFor},
 		{Name: "Size", Header: "SIZE", Value: (*row).Size},
@@ -257,12 +258,19 @@ func (r *row) Networks() string {
 
 // Platform is the platform of the image, "" if the engine does not say.
 func (r *row) Platform() string {
-	if d := r.c.ImageManifestDescriptor; d != nil && d.Platform != nil {
-		p := d.Platform.OS + "/" + d.Platform.Architecture
-		if d.Platform.Variant != "" {
-			p += "/" + d.Platform.Variant
-		}
-		return p
+	p, ok := r.platform().(*ocispec.Platform)
+	switch {
+	case !ok:
+		return ""
+	case p.Variant != "":
+		return p.OS + "/" + p.Architecture + "/" + p.Variant
 	}
-	return ""
+	return p.OS + "/" + p.Architecture
+}
+
+func (r *row) platform() any {
+	if d := r.c.ImageManifestDescriptor; d != nil && d.Platform != nil {
+		return d.Platform
+	}
+	return nil
 }

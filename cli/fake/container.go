@@ -118,9 +118,10 @@ func (e *Engine) attach(w http.ResponseWriter, r *http.Request) {
 	if c.request.Tty {
 		kind = "application/vnd.docker.raw-stream"
 	}
-	_, _ = fmt.Fprintf(conn, "HTTP/1.1 101 UPGRADED\r\nContent-Type: %s\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n", kind)
+	// The client starts the container as soon as it reads this: the attachment has to stand by then.
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	_, _ = fmt.Fprintf(conn, "HTTP/1.1 101 UPGRADED\r\nContent-Type: %s\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n", kind)
 	c.attached = append(c.attached, &attachment{
 		conn: conn, reader: buffered.Reader, stdin: q.Get("stdin") == "1", stdout: q.Get("stdout") == "1", stderr: q.Get("stderr") == "1",
 	})

@@ -22,6 +22,8 @@ type Field[T any] struct {
 	Name   string // in templates and JSON
 	Header string // in tables
 	Value  func(T) string
+	// JSON is the value in JSON where that is more than a text; may be nil.
+	JSON func(T) any
 }
 
 // Fields are all columns that rows of type T have.
@@ -105,12 +107,16 @@ func (l List[T]) writeTable(w io.Writer, rows []T) error {
 	return table.Flush()
 }
 
-// writeJSON prints one object per line, its keys sorted, every value a string.
+// writeJSON prints one object per line, its keys sorted.
 func (l List[T]) writeJSON(w io.Writer, rows []T) error {
 	for _, row := range rows {
-		object := make(map[string]string, len(l.Fields))
+		object := make(map[string]any, len(l.Fields))
 		for _, f := range l.Fields {
-			object[f.Name] = f.Value(row)
+			if f.JSON != nil {
+				object[f.Name] = f.JSON(row)
+			} else {
+				object[f.Name] = f.Value(row)
+			}
 		}
 		line, err := marshal(object)
 		if err != nil {

@@ -100,7 +100,7 @@ func fields() format.Fields[*row] {
 		{Name: "Size", Header: "SIZE", Value: (*row).Size},
 		{Name: "Tag", Header: "TAG", Value: (*row).Tag},
 		{Name: "UniqueSize", Header: "UNIQUE SIZE", Value: (*row).UniqueSize},
-		{Name: "VirtualSize", Header: "SIZE", Value: (*row).Size},
+		{Name: "VirtualSize", Header: "SIZE", Value: (*row).VirtualSize},
 	}
 }
 
@@ -122,10 +122,13 @@ func (o *listOptions) rows(images []image.Summary) []*row {
 		perDigest := o.digests || strings.Contains(o.format, ".Digest")
 		for _, repository := range order {
 			tags, digests := tags[repository], digests[repository]
-			if len(tags) == 0 {
-				tags = []string{"<none>"} // known by digest alone
-			}
-			if !perDigest || len(digests) == 0 {
+			switch {
+			case len(tags) == 0: // known by digest alone
+				tags = []string{"<none>"}
+				if !o.digests {
+					digests = []string{""}
+				}
+			case !perDigest || len(digests) == 0:
 				digests = []string{"<none>"}
 			}
 			for _, t := range tags {
@@ -230,5 +233,5 @@ func (r *row) UniqueSize() string {
 	return units.HumanSize(float64(r.image.Size - r.image.SharedSize))
 }
 
-// VirtualSize is Size by its older name.
-func (r *row) VirtualSize() string { return r.Size() }
+// VirtualSize is Size as older versions counted and wrote it.
+func (r *row) VirtualSize() string { return units.HumanSize(float64(r.image.Size)) }

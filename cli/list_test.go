@@ -1,0 +1,272 @@
+package cli
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/davit-engine/davit/cli/fake"
+)
+
+// stage is an engine with something of everything to list.
+func stage(t *testing.T) *fake.Engine {
+	t.Helper()
+	engine := fake.Start(t)
+	ago := func(d time.Duration) int64 { return time.Now().Add(-d).Unix() }
+	raw := func(pattern string, body string) {
+		engine.Handle(pattern, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = io.WriteString(w, body)
+		})
+	}
+	long := strings.Repeat("0123456789abcdef", 4)
+	digest := "sha256:" + long
+	engine.JSON("GET /containers/json", 200, []any{
+		map[string]any{
+			"Id": long, "Names": []string{"/web", "/other/alias"}, "Image": "nginx", "ImageID": digest,
+			"Command": "nginx -g 'daemon off;' --and-more", "Created": ago(3*time.Hour + time.Minute), "State": "running", "Status": "Up 3 hours",
+			"Ports": []any{
+				map[string]any{"IP": "0.0.0.0", "PrivatePort": 80, "PublicPort": 8080, "Type": "tcp"},
+				map[string]any{"IP": "::", "PrivatePort": 80, "PublicPort": 8080, "Type": "tcp"},
+				map[string]any{"PrivatePort": 443, "Type": "tcp"},
+				map[string]any{"PrivatePort": 444, "Type": "tcp"},
+				map[string]any{"PrivatePort": 53, "Type": "udp"},
+			},
+			"Labels": map[string]string{"com.example.tier": "front"}, "SizeRw": 2048, "SizeRootFs": 5000000,
+			"NetworkSettings": map[string]any{"Networks": map[string]any{"bridge": map[string]any{}}},
+			"Mounts":          []any{map[string]any{"Type": "volume", "Name": "a-very-long-volume-name", "Driver": "local"}, map[string]any{"Type": "bind", "Source": "/srv"}},
+		},
+		map[string]any{
+			"Id": "fedcba98" + long[8:], "Names": []string{"/done"}, "Image": digest, "ImageID": digest, "Command": "sh",
+			"Created": ago(5*time.Hour + time.Minute), "State": "exited", "Status": "Exited (137) 5 seconds ago", "Ports": []any{}, "Labels": map[string]string{},
+			"NetworkSettings": map[string]any{"Networks": map[string]any{}}, "Mounts": []any{},
+		},
+	})
+	engine.JSON("GET /images/json", 200, []any{
+		map[string]any{
+			"Id": digest, "Created": ago(50 * 24 * time.Hour), "Size": 7654321, "SharedSize": -1, "Containers": -1, "ParentId": "", "Labels": nil,
+			"RepoTags": []string{"nginx:latest", "localhost:5000/team/nginx:1.2"}, "RepoDigests": []string{"nginx@" + digest},
+		},
+		map[string]any{
+			"Id": "sha256:1" + long[1:], "Created": ago(2*time.Hour + time.Minute), "Size": 999, "SharedSize": -1, "Containers": -1, "ParentId": "", "Labels": nil,
+			"RepoTags": []string{}, "RepoDigests": []string{},
+		},
+		map[string]any{
+			"Id": "sha256:2" + long[1:], "Created": ago(2*time.Hour + time.Minute), "Size": 1500000000, "SharedSize": -1, "Containers": -1, "ParentId": "", "Labels": nil,
+			"RepoTags": []string{}, "RepoDigests": []string{"busybox@" + digest},
+		},
+	})
+	engine.JSON("GET /images/{name}/history", 200, []any{
+		map[string]any{"Id": digest, "Created": ago(2 * 24 * time.Hour), "CreatedBy": "CMD [\"sh\"] # and a rather long comment that is cut somewhere", "Size": 0, "Comment": "buildkit", "Tags": []string{"x:latest"}},
+		map[string]any{"Id": "<missing>", "Created": ago(3 * 24 * time.Hour), "CreatedBy": "ADD rootfs\t/", "Size": 4261234, "Comment": ""},
+	})
+	raw("GET /containers/web/json", `{"Id":"`+long+`","Name":"/web","Created":"2026-01-02T03:04:05Z","Path":"nginx","Args":["-g"],"State":{"Status":"running","Running":true,"Pid":42},"Image":"`+digest+`","Config":{"Image":"nginx","Labels":{"a":"<b>"},"Tty":false},"HostConfig":{"NetworkMode":"default"},"NetworkSettings":{"Networks":{}},"SomethingNew":{"Deep":1234567890123}}`)
+	raw("GET /images/nginx/json", `{"Id":"`+digest+`","RepoTags":["nginx:latest"],"Created":"2026-01-02T03:04:05Z","Architecture":"amd64","Os":"linux","Size":7654321,"Config":{"Cmd":["nginx"]}}`)
+	engine.JSON("GET /containers/{name}/json", 404, "No such container: nginx")
+	engine.JSON("GET /images/{name}/json", 404, "No such image: nope:latest")
+	raw("GET /version", `{"Platform":{"Name":"Davit Engine"},"Version":"1.2.3","ApiVersion":"1.51","MinAPIVersion":"1.24","Os":"linux","Arch":"amd64","GitCommit":"abc1234","GoVersion":"go1.26","KernelVersion":"6.18","BuildTime":"2026-01-02T03:04:05.000000000+00:00","Components":[{"Name":"Engine","Version":"1.2.3","Details":{"ApiVersion":"1.51","Arch":"amd64","BuildTime":"Fri Jan  2 03:04:05 2026","Experimental":"false","GitCommit":"abc1234","GoVersion":"go1.26","KernelVersion":"6.18","MinAPIVersion":"1.24","Os":"linux"}},{"Name":"davit-shim","Version":"1.2.3","Details":{"GitCommit":"abc1234"}}]}`)
+	raw("GET /info", `{"ID":"7TRN:IPZB","Containers":3,"ContainersRunning":1,"ContainersPaused":0,"ContainersStopped":2,"Images":2,"Driver":"overlayfs","DriverStatus":[["driver-type","io.containerd.snapshotter.v1"]],"Plugins":{"Volume":["local"],"Network":["bridge","host","null"],"Authorization":null,"Log":["json-file"]},"MemoryLimit":true,"SwapLimit":true,"CpuCfsPeriod":true,"CpuCfsQuota":true,"CPUShares":true,"CPUSet":true,"PidsLimit":true,"IPv4Forwarding":true,"Debug":false,"OomKillDisable":true,"LoggingDriver":"json-file","CgroupDriver":"cgroupfs","CgroupVersion":"2","KernelVersion":"6.18","OperatingSystem":"Debian","OSVersion":"13","OSType":"linux","Architecture":"x86_64","IndexServerAddress":"https://index.docker.io/v1/","RegistryConfig":{"InsecureRegistryCIDRs":["127.0.0.0/8"],"IndexConfigs":{"docker.io":{"Name":"docker.io","Mirrors":["http://127.0.0.1:5000/"],"Secure":true,"Official":true}},"Mirrors":["http://127.0.0.1:5000/"]},"NCPU":2,"MemTotal":25279787008,"DockerRootDir":"/var/lib/davit","HttpProxy":"","HttpsProxy":"","NoProxy":"","Name":"host","Labels":["a=b"],"ExperimentalBuild":false,"ServerVersion":"1.2.3","Runtimes":{"davit":{"path":"davit-shim"}},"DefaultRuntime":"davit","Swarm":{"LocalNodeState":"inactive"},"LiveRestoreEnabled":true,"InitBinary":"davit-init","ContainerdCommit":{"ID":"v2.4"},"RuncCommit":{"ID":"davit"},"InitCommit":{"ID":""},"SecurityOptions":["name=seccomp,profile=builtin","name=cgroupns"],"Warnings":["WARNING: something is off"]}`)
+	return engine
+}
+
+// listings are what both clients have to print alike.
+var listings = []string{
+	"ps", "ps -a", "ps -q", "ps -q --no-trunc", "ps --no-trunc", "ps -s", "ps -n 5", "ps -l",
+	"ps --format {{.ID}}|{{.Names}}|{{.Ports}}|{{.Image}}|{{.Status}}|{{.State}}|{{.RunningFor}}",
+	"ps --format {{.Labels}}|{{.LocalVolumes}}|{{.Mounts}}|{{.Networks}}|{{.Size}}|{{.Command}}",
+	"ps --format table\u00a0{{.ID}}\\t{{.Label\u00a0\"com.example.tier\"}}\\t{{upper\u00a0.Names}}",
+	"ps --format json", "ps --format {{json\u00a0.Names}}",
+	"container ls", "container list -a", "container ps",
+	"images", "images -a", "images -q", "images --no-trunc", "images --digests", "images -q --no-trunc", "images nginx",
+	"images --format {{.Repository}}:{{.Tag}}\u00a0{{.ID}}\u00a0{{.Size}}\u00a0{{.CreatedSince}}",
+	"images --format table\u00a0{{.Repository}}\\t{{.Size}}", "images --format json", "image ls",
+	"history nginx", "history --no-trunc nginx", "history -q nginx", "history -H=false nginx",
+	"history --format {{.ID}}:\u00a0{{.CreatedBy}}\u00a0{{.Size}}\u00a0{{.Comment}} nginx", "history --format json nginx",
+	"inspect web", "inspect nginx", "inspect web nginx", "inspect nope", "inspect -f {{.Name}} web", "inspect --type image nginx",
+	"inspect -f {{.State.Pid}}/{{json\u00a0.Args}} web", "inspect -f {{.SomethingNew.Deep}} web", "inspect -f json web",
+	"inspect -f {{index\u00a0.Args\u00a00}}{{println}}{{len\u00a0.Args}} web", "inspect -f {{range\u00a0$k,$v\u00a0:=\u00a0.Config.Labels}}{{$k}}={{$v}}{{end}} web",
+	"inspect -f {{split\u00a0.Path\u00a0\"g\"}}{{join\u00a0.Args\u00a0\"+\"}}{{title\u00a0.Path}}{{pad\u00a0.Path\u00a01\u00a02}}{{truncate\u00a0.Path\u00a02}} web",
+	"container inspect web", "container inspect nope", "image inspect nginx", "image inspect nope",
+	"version --format {{.Server.Version}}", "info --format {{.Driver}}:{{.NCPU}}",
+}
+
+// TestListingsAsDocker compares what is printed with the real client.
+func TestListingsAsDocker(t *testing.T) {
+	engine := stage(t)
+	for _, line := range listings {
+		t.Run(line, func(t *testing.T) {
+			words := strings.Fields(strings.ReplaceAll(line, "\u00a0", "\x00"))
+			for i := range words {
+				words[i] = strings.ReplaceAll(words[i], "\x00", " ")
+			}
+			want := docker(t, engine, words...)
+			got := invocation{engine: engine}.run(t, words...)
+			if sameJSON(line, got.stdout, want.stdout) {
+				got.stdout = want.stdout
+			}
+			if strings.HasPrefix(line, "image") && sorted(got.stdout) == sorted(want.stdout) {
+				got.stdout = want.stdout // the order of an image's names is not defined
+			}
+			if got.stdout != want.stdout || got.status != want.status {
+				t.Errorf("davit (%d)\n%s%s\ndocker (%d)\n%s%s", got.status, got.stdout, got.stderr, want.status, want.stdout, want.stderr)
+			}
+		})
+	}
+}
+
+func sorted(text string) string {
+	lines := strings.Split(text, "\n")
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
+}
+
+// sameJSON compares JSON lines without the fields that only newer clients
+// have.
+func sameJSON(line, ours, theirs string) bool {
+	if !strings.HasSuffix(line, "json") && !strings.Contains(line, "json nginx") {
+		return false
+	}
+	a, b := strings.Split(ours, "\n"), strings.Split(theirs, "\n")
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i] == "" && b[i] == "" {
+			continue
+		}
+		var x, y map[string]any
+		if json.Unmarshal([]byte(a[i]), &x) != nil || json.Unmarshal([]byte(b[i]), &y) != nil {
+			return ours == theirs
+		}
+		for k, v := range y {
+			if x[k] != v {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// TestGoldens holds the pages that are Davit's own.
+func TestGoldens(t *testing.T) {
+	engine := stage(t)
+	versions := regexp.MustCompile(`(go1\.\d+(\.\d+)?)`)
+	for name, args := range map[string]string{
+		"help.txt": "", "help-run.txt": "run --help", "help-container.txt": "container", "help-ps.txt": "help ps",
+		"ps.txt": "ps -a", "images.txt": "images --digests", "history.txt": "history nginx", "inspect.txt": "inspect web",
+		"version.txt": "version", "version-client.txt": "version --client", "info.txt": "info",
+	} {
+		i := invocation{engine: engine, config: "/config"}
+		got := i.run(t, strings.Fields(args)...)
+		if got.status != 0 {
+			t.Errorf("%s: %+v", args, got)
+		}
+		golden(t, name, versions.ReplaceAllString(got.stdout, "GOVERSION")+got.stderr)
+	}
+}
+
+func TestMistakes(t *testing.T) {
+	for _, c := range []struct {
+		args, stderr string
+		status       int
+	}{
+		{"rnu", "davit: unknown command: davit rnu\n\nDid you mean this?\n  davit run\n", 1},
+		{"imagse", "davit: unknown command: davit imagse\n\nDid you mean this?\n  davit image\n  davit images\n", 1},
+		{"container strat", "davit: unknown command: davit container strat\n\nDid you mean this?\n  davit container start\n", 1},
+		{"xyzzy", "davit: unknown command: davit xyzzy\n\nRun 'davit --help' for more information\n", 1},
+		{"run", "davit: 'davit run' requires at least 1 argument\n\nUsage:  davit run [OPTIONS] IMAGE [COMMAND] [ARG...]\n\nRun 'davit run --help' for more information\n", 1},
+		{"ps x", "davit: 'davit ps' accepts no arguments\n", 1},
+		{"images a b", "davit: 'davit images' requires at most 1 argument\n", 1},
+		{"tag a", "davit: 'davit tag' requires 2 arguments\n", 1},
+		{"--bogus", "unknown flag: --bogus\n\nUsage:  davit [OPTIONS] COMMAND\n\nRun 'davit --help' for more information\n", 125},
+		{"ps --bogus", "unknown flag: --bogus\n\nUsage:  davit ps [OPTIONS]\n", 125},
+		{"-H a -H b ps", "Specify only one -H\n", 1},
+		{"-H a -c b ps", "conflicting options: cannot specify both --host and --context\n", 1},
+		{"-c nowhere ps", `context "nowhere": context not found`, 1},
+		{"-l loud ps", "unable to parse logging level: loud\n", 1},
+		{"-H gopher://x ps", `invalid host "gopher://x": the scheme must be`, 1},
+		{"inspect --type cow x", `unknown type: "cow"`, 1},
+		{"ps --format {{.Nope}}", "can't evaluate field Nope", 1},
+		{"ps --format {{", "template parsing error", 1},
+		{"ps -f nothing", "invalid filter 'nothing'", 125},
+		{"help nothing", "unknown help topic: nothing\n", 1},
+		{"pull UPPER", "must be lowercase", 1},
+		{"pull -a x:1", "tag can't be used with --all-tags/-a", 1},
+	} {
+		got := invocation{engine: stage(t)}.run(t, strings.Fields(c.args)...)
+		if got.status != c.status || !strings.Contains(got.stderr, c.stderr) {
+			t.Errorf("%s: %+v", c.args, got)
+		}
+	}
+}
+
+// TestGlobalOptions holds that the quick choice of one command does not lose
+// options before it.
+func TestGlobalOptions(t *testing.T) {
+	engine := stage(t)
+	for _, args := range []string{
+		"-H unix://%s ps -q", "--host unix://%s ps -q", "--host=unix://%s ps -q", "-Hunix://%s ps -q", "-D -H unix://%s -l debug ps -q",
+		"--config /nowhere -H unix://%s ps -q", "-H unix://%s container ls -q", "-H %s ps -q",
+	} {
+		got := invocation{}.run(t, strings.Fields(strings.ReplaceAll(args, "%s", engine.Socket))...)
+		if got.status != 0 || !strings.HasPrefix(got.stdout, "0123456789ab\n") {
+			t.Errorf("%s: %+v", args, got)
+		}
+	}
+	if got := (invocation{}).run(t, "--version"); got.stdout != "Davit version 1.2.3, build abc1234\n" {
+		t.Errorf("--version: %+v", got)
+	}
+}
+
+func TestVersionNegotiation(t *testing.T) {
+	engine := stage(t)
+	invocation{engine: engine}.run(t, "ps")
+	if v := engine.Last(t, "GET", "/containers/json").Version; v != fake.APIVersion {
+		t.Errorf("spoke %s to an engine of %s", v, fake.APIVersion)
+	}
+}
+
+func TestEvents(t *testing.T) {
+	engine := fake.Start(t)
+	engine.Handle("GET /events", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"Type":"container","Action":"start","Actor":{"ID":"abc","Attributes":{"name":"web","image":"nginx"}},"scope":"local","time":1767322845,"timeNano":1767322845000000001}`+"\n")
+	})
+	at := time.Unix(0, 1767322845000000001).Format("2006-01-02T15:04:05.000000000Z07:00")
+	for args, want := range map[string]string{
+		"events":                                at + " container start abc (image=nginx, name=web)\n",
+		"system events --until 1":               at + " container start abc (image=nginx, name=web)\n",
+		"events --format {{.Actor.ID}}":         "abc\n",
+		"events --filter type=container":        at + " container start abc (image=nginx, name=web)\n",
+		"events --format {{json\u00a0.Action}}": "\"start\"\n",
+	} {
+		words := strings.Fields(strings.ReplaceAll(args, "\u00a0", "\x00"))
+		for i := range words {
+			words[i] = strings.ReplaceAll(words[i], "\x00", " ")
+		}
+		if got := (invocation{engine: engine}).run(t, words...); got.stdout != want || got.status != 0 {
+			t.Errorf("%s: %+v", args, got)
+		}
+	}
+}
+
+func TestLogs(t *testing.T) {
+	engine := fake.Start(t)
+	engine.Handle("GET /containers/{id}/logs", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "\x01\x00\x00\x00\x00\x00\x00\x04out\n\x02\x00\x00\x00\x00\x00\x00\x04err\n")
+	})
+	engine.JSON("GET /containers/{id}/json", 200, map[string]any{"Id": "abc", "Config": map[string]any{"Tty": false}})
+	got := invocation{engine: engine}.run(t, "logs", "-f", "-n", "5", "--since", "10m", "-t", "--details", "web")
+	if got != (result{"out\n", "err\n", 0}) {
+		t.Errorf("got %+v", got)
+	}
+	q := engine.Last(t, "GET", "/containers/abc/logs").Query
+	if q.Get("follow") != "1" || q.Get("tail") != "5" || q.Get("since") == "" || q.Get("timestamps") != "1" || q.Get("details") != "1" {
+		t.Errorf("asked %v", q)
+	}
+}
