@@ -22,6 +22,9 @@ func (c *container) mountAll() {
 		if !insideProc(m) {
 			c.fail(errs.InvalidParameter, "%q cannot be mounted because it is inside /proc", m.Destination)
 		}
+		if m.Destination == "/proc" && !m.bind && m.Type != "proc" {
+			c.fail(errs.InvalidParameter, notProc)
+		}
 		switch {
 		case m.tree != None:
 			c.bind(m)
@@ -44,6 +47,9 @@ func (c *container) mountAll() {
 	}
 }
 
+// notProc refuses what would have later steps, and programs, read a false /proc.
+const notProc = `"/proc" cannot be mounted because it is not of type proc`
+
 // procFiles may be covered by bind mounts: their content is all that matters.
 // (The same list as runc's.)
 var procFiles = [...]string{"cpuinfo", "diskstats", "meminfo", "stat", "swaps", "uptime", "loadavg", "slabinfo", "net/dev", "sys/kernel/ns_last_pid", "sys/crypto/fips_enabled"}
@@ -56,6 +62,11 @@ func insideProc(m *mount) bool {
 
 // bind attaches a tree that the caller has opened.
 func (c *container) bind(m *mount) {
+	if m.Destination == "/proc" {
+		c.call(unix.SYS_FSTATFS, "looking at its source", nil, fd(m.tree), mem(Scratch))
+		c.test(Scratch, 0, 8, ^uint64(0), procMagic, unix.EPERM, "")
+		c.message(&c.p.Steps[len(c.p.Steps)-1], notProc)
+	}
 	if m.set|m.clr != 0 {
 		c.setattr(m.tree, m.set, m.clr, 0, false, "setting its options")
 	}
@@ -99,12 +110,11 @@ func (c *container) bind(m *mount) {
 	c.attach(m.tree, fd(target), "", "attaching", on(unix.EINVAL, c.later(attached, func() { c.unequal(m.tree, target) })))
 	c.place(attached)
 	c.close(target)
+	c.forget(m.Destination)
 	if m.Destination == "/dev" {
-		delete(c.made, "/dev")
 		c.dev = m.tree
 		return
 	}
-	c.forget(m.Destination)
 	c.close(m.tree)
 }
 
@@ -147,6 +157,10 @@ func (c *container) forget(dest string) {
 			c.close(c.made[d])
 			delete(c.made, d)
 		}
+	}
+	if c.pts != None && (dest == "/dev" || dest == "/dev/pts") {
+		c.close(c.pts)
+		c.pts = None
 	}
 }
 

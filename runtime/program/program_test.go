@@ -258,6 +258,7 @@ func TestRefused(t *testing.T) {
 			add(in, specs.Mount{Destination: "/a", Type: "bind", Source: "/x", UIDMappings: []specs.LinuxIDMapping{{Size: 1}}})
 		}, errs.NotImplemented, "uidMappings"},
 		{func(in *Input) { add(in, specs.Mount{Destination: "/proc/sys", Type: "bind", Source: "/x"}) }, errs.InvalidParameter, "inside /proc"},
+		{func(in *Input) { add(in, specs.Mount{Destination: "/proc", Type: "tmpfs"}) }, errs.InvalidParameter, "not of type proc"},
 		{func(in *Input) { add(in, specs.Mount{Destination: "/proc/../proc/self", Type: "tmpfs"}) }, errs.InvalidParameter, "inside /proc"},
 		{func(in *Input) { in.Spec.Linux.RootfsPropagation = "x" }, errs.InvalidParameter, "rootfsPropagation"},
 		{func(in *Input) { in.Spec.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_X"}} }, errs.InvalidParameter, "unknown type"},
@@ -271,6 +272,23 @@ func TestRefused(t *testing.T) {
 		_, err := Compile(input(c.change))
 		if err == nil || errs.KindOf(err) != c.kind || !strings.Contains(err.Error(), c.text) {
 			t.Errorf("want %v %q, got %v %v", c.kind, c.text, errs.KindOf(err), err)
+		}
+	}
+}
+
+// TestHuge compiles more than a program can hold.
+func TestHuge(t *testing.T) {
+	for _, n := range []int{3000, 9000, 40000} {
+		p, err := Compile(input(func(in *Input) {
+			for i := range n {
+				add(in, specs.Mount{Destination: "/d/" + itoa(i), Type: "bind", Source: "/s", Options: []string{"ro"}})
+				in.Spec.Linux.MaskedPaths = append(in.Spec.Linux.MaskedPaths, "/m/"+itoa(i))
+			}
+		}))
+		if err == nil {
+			checkProgram(t, p)
+		} else if !errs.Is(err, errs.InvalidParameter) {
+			t.Errorf("%d mounts: %v", n, err)
 		}
 	}
 }

@@ -35,7 +35,9 @@ type cloneArgs struct {
 //
 // With CLONE_VM (and CLONE_VFORK, without which it is not allowed here) the
 // child borrows this process's memory while this thread waits: no page tables
-// are copied, and the child leaves its result in m.
+// are copied, and the child leaves its result in m. The kernel's OOM killer
+// spares a borrower, so a small memory limit cannot hit this process. A child
+// that becomes another user makes the memory undumpable, which is welcome.
 func fork(a *cloneArgs, m *machine) (pid int, errno unix.Errno) {
 	beforeFork()
 	pid, errno = forkChild(a, m)

@@ -13,7 +13,8 @@
 // The child borrows this process's memory (CLONE_VM with CLONE_VFORK) where
 // nothing else in its pid namespace could get at it; a copy of the page tables
 // would cost more than all mounts together. Where the pid namespace is shared
-// it gets a copy, and reports through a pipe. In both cases it runs Go code
+// it gets a copy, and reports through a pipe; so would a program that waits for
+// its caller, since a borrowing child holds the calling thread. In both cases it runs Go code
 // that neither allocates nor grows its stack, as package syscall does.
 //
 // Start leaves nothing behind when it fails: the child's mounts die with its

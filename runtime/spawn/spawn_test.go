@@ -342,6 +342,7 @@ func TestHostileTargets(t *testing.T) {
 			&specs.Mount{Destination: "/t", Type: "tmpfs"}, `"/t" cannot be mounted because it is inside /proc`},
 		{"target is a descriptor", func(d string) error { return os.Symlink("/proc/self/fd/3", filepath.Join(d, "t")) },
 			&specs.Mount{Destination: "/t", Type: "tmpfs"}, "too many levels of symbolic links"},
+		{"false proc", func(string) error { return nil }, &specs.Mount{Destination: "/proc", Type: "bind", Source: host}, `"/proc" cannot be mounted because it is not of type proc`},
 		{"link loop", func(d string) error { return os.Symlink("t", filepath.Join(d, "t")) },
 			&specs.Mount{Destination: "/t/x", Type: "tmpfs"}, "too many levels of symbolic links"},
 	} {
