@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -50,6 +52,7 @@ type collector struct {
 	active map[string]int // leases of pulls under way; guarded by mu
 	timer  *time.Timer    // guarded by mu
 	closed bool           // guarded by mu
+	swept  bool           // what a killed process left was looked for; guarded by mu
 	busy   sync.WaitGroup
 }
 
@@ -99,12 +102,61 @@ func (c *collector) now(ctx context.Context) {
 	if err := c.expire(ctx); err != nil {
 		c.log.Warn("looking for interrupted pulls", "error", err)
 	}
+	if err := c.sweep(ctx); err != nil {
+		c.log.Warn("looking for what a killed process left", "error", err)
+	}
 	start := time.Now()
 	if _, err := c.st.db.GarbageCollect(ctx); err != nil {
 		c.log.Warn("collecting unused image data", "error", err)
 		return
 	}
 	c.log.Debug("unused image data collected", "took", time.Since(start))
+}
+
+// sweep makes the first collection look at the directories too, and not only at
+// what the database knows: a process killed between the two leaves downloads and
+// layers that are in no record. The database looks there when something was
+// removed, so something is.
+func (c *collector) sweep(ctx context.Context) error {
+	c.mu.Lock()
+	swept := c.swept
+	c.swept = true
+	c.mu.Unlock()
+	if swept {
+		return nil
+	}
+	name := temporaryRef("sweep")
+	if _, err := c.st.snaps.Prepare(ctx, name, ""); err != nil {
+		return err
+	}
+	if err := c.st.snaps.Remove(ctx, name); err != nil {
+		return err
+	}
+	desc, err := c.st.writeJSON(ctx, "text/plain", name, nil)
+	if err != nil {
+		return err
+	}
+	return c.st.content.Delete(ctx, desc.Digest)
+}
+
+// removeTorn removes downloads of which not even the name was written. It must
+// run before any begins.
+func removeTorn(root string) error {
+	ingests := filepath.Join(root, "content", "ingest")
+	entries, err := os.ReadDir(ingests)
+	if err != nil && !os.IsNotExist(err) {
+		return fmt.Errorf("looking for torn downloads: %w", err)
+	}
+	for _, e := range entries {
+		dir := filepath.Join(ingests, e.Name())
+		if fi, err := os.Stat(filepath.Join(dir, "ref")); err == nil && fi.Size() > 0 {
+			continue
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			return fmt.Errorf("removing a torn download: %w", err)
+		}
+	}
+	return nil
 }
 
 // expire lets go of pulls that were interrupted too long ago, and of what a

@@ -145,6 +145,9 @@ func tryStores(ctx context.Context, root string, logger *slog.Logger) (_ *stores
 	if err != nil {
 		return nil, fmt.Errorf("opening the content store: %w", err)
 	}
+	if err := removeTorn(root); err != nil {
+		return nil, err
+	}
 	snapDir := filepath.Join(root, "snapshots")
 	if err := os.MkdirAll(snapDir, 0o700); err != nil {
 		return nil, fmt.Errorf("making the layer directory: %w", err)

@@ -3,10 +3,13 @@ package image
 import (
 	"archive/tar"
 	"context"
+	"encoding/pem"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"slices"
 	"strconv"
@@ -467,6 +470,58 @@ func TestPullMirror(t *testing.T) {
 	if _, err := Open(t.Context(), Config{Root: t.TempDir(), Mirrors: []string{"not a url"}}); err == nil {
 		t.Error("a mirror that is no URL was taken")
 	}
+}
+
+func TestPullTLS(t *testing.T) {
+	plain := newRegistry(t)
+	plain.put(t, small(t, 1), "x", "1")
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r2 := r.Clone(r.Context())
+		r2.RequestURI = ""
+		r2.URL.Scheme, r2.URL.Host = "http", plain.host
+		resp, err := http.DefaultTransport.RoundTrip(r2)
+		if err != nil {
+			w.WriteHeader(500)
+			return
+		}
+		defer resp.Body.Close()
+		maps.Copy(w.Header(), resp.Header)
+		w.WriteHeader(resp.StatusCode)
+		io.Copy(w, resp.Body)
+	}))
+	defer server.Close()
+	// Loopback is insecure by itself, so the certificate decides under another name.
+	host := strings.TrimPrefix(server.URL, "https://")
+	dial := func(s *Store, name string) {
+		rt, err := s.registries.transport(name, "https")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if tr, ok := rt.(*http.Transport); ok {
+			tr.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
+				return (&net.Dialer{}).DialContext(ctx, network, host)
+			}
+		}
+	}
+	ref := mustRef(t, "example.com/x:1")
+	s := openStore(t)
+	dial(s, "example.com")
+	if _, err := s.Pull(t.Context(), ref, PullOptions{}); !errs.Is(err, errs.Unavailable) || !strings.Contains(err.Error(), "certificate") {
+		t.Errorf("unknown authority: %v (%v)", err, errs.KindOf(err))
+	}
+	certs := t.TempDir()
+	if err := os.Mkdir(certs+"/example.com", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	crt := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+	if err := os.WriteFile(certs+"/example.com/ca.crt", crt, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s = openStore(t, func(c *Config) { c.CertsDirs = []string{certs} })
+	dial(s, "example.com")
+	pull(t, s, ref, PullOptions{})
+	s = openStore(t)
+	pull(t, s, mustRef(t, host+"/x:1"), PullOptions{})
 }
 
 func TestPullAllTags(t *testing.T) {

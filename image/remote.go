@@ -247,30 +247,44 @@ func (r *registries) transport(host, scheme string) (http.RoundTripper, error) {
 // authorities, a *.cert with its *.key is what to show (Docker's layout).
 func (r *registries) tlsConfig(host string) (*tls.Config, error) {
 	conf := &tls.Config{}
-	for _, dir := range r.certs {
-		crts, _ := filepath.Glob(filepath.Join(dir, host, "*.crt"))
-		for _, path := range crts {
-			pem, err := os.ReadFile(path)
-			if err != nil {
+	for _, certs := range r.certs {
+		dir := filepath.Join(certs, host)
+		entries, err := os.ReadDir(dir)
+		if err != nil && !os.IsNotExist(err) {
+			return nil, fmt.Errorf("reading registry certificates: %w", err)
+		}
+		for _, e := range entries {
+			if err := addCertificate(conf, filepath.Join(dir, e.Name())); err != nil {
 				return nil, fmt.Errorf("reading registry certificate: %w", err)
 			}
-			if conf.RootCAs == nil {
-				if conf.RootCAs, err = x509.SystemCertPool(); err != nil {
-					return nil, fmt.Errorf("reading the system's certificates: %w", err)
-				}
-			}
-			conf.RootCAs.AppendCertsFromPEM(pem)
-		}
-		certs, _ := filepath.Glob(filepath.Join(dir, host, "*.cert"))
-		for _, path := range certs {
-			pair, err := tls.LoadX509KeyPair(path, strings.TrimSuffix(path, ".cert")+".key")
-			if err != nil {
-				return nil, fmt.Errorf("reading registry client certificate: %w", err)
-			}
-			conf.Certificates = append(conf.Certificates, pair)
 		}
 	}
 	return conf, nil
+}
+
+func addCertificate(conf *tls.Config, path string) error {
+	switch filepath.Ext(path) {
+	case ".crt":
+		pem, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		if conf.RootCAs == nil {
+			if conf.RootCAs, err = x509.SystemCertPool(); err != nil {
+				return err
+			}
+		}
+		if !conf.RootCAs.AppendCertsFromPEM(pem) {
+			return fmt.Errorf("%s holds no certificate", path)
+		}
+	case ".cert":
+		pair, err := tls.LoadX509KeyPair(path, strings.TrimSuffix(path, ".cert")+".key")
+		if err != nil {
+			return err
+		}
+		conf.Certificates = append(conf.Certificates, pair)
+	}
+	return nil
 }
 
 // bearer shows a token that the client brought itself.
