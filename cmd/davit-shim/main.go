@@ -4,8 +4,12 @@
 //go:debug containermaxprocs=0
 //go:debug updatemaxprocs=0
 
-// Command davit-shim supervises one container. An engine starts it with
-// wire.Args and a socket as descriptor 3; it is of no use by hand.
+// Command davit-shim supervises one container: it is the parent of the
+// container's first process and owns its streams, its log and its exit record.
+// An engine starts it with wire.Args, wire.Env and a socket as descriptor 3,
+// on which all the rest is asked for; it is of no use by hand. It must not know
+// flags, configuration or other containers. Everything it does is in package
+// shim, whose rules of concurrency hold; main is the one goroutine before that.
 package main
 
 import (

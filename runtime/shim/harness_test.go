@@ -115,7 +115,7 @@ func warmShim(t testing.TB, k kind) *shimProcess {
 	}
 	defer end.Close()
 	args := wire.Args()
-	cmd := &exec.Cmd{Path: "/proc/self/exe", Args: args, Env: []string{"GOMAXPROCS=1"}, ExtraFiles: []*os.File{end}, Stderr: os.Stderr}
+	cmd := &exec.Cmd{Path: "/proc/self/exe", Args: args, Env: wire.Env(), ExtraFiles: []*os.File{end}, Stderr: os.Stderr}
 	if k.program != "" {
 		cmd.Path = k.program
 	}

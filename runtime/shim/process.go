@@ -3,6 +3,7 @@ package shim
 import (
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"unsafe"
 
@@ -15,6 +16,9 @@ import (
 func Prepare() error {
 	// Collecting waits until the container runs: release turns it on.
 	debug.SetGCPercent(-1)
+	if runtime.GOMAXPROCS(0) > 2 { // an engine starts us with wire.Env, which costs less
+		runtime.GOMAXPROCS(2)
+	}
 	_, _ = unix.Setsid() // fails if the engine has done it
 	if err := unix.Chdir("/"); err != nil {
 		return err

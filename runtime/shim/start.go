@@ -54,6 +54,9 @@ func (s *supervisor) start(m *wire.Message) (err error) {
 		return fmt.Errorf("opening run directory: %w", err)
 	}
 	u.add(func() { s.runDir.Close() })
+	for _, name := range []string{wire.StateName, wire.ExitName} { // of an earlier run
+		_ = unix.Unlinkat(int(s.runDir.Fd()), name, 0)
+	}
 
 	log, err := openLog(r.Log)
 	if err != nil {
@@ -96,7 +99,10 @@ func (s *supervisor) start(m *wire.Message) (err error) {
 	if s.process, err = s.spawn(request); err != nil {
 		return err
 	}
-	u.add(s.killProcess)
+	u.add(func() {
+		s.killProcess()
+		_ = unix.Unlinkat(int(s.runDir.Fd()), wire.StateName, 0)
+	})
 	streams.closeChild()
 	if err := s.takeStreams(streams); err != nil {
 		return err
