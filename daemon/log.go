@@ -50,7 +50,9 @@ func (h libraryHook) Fire(e *log.Entry) error {
 	case log.PanicLevel, log.FatalLevel, log.ErrorLevel:
 		level = slog.LevelError
 	case log.WarnLevel:
-		level = slog.LevelWarn
+		if !strings.HasPrefix(e.Message, "failed check for fsverity support") { // said at every start on most file systems
+			level = slog.LevelWarn
+		}
 	}
 	attrs := make([]slog.Attr, 0, len(e.Data))
 	for k, v := range e.Data {

@@ -65,23 +65,6 @@ func boolean(p *bool) value {
 	return scalar[bool]{p: p, kind: "bool", bare: true, parse: strconv.ParseBool}
 }
 
-// flag that defaults to the opposite of what the Config holds
-func inverted(p *bool) value {
-	return invert{scalar[bool]{p: p, kind: "bool", bare: true, parse: func(s string) (bool, error) {
-		v, err := strconv.ParseBool(s)
-		return !v, err
-	}}}
-}
-
-type invert struct{ scalar[bool] }
-
-func (i invert) String() string {
-	if i.p == nil {
-		return ""
-	}
-	return fmt.Sprint(!*i.p)
-}
-
 // integer is a number no smaller than least.
 func integer(p *int, least int) value {
 	return scalar[int]{p: p, kind: "int", bare: true, parse: func(s string) (int, error) {
@@ -109,14 +92,24 @@ func text(p *string, check func(string) error) value {
 }
 
 // parsed is a string that means a T; an empty one means the zero T.
-func parsed[T any](p *T, kind string, parse func(string) (T, error)) value {
-	return scalar[T]{p: p, kind: kind, quote: true, parse: func(s string) (T, error) {
+func parsed[T comparable](p *T, kind string, parse func(string) (T, error)) value {
+	var zero T
+	return optional[T]{scalar[T]{p: p, kind: kind, quote: true, parse: func(s string) (T, error) {
 		if s == "" {
-			var zero T
 			return zero, nil
 		}
 		return parse(s)
-	}}
+	}}}
+}
+
+type optional[T comparable] struct{ scalar[T] }
+
+func (o optional[T]) String() string {
+	var zero T
+	if o.p == nil || *o.p == zero {
+		return ""
+	}
+	return o.scalar.String()
 }
 
 // bytesValue is a size such as 64M; daemon.json may have a number.

@@ -58,6 +58,9 @@ func Create(v Version, body io.Reader, host Host) (container.CreateRequest, []st
 	if hc.PidsLimit != nil && *hc.PidsLimit <= 0 {
 		hc.PidsLimit = nil // 0 and anything negative mean no limit
 	}
+	if hc.MemorySwappiness != nil && *hc.MemorySwappiness == -1 {
+		hc.MemorySwappiness = nil // what Docker's command line says for the default
+	}
 	return req, warnings, nil
 }
 
