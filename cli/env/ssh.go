@@ -62,6 +62,7 @@ type commandConn struct {
 	in      io.WriteCloser
 	out     io.ReadCloser
 	talk    *tail
+	wait    func() error // for the program's end; it may be called again
 	close   func() error
 }
 
@@ -78,10 +79,11 @@ func dialCommand(program string, args []string) (net.Conn, error) {
 	if err := c.command.Start(); err != nil {
 		return nil, fmt.Errorf("starting ssh: %w", err)
 	}
+	c.wait = sync.OnceValue(c.command.Wait)
 	c.close = sync.OnceValue(func() error {
 		_ = c.in.Close()
 		_ = c.command.Process.Kill()
-		_ = c.command.Wait()
+		_ = c.wait() // it was killed, and says so
 		return nil
 	})
 	return c, nil
@@ -91,6 +93,7 @@ func dialCommand(program string, args []string) (net.Conn, error) {
 func (c *commandConn) Read(p []byte) (int, error) {
 	n, err := c.out.Read(p)
 	if n == 0 && errors.Is(err, io.EOF) {
+		_ = c.wait() // its words matter, not its status
 		if text := c.talk.String(); text != "" {
 			return 0, fmt.Errorf("the connection over ssh ended: %s", text)
 		}
