@@ -7,6 +7,9 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
+// maxParts keeps a program below maxSteps.
+const maxParts = 2000
+
 // check refuses input that is incomplete, and every field of the spec that
 // asks for something this package has no steps for: to leave it out silently
 // would give a container less than it was promised.
@@ -28,6 +31,13 @@ func check(in Input) error {
 		return bad("%d cannot be the last capability", in.Facts.LastCap)
 	case in.CgroupProcs < 0:
 		return bad("%d cgroups make no sense", in.CgroupProcs)
+	}
+	n := len(s.Mounts)
+	if l := s.Linux; l != nil {
+		n += len(l.MaskedPaths) + len(l.ReadonlyPaths) + len(l.Devices) + len(l.Sysctl)
+	}
+	if n > maxParts {
+		return bad("%d mounts, paths, devices and sysctls are too many, %d is the limit", n, maxParts)
 	}
 	if err := checkRoot(in.Root); err != nil {
 		return err

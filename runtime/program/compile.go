@@ -31,7 +31,6 @@ func Compile(in Input) (*Program, error) {
 	c.workdir()
 	c.protect()
 	c.enter()
-	c.limits()
 	c.credentials()
 	c.exec()
 	return b.finish()

@@ -142,7 +142,8 @@ func (c *container) workdir() {
 	c.place(over)
 }
 
-// limits sets resource limits: late, since a low one would hinder the steps before.
+// limits sets resource limits: late, since a low one would hinder the steps
+// before, but as root, who may raise them.
 func (c *container) limits() {
 	set := func(resource int, name string, soft, hard uint64) {
 		c.during("error setting rlimit " + name + " to " + strconv.FormatUint(soft, 10) + ":" + strconv.FormatUint(hard, 10))
@@ -167,14 +168,16 @@ func (c *container) limits() {
 	}
 }
 
-// credentials turns the process into the container's user. The order is runc's.
+// credentials turns the process into the container's user. What is left after
+// the seccomp filter is what every profile has to allow anyway: a profile that
+// was written before openat2 or close_range existed must not keep a container
+// from starting. Without no_new_privs the filter needs CAP_SYS_ADMIN, so it
+// comes before the capabilities go; else it comes last.
 func (c *container) credentials() {
 	c.during("")
-	u, caps := c.process.User, c.capabilities()
-	if c.process.NoNewPrivileges {
+	u, caps, nnp := c.process.User, c.capabilities(), c.process.NoNewPrivileges
+	if nnp {
 		c.prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, "setting no_new_privs")
-	} else {
-		c.seccomp() // needs CAP_SYS_ADMIN, which is about to go
 	}
 	for n := range c.in.Facts.LastCap + 1 {
 		if caps.bounding&(1<<n) == 0 {
@@ -185,13 +188,17 @@ func (c *container) credentials() {
 	// As root first: the user may have no access to the directory's parents;
 	// then as the user, for a directory that is closed to root (NFS).
 	c.during("chdir to cwd (" + strconv.Quote(c.process.Cwd) + ") set in config.json failed")
-	in, again := c.label(), c.label()
+	in := c.label()
+	again := c.later(in, func() {
+		context := c.context
+		c.limits()
+		c.user(u)
+		c.during(context)
+		c.call(unix.SYS_CHDIR, "", nil, c.text(c.process.Cwd)) // no descriptor: their limit may be low by now
+	})
 	c.chdir(on(unix.EACCES, again), on(unix.EPERM, again))
+	c.limits()
 	c.user(u)
-	c.jump(in)
-	c.place(again)
-	c.user(u)
-	c.chdir()
 	c.place(in)
 	// CVE-2024-21626: a directory outside the root, reached by a descriptor.
 	const outside = "current working directory is outside of container mount namespace root -- possible container breakout detected"
@@ -200,8 +207,36 @@ func (c *container) credentials() {
 	c.test(Scratch, 0, 1, 0xff, '/', unix.EXDEV, "")
 	c.message(&c.p.Steps[len(c.p.Steps)-1], outside)
 
-	c.during("setting capabilities")
+	c.during("")
 	c.prctl(unix.PR_SET_KEEPCAPS, 0, 0, "clearing keepcaps")
+	c.prctl(unix.PR_SET_PDEATHSIG, int(unix.SIGKILL), 0, "setting the parent-death signal") // lost when the user changed
+	poll := c.block(Block{Data: make([]byte, 8), form: formPoll})
+	binary.NativeEndian.PutUint16(c.p.Blocks[poll].Data[4:], unix.POLLIN)
+	c.store(poll, 0, c.caller)
+	c.call(unix.SYS_PPOLL, "looking for the caller", nil, mem(poll), num(1), c.how(formWords, 0, 0), num(0), num(0))
+	c.test(poll, 6, 2, 0xffff, 0, unix.ESRCH, "looking for the caller")
+	c.streams()
+
+	c.during("setting capabilities")
+	if !nnp && len(c.in.Seccomp) > 0 {
+		if all := c.in.Facts.Caps; u.UID != 0 { // the change of user has kept them permitted, not effective
+			c.capset(capSets{effective: all, permitted: all})
+		}
+		c.seccomp()
+	}
+	c.capset(caps)
+	c.prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, "clearing the ambient set")
+	for n := range 64 {
+		if caps.ambient&(1<<n) != 0 {
+			c.prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, n, "raising a capability in the ambient set")
+		}
+	}
+	if nnp {
+		c.seccomp()
+	}
+}
+
+func (c *container) capset(caps capSets) {
 	data := make([]byte, 24)
 	for i := range 2 {
 		for j, set := range []uint64{caps.effective, caps.permitted, caps.inheritable} {
@@ -209,25 +244,33 @@ func (c *container) credentials() {
 		}
 	}
 	c.call(unix.SYS_CAPSET, "capset", nil, c.how(formWords, unix.LINUX_CAPABILITY_VERSION_3), mem(c.block(Block{Data: data, form: formCaps})))
-	c.prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, "clearing the ambient set")
-	for n := range 64 {
-		if caps.ambient&(1<<n) != 0 {
-			c.prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, n, "raising a capability in the ambient set")
-		}
-	}
+}
 
+// streams connects 0, 1 and 2, and lets nothing else through execve.
+func (c *container) streams() {
+	umask := uint32(0o022)
+	if m := c.process.User.Umask; m != nil {
+		umask = *m & 0o777
+	}
+	c.call(unix.SYS_UMASK, "setting the umask", nil, imm(uint64(umask), formOctal))
+	c.during("connecting the standard streams")
+	for i := range 3 {
+		r := c.slave
+		if r == None {
+			r = c.stdio[i]
+		}
+		c.call(unix.SYS_DUP3, "dup", nil, fd(r), num(i), num(0))
+	}
+	if c.slave != None {
+		c.call(unix.SYS_IOCTL, "making the terminal the controlling one", nil, num(0), imm(unix.TIOCSCTTY, formIoctl), num(0))
+	}
 	c.during("")
-	c.prctl(unix.PR_SET_PDEATHSIG, int(unix.SIGKILL), 0, "setting the parent-death signal") // lost when the user changed
-	poll := c.block(Block{Data: make([]byte, 8), form: formPoll})
-	binary.NativeEndian.PutUint16(c.p.Blocks[poll].Data[4:], unix.POLLIN)
-	c.store(poll, 0, c.caller)
-	c.call(unix.SYS_PPOLL, "looking for the caller", nil, mem(poll), num(1), c.how(formWords, 0, 0), num(0), num(0))
-	c.test(poll, 6, 2, 0xffff, 0, unix.ESRCH, "looking for the caller")
+	c.call(unix.SYS_CLOSE_RANGE, "closing descriptors", nil, num(3), imm(unchanged, formID), num(unix.CLOSE_RANGE_CLOEXEC))
+	c.add(OpSignals, "resetting signals")
 }
 
 // user changes user and groups and keeps the capabilities for now.
 func (c *container) user(u specs.User) {
-	context := c.context
 	c.during("changing to user " + strconv.FormatUint(uint64(u.UID), 10) + ":" + strconv.FormatUint(uint64(u.GID), 10))
 	groups := make([]byte, 4*len(u.AdditionalGids))
 	for i, g := range u.AdditionalGids {
@@ -237,7 +280,6 @@ func (c *container) user(u specs.User) {
 	c.call(unix.SYS_SETGROUPS, "setgroups", nil, num(len(u.AdditionalGids)), mem(c.block(Block{Data: groups, form: formGroups})))
 	c.call(unix.SYS_SETGID, "setgid", nil, num(u.GID))
 	c.call(unix.SYS_SETUID, "setuid", nil, num(u.UID))
-	c.during(context)
 }
 
 // chdir enters the working directory. A magic link, such as one to a
@@ -265,31 +307,8 @@ func (c *container) seccomp() {
 // exec makes the process the user's.
 func (c *container) exec() {
 	c.during("")
-	umask := uint32(0o022)
-	if m := c.process.User.Umask; m != nil {
-		umask = *m & 0o777
-	}
-	c.call(unix.SYS_UMASK, "setting the umask", nil, imm(uint64(umask), formOctal))
-	c.during("connecting the standard streams")
-	for i := range 3 {
-		r := c.slave
-		if r == None {
-			r = c.stdio[i]
-		}
-		c.call(unix.SYS_DUP3, "dup", nil, fd(r), num(i), num(0))
-	}
-	if c.slave != None {
-		c.call(unix.SYS_IOCTL, "making the terminal the controlling one", nil, num(0), imm(unix.TIOCSCTTY, formIoctl), num(0))
-	}
-	c.during("")
-	c.call(unix.SYS_CLOSE_RANGE, "closing descriptors", nil, num(3), imm(unchanged, formID), num(unix.CLOSE_RANGE_CLOEXEC))
-	c.add(OpSignals, "resetting signals")
-
 	name := c.process.Args[0]
 	argv, env := c.vector(c.process.Args), c.vector(c.process.Env)
-	if c.process.NoNewPrivileges {
-		c.seccomp()
-	}
 	c.p.Last = len(c.p.Steps)
 	quoted := "exec: " + strconv.Quote(name) + ": "
 	if strings.Contains(name, "/") {

@@ -278,7 +278,7 @@ func TestRefused(t *testing.T) {
 
 // TestHuge compiles more than a program can hold.
 func TestHuge(t *testing.T) {
-	for _, n := range []int{3000, 9000, 40000} {
+	for _, n := range []int{900, 1100, 40000} {
 		p, err := Compile(input(func(in *Input) {
 			for i := range n {
 				add(in, specs.Mount{Destination: "/d/" + itoa(i), Type: "bind", Source: "/s", Options: []string{"ro"}})

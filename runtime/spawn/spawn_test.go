@@ -118,6 +118,10 @@ func TestProcess(t *testing.T) {
 		{"limits", "ulimit -n; ulimit -H -n; ulimit -c", process(func(p *specs.Process) {
 			p.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 100, Hard: 200}, {Type: "RLIMIT_CORE"}}
 		}), []string{"100\n200\n0\n"}},
+		{"hardly any files", "", process(func(p *specs.Process) {
+			p.Args, p.User.UID = []string{"cat", "/proc/self/limits"}, 1000
+			p.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 4, Hard: 4}}
+		}), []string{"Max open files            4                    4"}},
 		{"default limit of files", "ulimit -n", nil, []string{"1024\n"}},
 		{"oom_score_adj", "cat /proc/self/oom_score_adj", process(func(p *specs.Process) { n := 321; p.OOMScoreAdj = &n }), []string{"321\n"}},
 		{"working directory", "pwd", process(func(p *specs.Process) { p.Cwd = "/etc" }), []string{"/etc\n"}},
