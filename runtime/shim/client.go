@@ -6,6 +6,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/davit-engine/davit/errs"
 	"github.com/davit-engine/davit/runtime/jsonlog"
 	"github.com/davit-engine/davit/runtime/wire"
 	"golang.org/x/sys/unix"
@@ -39,7 +40,15 @@ type client struct {
 
 // newClient takes the socket over; on error it is closed.
 func newClient(a *wire.Attach, sock *os.File) (*client, error) {
-	sock, err := pollable(sock)
+	err := control(sock, func(fd int) error {
+		_, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+		return err
+	})
+	if err != nil {
+		sock.Close()
+		return nil, errs.New(errs.InvalidParameter, "attaching client: %w", err)
+	}
+	sock, err = pollable(sock)
 	if err != nil {
 		return nil, err
 	}

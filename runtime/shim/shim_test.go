@@ -361,6 +361,43 @@ func TestEngineComesAndGoes(t *testing.T) {
 	})
 }
 
+// TestForeignEngines connects many times, with and without the protocol.
+func TestForeignEngines(t *testing.T) {
+	s := warmShim(t, kind{fake: true}).sh(`exec busybox sleep 1000`).run()
+	before := s.fds()
+	ctx := context.Background()
+	for i := range 50 {
+		if i%2 == 0 {
+			c, err := wire.Dial(ctx, s.start.RunDir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.State(ctx); err != nil {
+				t.Error(err)
+			}
+			if err := c.Attach(ctx, &wire.Attach{}, os.Stdin); !errs.Is(err, errs.InvalidParameter) {
+				t.Errorf("attaching what is no socket: %v", err)
+			}
+			c.Close()
+			continue
+		}
+		c, err := net.Dial("unix", filepath.Join(s.start.RunDir, wire.SocketName))
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(c, "GET / HTTP/1.1\r\n\r\n")
+		io.Copy(io.Discard, c) // it hangs up
+		c.Close()
+	}
+	if info, err := os.Stat(filepath.Join(s.start.RunDir, wire.SocketName)); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("socket: %v, %v", info, err)
+	}
+	eventually(t, "the connections are closed", func() bool { return s.fds() == before })
+	if _, err := s.State(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestContainerDiesWithShim(t *testing.T) {
 	eachKind(t, func(t *testing.T, k kind) {
 		s := warmShim(t, k).sh(`exec busybox sleep 1000`).run()
