@@ -14,10 +14,10 @@ PREFIX  ?= /usr/local
 DESTDIR ?=
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 
-# Static and at a fixed address: a position-independent davit-shim starts 0.4 ms later.
+# Static, and not position independent: a davit-shim built with -buildmode=pie starts 0.4 ms later.
 MODULE  := github.com/davit-engine/davit
 LDFLAGS := -s -w -X $(MODULE)/version.Version=$(VERSION) -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.buildTime=$(STAMP)
-BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -buildmode=exe -ldflags '$(LDFLAGS)'
+BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
 
 .PHONY: help
 help: ## list the targets

@@ -8,6 +8,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # each test engine is a set of processes of its own.
 parallel=${PARALLEL:-2}
 
+# The same flags as in the Makefile, so that what it compiled is not compiled again.
+export CGO_ENABLED=0 GOFLAGS="${GOFLAGS:-} -trimpath"
+
 step() { printf '== %s (%ds)\n' "$*" "$SECONDS"; }
 
 step setup

@@ -21,7 +21,8 @@ func TestTerminal(t *testing.T) {
 		term.Resize("90", "25")
 		term.Type("sleep 0.3; stty size") // the new size travels beside the line
 		term.WaitFor("25 90")
-		term.Type("sleep 1000")
+		term.Type("echo asleep $((40 + 3)); sleep 1000")
+		term.WaitFor("asleep 43") // before that the key would be the shell's, not a signal
 		term.Press("C-c")
 		term.Type("echo interrupted: $?")
 		term.WaitFor("interrupted: 130")
@@ -38,19 +39,20 @@ func TestDetach(t *testing.T) {
 	each(t, func(t *testing.T, cli enginetest.CLI) {
 		n := name(t, cli)
 		term := e.Terminal(t)
-		term.Type(cli.Name + " run -it --name " + n + " busybox sh")
-		term.WaitFor("/ #")
-		term.Type("X=kept")
+		term.Type(cli.Name + " run -it --name " + n + " busybox cat")
+		term.Type("before")
+		term.WaitFor("before\nbefore")
 		term.Press("C-p", "C-q")
 		term.WaitFor("host2$")
-		term.Type("clear")
 		if s := inspect(t, cli, n).State.Status; s != "running" {
 			t.Fatalf("after detach the container is %s", s)
 		}
+		term.Type("clear")
+		term.WaitFor("host3$")
 		term.Type(cli.Name + " attach " + n)
-		term.Type("echo value $X.")
-		term.WaitFor("value kept.")
-		term.Type("exit")
+		term.Type("after")
+		term.WaitFor("after\nafter")
+		term.Press("C-d")
 		term.WaitFor("host4$")
 		if s := inspect(t, cli, n).State.Status; s != "exited" {
 			t.Errorf("after exit the container is %s", s)

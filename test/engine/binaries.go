@@ -5,7 +5,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"sync"
 	"testing"
 )
@@ -35,10 +34,18 @@ var built = sync.OnceValues(func() (string, error) {
 	return filepath.Join(source(), "bin"), nil
 })
 
-// source is the root of the source tree.
+// source is the root of the source tree: a test runs in its package's folder.
 func source() string {
-	_, file, _, _ := runtime.Caller(0)
-	return filepath.Dir(filepath.Dir(filepath.Dir(file)))
+	dir, err := os.Getwd()
+	for err == nil && !exists(filepath.Join(dir, "go.mod")) && dir != "/" {
+		dir = filepath.Dir(dir)
+	}
+	return dir
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // NeedRoot skips a test that makes namespaces, mounts or bridges.
