@@ -85,9 +85,11 @@ func (s *supervisor) serve(conn *wire.Conn) {
 		if err != nil {
 			break
 		}
+		s.serving.RLock()
 		t, payload := s.handle(m)
 		m.Close()
 		reply(conn, m.Seq, t, payload)
+		s.serving.RUnlock()
 	}
 	conn.Close()
 	s.mu.Lock()

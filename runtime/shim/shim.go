@@ -21,7 +21,7 @@
 //
 // Concurrency: each output stream, attached client and engine connection has a
 // goroutine; run is the only one that ends the container. Lock order:
-// supervisor.mu, then output.mu, then client.mu; stdin.mu is taken alone.
+// supervisor.serving, supervisor.mu, then output.mu, then client.mu; stdin.mu is taken alone.
 package shim
 
 import (
@@ -82,6 +82,8 @@ type supervisor struct {
 	tty, once bool
 
 	listener *os.File
+
+	serving sync.RWMutex // read-locked while a request is answered
 
 	mu      sync.Mutex
 	engines map[*wire.Conn]struct{} // guarded by mu
@@ -226,6 +228,8 @@ func (s *supervisor) removeGroup() {
 			_ = s.cgroup.Remove()
 		}
 	}
+	s.serving.Lock() // who asked to kill the container gets an answer
+	defer s.serving.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for conn := range s.engines {
