@@ -73,7 +73,7 @@ func logging(c *Config) []option {
 		{flag: "debug", short: "D", key: "debug", help: "Enable debug mode", value: boolean(&c.Log.Debug), reload: true},
 		{flag: "log-level", short: "l", key: "log-level", help: `Set the logging level ("debug"|"info"|"warn"|"error"|"fatal")`, value: text(&c.Log.Level, logLevel), reload: true},
 		{flag: "log-format", key: "log-format", help: `Set the logging format ("text"|"json")`, value: text(&c.Log.Format, oneOf("invalid log format", "text", "json"))},
-		{flag: "raw-logs", key: "raw-logs", help: "Full timestamps without ANSI coloring", value: anything{}, inert: "the log is never coloured and its timestamps are always full"},
+		{flag: "raw-logs", key: "raw-logs", help: "Full timestamps without ANSI coloring", value: boolean(new(bool)), inert: "the log is never coloured and its timestamps are always full"},
 	}
 }
 

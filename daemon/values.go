@@ -238,7 +238,10 @@ func bools(p *map[string]bool) value {
 
 func ulimits(p *map[string]*container.Ulimit) value {
 	return dict[*container.Ulimit]{p,
-		func(name, value string, _ bool) (*container.Ulimit, error) {
+		func(name, value string, ok bool) (*container.Ulimit, error) {
+			if !ok {
+				return nil, fmt.Errorf("invalid ulimit argument: %s: write name=soft:hard", name)
+			}
 			return units.ParseUlimit(name + "=" + value)
 		},
 		func(name string, raw json.RawMessage) (*container.Ulimit, error) {
