@@ -22,19 +22,18 @@ import (
 // attachment is a client's connection that a shim is to take over.
 type attachment struct {
 	order  wire.Attach
-	socket *os.File // a descriptor of the client's socket
-	conn   net.Conn // the connection that it came from
-	once   sync.Once
+	socket clientSocket
 }
 
-// close gives up the engine's descriptors; a shim that has the socket keeps
-// its own.
-func (a *attachment) close() {
-	a.once.Do(func() {
-		_ = a.socket.Close()
-		_ = a.conn.Close()
-	})
+// clientSocket is a client's connection, or one end of a pair that leads to it.
+type clientSocket interface {
+	syscall.Conn
+	io.Closer
 }
+
+// close gives up the engine's descriptor; a shim that has the socket keeps its
+// own.
+func (a *attachment) close() { _ = a.socket.Close() }
 
 func closeAll(list []*attachment) {
 	for _, a := range list {
@@ -73,7 +72,10 @@ func (e *Engine) Attach(ctx context.Context, ref string, o AttachOptions) error 
 		_ = conn.Close()
 		return err
 	}
-	a.order = wire.Attach{Stdin: o.Stdin && rec.Config.OpenStdin, Stdout: o.Stdout, Stderr: o.Stderr, DetachKeys: keys, Input: input}
+	a.order = wire.Attach{Stdin: o.Stdin && rec.Config.OpenStdin, Stdout: o.Stdout, Stderr: o.Stderr, Input: input}
+	if rec.Config.Tty {
+		a.order.DetachKeys = keys
+	}
 	e.publish(&rec, events.ActionAttach, nil)
 	return e.hand(ctx, c, a)
 }
@@ -133,23 +135,18 @@ func detachKeys(text string) ([]byte, error) {
 	return keys, nil
 }
 
-// newAttachment gets at the socket of a connection. One that is no plain
-// socket, such as TLS, is joined to one by copying.
+// newAttachment takes a connection as the socket that it is. One that is no
+// plain socket, such as TLS, is joined to one by copying.
 func newAttachment(conn net.Conn) (*attachment, error) {
-	type filer interface{ File() (*os.File, error) }
-	if plain, ok := conn.(filer); ok {
-		f, err := plain.File()
-		if err != nil {
-			return nil, fmt.Errorf("taking over the client's connection: %w", err)
-		}
-		return &attachment{socket: f, conn: conn}, nil
+	if plain, ok := conn.(clientSocket); ok {
+		return &attachment{socket: plain}, nil
 	}
 	near, far, err := socketPair()
 	if err != nil {
 		return nil, err
 	}
 	go join(conn, near)
-	return &attachment{socket: far, conn: near}, nil
+	return &attachment{socket: far}, nil
 }
 
 // socketPair returns two ends of a stream: one to use here, one to give away.
@@ -188,7 +185,7 @@ func join(a, b net.Conn) {
 
 // awaitHangup forgets a client that goes away before its container starts.
 func (e *Engine) awaitHangup(c *ctr, a *attachment) {
-	if !hungUp(a.conn) {
+	if !hungUp(a.socket) {
 		return
 	}
 	c.mu.Lock()
@@ -206,12 +203,8 @@ func (e *Engine) awaitHangup(c *ctr, a *attachment) {
 // hungUp waits until the peer closed both directions, or until the connection
 // is closed on this side. A peer that sends, or that only ends its own
 // direction, tells nothing: then it returns false.
-func hungUp(conn net.Conn) bool {
-	s, ok := conn.(syscall.Conn)
-	if !ok {
-		return false
-	}
-	raw, err := s.SyscallConn()
+func hungUp(socket syscall.Conn) bool {
+	raw, err := socket.SyscallConn()
 	if err != nil {
 		return false
 	}

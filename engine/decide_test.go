@@ -398,7 +398,7 @@ func TestHungUp(t *testing.T) {
 	}
 	defer near.Close()
 	gone := make(chan bool)
-	go func() { gone <- hungUp(near) }()
+	go func() { gone <- hungUp(near.(*net.UnixConn)) }()
 	far.Close()
 	if !<-gone {
 		t.Error("a client that went away was not seen")

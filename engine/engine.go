@@ -109,7 +109,7 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 	}
 	e := &Engine{
 		cfg: cfg, log: cfg.Log, store: store, host: host, id: id,
-		shims:  newShimPool(cfg.ShimPath, cfg.WarmShims, cfg.Log),
+		shims:  newShimPool(cfg.ShimPath, filepath.Join(cfg.ExecRoot, "shims.log"), cfg.WarmShims, cfg.Log),
 		filter: newFilterCache(cfg.SeccompProfile),
 		users:  newUserCache(),
 		byID:   map[string]*ctr{},

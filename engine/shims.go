@@ -23,9 +23,10 @@ type shim struct {
 
 // shimPool keeps shims waiting. They end by themselves when the engine does.
 type shimPool struct {
-	path string
-	size int
-	log  *slog.Logger
+	path   string
+	output string // file that takes what a shim says when it crashes; not the engine's stderr, which it would outlive
+	size   int
+	log    *slog.Logger
 
 	mu      sync.Mutex
 	idle    []*shim // guarded by mu
@@ -33,14 +34,14 @@ type shimPool struct {
 	closed  bool    // guarded by mu
 }
 
-func newShimPool(path string, size int, log *slog.Logger) *shimPool {
+func newShimPool(path, output string, size int, log *slog.Logger) *shimPool {
 	switch {
 	case size == 0:
 		size = DefaultWarmShims
 	case size < 0:
 		size = 0
 	}
-	return &shimPool{path: path, size: size, log: log}
+	return &shimPool{path: path, output: output, size: size, log: log}
 }
 
 // take returns a shim for one container: a warm one, or a new one when none
@@ -126,11 +127,17 @@ func (p *shimPool) spawn() (*shim, error) {
 	for i := range files {
 		files[i] = null
 	}
-	files[2] = os.Stderr
+	stderr, err := os.OpenFile(p.output, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		_ = client.Close()
+		return nil, fmt.Errorf("starting a shim: %w", err)
+	}
+	defer stderr.Close()
+	files[2] = stderr
 	files[wire.ShimFD] = child
 	pidfd := -1
 	proc, err := os.StartProcess(p.path, wire.Args(), &os.ProcAttr{
-		Dir: "/", Env: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}, Files: files,
+		Dir: "/", Env: wire.Env(), Files: files,
 		Sys: &syscall.SysProcAttr{Setsid: true, PidFD: &pidfd},
 	})
 	if err != nil {
