@@ -59,7 +59,9 @@ func (o *attachOptions) run(ctx context.Context, e *env.Env, name string) error 
 		return err
 	}
 	if o.sigProxy && !c.Config.Tty {
-		defer forwardSignals(api, c.ID)()
+		signals := forwardSignals()
+		defer signals.stop()
+		signals.to(api, c.ID)
 	}
 	if c.Config.Tty && e.Out.IsTerminal() {
 		// A change of size makes the program inside draw itself again.

@@ -75,9 +75,6 @@ func (o *runOptions) run(cmd *cobra.Command, e *env.Env, args []string) error {
 		fmt.Fprintln(e.Out, id)
 		return nil
 	}
-	if o.sigProxy {
-		defer forwardSignals(api, id)()
-	}
 	return o.foreground(ctx, e, cmd, api, id, config)
 }
 
@@ -88,6 +85,12 @@ func (o *runOptions) foreground(ctx context.Context, e *env.Env, cmd *cobra.Comm
 	}
 	exit := make(chan client.ContainerWaitResult, 1)
 	go func() { exit <- api.ContainerWait(ctx, id, client.ContainerWaitOptions{Condition: condition}) }()
+	listening := make(chan *forwarder, 1)
+	if o.sigProxy {
+		go func() { listening <- forwardSignals() }() // while the engine answers
+	} else {
+		listening <- nil
+	}
 
 	copying, stop := context.WithCancel(ctx)
 	defer stop()
@@ -107,6 +110,11 @@ func (o *runOptions) foreground(ctx context.Context, e *env.Env, cmd *cobra.Comm
 		fmt.Fprintln(e.Out, id)
 	}
 	waiting := <-exit
+	signals := <-listening
+	defer signals.stop()
+	if signals != nil {
+		signals.to(api, id)
+	}
 	if _, err := api.ContainerStart(ctx, id, client.ContainerStartOptions{}); err != nil {
 		stop()
 		if copied != nil {

@@ -120,33 +120,6 @@ func (s *session) copyIn() error {
 	return nil
 }
 
-// forwardSignals passes the signals that this process gets on to the container
-// until stop is called.
-func forwardSignals(api *client.Client, id string) (stop func()) {
-	signals := make(chan os.Signal, 16)
-	signal.Notify(signals)
-	go func() {
-		for s := range signals {
-			switch s {
-			// Of no meaning to the container: our child's end, a reader that
-			// left, our own scheduler's, the terminal's size.
-			case unix.SIGCHLD, unix.SIGPIPE, unix.SIGURG, unix.SIGWINCH:
-				continue
-			}
-			name := unix.SignalName(s.(syscall.Signal))
-			if name == "" {
-				continue
-			}
-			// It may have ended already; its exit is reported elsewhere.
-			_, _ = api.ContainerKill(context.Background(), id, client.ContainerKillOptions{Signal: name[len("SIG"):]})
-		}
-	}()
-	return sync.OnceFunc(func() {
-		signal.Stop(signals)
-		close(signals)
-	})
-}
-
 // followSize keeps the container's terminal as large as ours until the process
 // ends.
 func followSize(ctx context.Context, e *env.Env, api *client.Client, id string) {

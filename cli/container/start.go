@@ -82,7 +82,9 @@ func (o *startOptions) foreground(ctx context.Context, e *env.Env, api *client.C
 		return err
 	}
 	if !c.Config.Tty {
-		defer forwardSignals(api, c.ID)()
+		signals := forwardSignals()
+		defer signals.stop()
+		signals.to(api, c.ID)
 	}
 	copying, stop := context.WithCancel(ctx)
 	defer stop()

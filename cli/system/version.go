@@ -148,13 +148,13 @@ func server(ctx context.Context, e *env.Env) (*serverVersion, error) {
 	}
 	s := &serverVersion{
 		Platform: a.Platform, Version: a.Version, APIVersion: a.APIVersion, MinAPIVersion: a.MinAPIVersion,
-		Os: a.Os, Arch: a.Arch, Experimental: a.Experimental,
+		Os: a.Os, Arch: a.Arch,
 	}
 	for _, c := range a.Components {
 		s.Components = append(s.Components, component{c.Name, c.Version, c.Details})
 		if c.Name == "Engine" {
 			s.GitCommit, s.GoVersion, s.KernelVersion = c.Details["GitCommit"], c.Details["GoVersion"], c.Details["KernelVersion"]
-			s.BuildTime = c.Details["BuildTime"]
+			s.BuildTime, s.Experimental = c.Details["BuildTime"], c.Details["Experimental"] == "true"
 		}
 	}
 	return s, nil
