@@ -87,16 +87,16 @@ func TestKillWithTen(t *testing.T) {
 func TestAttachedThroughKill(t *testing.T) {
 	e, cli := start(t)
 	dir := t.TempDir()
-	b := cli.Start(t, "run", "--name", "c", "-v", dir+":/go", "busybox", "sh", "-c", "echo one; while [ ! -e /go/go ]; do sleep 0.02; done; echo two")
+	b := cli.Start(t, "run", "--name", "box", "-v", dir+":/go", "busybox", "sh", "-c", "echo one; while [ ! -e /go/go ]; do sleep 0.02; done; echo two")
 	b.WaitFor(t, "one")
 	e.Kill(t)
 	touch(t, dir+"/go")
 	b.WaitFor(t, "two")
 	e.Restart(t)
-	if code := cli.OK(t, "wait", "c"); code != "0" {
+	if code := cli.OK(t, "wait", "box"); code != "0" {
 		t.Errorf("exit code %s", code)
 	}
-	if out := cli.OK(t, "logs", "c"); out != "one\ntwo" {
+	if out := cli.OK(t, "logs", "box"); out != "one\ntwo" {
 		t.Errorf("logs: %q", out)
 	}
 }
@@ -106,7 +106,7 @@ func TestKillShim(t *testing.T) {
 	for _, dead := range []bool{false, true} {
 		t.Run(map[bool]string{false: "engine lives", true: "engine is dead"}[dead], func(t *testing.T) {
 			e, cli := start(t)
-			cli.OK(t, "run", "-d", "--name", "c", "busybox", "sleep", "1000")
+			cli.OK(t, "run", "-d", "--name", "box", "busybox", "sleep", "1000")
 			shims := e.Shims()
 			if len(shims) != 1 {
 				t.Fatalf("%d shims", len(shims))
@@ -126,14 +126,14 @@ func TestKillShim(t *testing.T) {
 			if dead {
 				e.Restart(t)
 			}
-			if code := cli.OK(t, "wait", "c"); code != "137" {
+			if code := cli.OK(t, "wait", "box"); code != "137" {
 				t.Errorf("wait: %s, want 137", code)
 			}
-			if s := inspect(t, cli, "c").State; s.Status != "exited" || s.Error == "" {
+			if s := inspect(t, cli, "box").State; s.Status != "exited" || s.Error == "" {
 				t.Errorf("state %s, error %q; want exited and a reason", s.Status, s.Error)
 			}
-			cli.OK(t, "start", "c")
-			cli.OK(t, "rm", "-f", "c")
+			cli.OK(t, "start", "box")
+			cli.OK(t, "rm", "-f", "box")
 		})
 	}
 }

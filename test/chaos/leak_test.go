@@ -92,11 +92,11 @@ func TestCyclesLeakNothing(t *testing.T) {
 func TestClientsHangUp(t *testing.T) {
 	e, cli := start(t)
 	api := e.Client(t)
-	cli.OK(t, "run", "-d", "--name", "c", "busybox", "sh", "-c", "while :; do echo tick; sleep 0.05; done")
+	cli.OK(t, "run", "-d", "--name", "box", "busybox", "sh", "-c", "while :; do echo tick; sleep 0.05; done")
 	before := holds(t, e, api)
 	for range 10 {
 		clients := []*enginetest.Background{
-			cli.Start(t, "attach", "--sig-proxy=false", "c"), cli.Start(t, "logs", "-f", "c"), cli.Start(t, "wait", "c"), cli.Start(t, "events"),
+			cli.Start(t, "attach", "--sig-proxy=false", "box"), cli.Start(t, "logs", "-f", "box"), cli.Start(t, "wait", "box"), cli.Start(t, "events"),
 		}
 		clients[0].WaitFor(t, "tick")
 		clients[1].WaitFor(t, "tick")

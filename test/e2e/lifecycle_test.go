@@ -98,9 +98,8 @@ func TestStartAttached(t *testing.T) {
 func TestLogs(t *testing.T) {
 	each(t, func(t *testing.T, cli enginetest.CLI) {
 		n := name(t, cli)
-		cli.OK(t, "run", "--name", n, "busybox", "sh", "-c", "for i in 1 2 3 4 5; do echo out $i; done; echo err >&2; printf unended")
-		r := cli.Run(t, "logs", n)
-		if r.Stdout != "out 1\nout 2\nout 3\nout 4\nout 5\nunended" || r.Stderr != "err\n" {
+		cli.OK(t, "run", "--name", n, "busybox", "sh", "-c", "for i in 1 2 3 4 5; do echo out $i; done; printf unended")
+		if r := cli.Run(t, "logs", n); r.Stdout != "out 1\nout 2\nout 3\nout 4\nout 5\nunended" || r.Stderr != "" {
 			t.Errorf("stdout %q, stderr %q", r.Stdout, r.Stderr)
 		}
 		if out := cli.OK(t, "logs", "--tail", "1", n); out != "unended" {
@@ -112,6 +111,18 @@ func TestLogs(t *testing.T) {
 		}
 		if out := cli.OK(t, "logs", "--since", time.Now().Add(time.Hour).Format(time.RFC3339), n); out != "" {
 			t.Errorf("--since in an hour: %q", out)
+		}
+	})
+}
+
+// TestLogsStreams keeps the two streams apart; which of them is read first is
+// nobody's promise.
+func TestLogsStreams(t *testing.T) {
+	each(t, func(t *testing.T, cli enginetest.CLI) {
+		n := name(t, cli)
+		cli.OK(t, "run", "--name", n, "busybox", "sh", "-c", "echo out; echo err >&2")
+		if r := cli.Run(t, "logs", n); r.Stdout != "out\n" || r.Stderr != "err\n" {
+			t.Errorf("stdout %q, stderr %q", r.Stdout, r.Stderr)
 		}
 	})
 }

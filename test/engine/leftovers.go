@@ -111,7 +111,7 @@ func (e *Engine) leftovers(pids []int) []string {
 	note("veth", poll(patience, e.portsGone))
 	note("bridge", e.removeBridge())
 	note("mount", poll(patience, func() error {
-		mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(e.Root))
+		mounts, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) { return !strings.HasPrefix(m.Mountpoint, e.Root+"/"), false })
 		if err == nil && len(mounts) > 0 {
 			err = fmt.Errorf("%d below %s, the first at %s", len(mounts), e.Root, mounts[0].Mountpoint)
 		}
