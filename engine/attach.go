@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -15,7 +16,6 @@ import (
 	"github.com/davit-engine/davit/runtime/multiplex"
 	"github.com/davit-engine/davit/runtime/wire"
 	"github.com/moby/moby/api/types/events"
-	"github.com/moby/term"
 	"golang.org/x/sys/unix"
 )
 
@@ -124,13 +124,23 @@ func (e *Engine) replay(ctx context.Context, rec *record.Container, o AttachOpti
 // defaultDetachKeys are ctrl-p ctrl-q.
 var defaultDetachKeys = []byte{16, 17}
 
+// detachKeys reads a sequence such as "ctrl-p,ctrl-q" or "a,b": single
+// characters, and ctrl- with a letter or one of @[\\]^_.
 func detachKeys(text string) ([]byte, error) {
 	if text == "" {
 		return defaultDetachKeys, nil
 	}
-	keys, err := term.ToBytes(text)
-	if err != nil {
-		return nil, errs.New(errs.InvalidParameter, "Invalid detach keys (%s) provided", text)
+	var keys []byte
+	for _, k := range strings.Split(text, ",") {
+		letter, control := strings.CutPrefix(strings.ToLower(k), "ctrl-")
+		switch {
+		case !control && len(k) == 1:
+			keys = append(keys, k[0])
+		case control && len(letter) == 1 && strings.ContainsAny(letter, "abcdefghijklmnopqrstuvwxyz@[\\]^_"):
+			keys = append(keys, strings.ToUpper(letter)[0]&0x1f)
+		default:
+			return nil, errs.New(errs.InvalidParameter, "Invalid detach keys (%s) provided", text)
+		}
 	}
 	return keys, nil
 }

@@ -404,3 +404,15 @@ func TestHungUp(t *testing.T) {
 		t.Error("a client that went away was not seen")
 	}
 }
+
+func TestDetachKeys(t *testing.T) {
+	for text, want := range map[string][]byte{
+		"": {16, 17}, "ctrl-p,ctrl-q": {16, 17}, "ctrl-@,ctrl-[,ctrl-\\,ctrl-],ctrl-^,ctrl-_": {0, 27, 28, 29, 30, 31}, "a,B,ctrl-Z": {'a', 'B', 26},
+		"ctrl-": nil, "ctrl-1": nil, "ab": nil, "a,,b": nil,
+	} {
+		got, err := detachKeys(text)
+		if (err != nil) != (want == nil) || !bytes.Equal(got, want) {
+			t.Errorf("%q: %v, %v; want %v", text, got, err, want)
+		}
+	}
+}
