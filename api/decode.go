@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"mime"
 	"net/http"
 	"strconv"
@@ -44,27 +43,6 @@ func requireJSON(r *http.Request) error {
 	}
 	if media != "application/json" {
 		return errs.New(errs.InvalidParameter, "unsupported Content-Type header (%s): must be 'application/json'", ct)
-	}
-	return nil
-}
-
-// readJSON decodes the body of a request. An empty body leaves out as it is.
-func readJSON(r *http.Request, out any) error {
-	if err := requireJSON(r); err != nil {
-		return err
-	}
-	if r.Body == nil || r.ContentLength == 0 {
-		return nil
-	}
-	dec := json.NewDecoder(r.Body)
-	if err := dec.Decode(out); err != nil {
-		if errors.Is(err, io.EOF) {
-			return errs.New(errs.InvalidParameter, "invalid JSON: got EOF while reading request body")
-		}
-		return errs.New(errs.InvalidParameter, "invalid JSON: %w", err)
-	}
-	if dec.More() {
-		return errs.New(errs.InvalidParameter, "unexpected content after JSON")
 	}
 	return nil
 }

@@ -34,7 +34,7 @@ func lockRoot(root string) (*os.File, error) {
 		}
 		return nil, fmt.Errorf("another engine (pid %s) uses %s: stop it, or choose another --data-root", holder, root)
 	}
-	if err := f.Truncate(0); err == nil {
+	if err = f.Truncate(0); err == nil {
 		_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	}
 	if err != nil {
