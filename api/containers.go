@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/containerd/platforms"
 	"github.com/davit-engine/davit/api/compat"
@@ -120,7 +121,12 @@ func (h lifecycleRoutes) restart(c *call) error {
 
 func (h lifecycleRoutes) kill(c *call) error {
 	if err := h.part.Kill(c.ctx, c.container(), c.r.Form.Get("signal")); err != nil {
-		return fmt.Errorf("cannot kill container: %s: %w", c.container(), err)
+		// Docker's clients read this before every reason; the engine says it where it
+		// knows more than that there is no such container.
+		if prefix := "cannot kill container: "; !strings.HasPrefix(err.Error(), prefix) {
+			return fmt.Errorf("%s%s: %w", prefix, c.container(), err)
+		}
+		return err
 	}
 	return c.empty(http.StatusNoContent)
 }

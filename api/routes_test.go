@@ -103,6 +103,7 @@ func TestErrors(t *testing.T) {
 
 		{"no such container", "GET", "/containers/x/json", "", "", nil, 404, "No such container: x"},
 		{"kill says what for", "POST", "/containers/x/kill", "", "", nil, 404, "cannot kill container: x: No such container: x"},
+		{"kill says it once", "POST", "/containers/web/kill", "", "", errs.New(errs.Conflict, "cannot kill container: web: it is not running"), 409, "cannot kill container: web: it is not running"},
 		{"name in use", "POST", "/containers/create?name=web", `{"Image":"a"}`, "", nil, 409, `Conflict. The container name "/web" is already in use`},
 		{"bad filter", "GET", "/containers/json?filters=x", "", "", nil, 400, "invalid filter"},
 		{"bad filter type", "GET", "/containers/json?filters=[]", "", "", nil, 400, "invalid filter"},
