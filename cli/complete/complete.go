@@ -26,6 +26,13 @@ func Words(words ...string) cobra.CompletionFunc {
 	}
 }
 
+// Keys offers the names of NAME=VALUE, after which the value is typed.
+func Keys(names ...string) cobra.CompletionFunc {
+	return func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return names, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
+	}
+}
+
 // Signals offers the signals that are sent to containers.
 func Signals(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 	return []string{"SIGTERM", "SIGKILL", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGSTOP", "SIGCONT", "SIGWINCH"},

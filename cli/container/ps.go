@@ -56,7 +56,7 @@ func newList(e *env.Env) *cobra.Command {
 	f.IntVarP(&o.last, "last", "n", -1, "Show n last created containers (includes all states)")
 	f.StringVar(&o.format, "format", "", format.Usage)
 	f.VarP(&o.filter, "filter", "f", "Filter output based on conditions provided")
-	_ = cmd.RegisterFlagCompletionFunc("filter", complete.Words(
+	_ = cmd.RegisterFlagCompletionFunc("filter", complete.Keys(
 		"ancestor=", "before=", "exited=", "expose=", "health=", "id=", "is-task=", "label=", "name=", "network=", "publish=", "since=", "status=", "volume="))
 	return cmd
 }

@@ -51,7 +51,7 @@ func newList(e *env.Env) *cobra.Command {
 	f.BoolVar(&o.digests, "digests", false, "Show digests")
 	f.StringVar(&o.format, "format", "", format.Usage)
 	f.VarP(&o.filter, "filter", "f", "Filter output based on conditions provided")
-	_ = cmd.RegisterFlagCompletionFunc("filter", complete.Words("before=", "dangling=", "label=", "reference=", "since=", "until="))
+	_ = cmd.RegisterFlagCompletionFunc("filter", complete.Keys("before=", "dangling=", "label=", "reference=", "since=", "until="))
 	return cmd
 }
 
