@@ -17,7 +17,8 @@ type engine struct {
 	name    string
 	argv    []string // the client, with what selects the engine
 	env     []string
-	daemons []string // names of the processes that serve it, as in /proc/PID/comm
+	daemons []string     // names of the processes that serve it, as in /proc/PID/comm
+	own     func() []int // the processes themselves, where they are known better
 }
 
 const (
@@ -29,14 +30,14 @@ const (
 // findEngines returns Davit through its own client and through docker's, and
 // each engine of the machine that answers; notes tell of the others.
 func findEngines(e *enginetest.Engine) (engines []engine, notes []string) {
-	engines = append(engines, engine{"davit", []string{filepath.Join(e.Bin, "davit")}, e.Davit().Env, []string{"davitd", "davit-shim"}})
+	engines = append(engines, engine{"davit", []string{filepath.Join(e.Bin, "davit")}, e.Davit().Env, []string{"davitd", "davit-shim"}, e.Processes})
 	if docker, err := exec.LookPath("docker"); err == nil {
-		engines = append(engines, engine{"docker client, davit", []string{docker}, e.Davit().Env, nil})
+		engines = append(engines, engine{"docker client, davit", []string{docker}, e.Davit().Env, nil, nil})
 	}
 	others := []engine{
-		{"docker", []string{"docker"}, os.Environ(), []string{"dockerd", "containerd", "containerd-shim", "docker-proxy"}},
-		{"podman", []string{"podman"}, os.Environ(), []string{"conmon"}},
-		{"nerdctl", []string{"nerdctl"}, os.Environ(), []string{"containerd", "containerd-shim"}},
+		{"docker", []string{"docker"}, os.Environ(), []string{"dockerd", "containerd", "containerd-shim", "docker-proxy"}, nil},
+		{"podman", []string{"podman"}, os.Environ(), []string{"conmon"}, nil},
+		{"nerdctl", []string{"nerdctl"}, os.Environ(), []string{"containerd", "containerd-shim"}, nil},
 	}
 	for _, o := range others {
 		if _, err := exec.LookPath(o.name); err != nil {
@@ -93,6 +94,9 @@ func (e engine) removeContainers() {
 // pids lists the processes that serve the engine, by the names of their
 // programs: measure while no second engine of the kind runs.
 func (e engine) pids() []int {
+	if e.own != nil {
+		return e.own()
+	}
 	var pids []int
 	entries, err := os.ReadDir("/proc")
 	if err != nil {

@@ -259,7 +259,7 @@ func endProcess(cmd *exec.Cmd, exited <-chan struct{}, signal unix.Signal) error
 // it, and returns what was left in the kernel that should have gone by itself.
 func (e *Engine) Close() []string {
 	var left []string
-	pids := e.processes()
+	pids := e.supervised()
 	if e.daemon != nil {
 		if err := e.removeContainers(); err != nil {
 			left = append(left, fmt.Sprintf("containers: %v", err))

@@ -134,11 +134,40 @@ func (e *Engine) leftovers(pids []int) []string {
 	return left
 }
 
-// processes lists the shims of this engine and what they supervise.
-func (e *Engine) processes() []int {
+// supervised lists the shims of this engine and what they supervise.
+func (e *Engine) supervised() []int {
 	var pids []int
 	for _, s := range e.Shims() {
 		pids = append(pids, s.ShimPid, s.Pid)
+	}
+	return pids
+}
+
+// Processes lists the engine's own processes: davitd, the shims that wait, and
+// those that have a container. What runs in containers is not among them.
+func (e *Engine) Processes() []int {
+	pids := []int{e.Pid()}
+	for _, s := range e.Shims() {
+		pids = append(pids, s.ShimPid)
+	}
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return pids
+	}
+	for _, d := range entries {
+		pid, err := strconv.Atoi(d.Name())
+		if err != nil || slices.Contains(pids, pid) {
+			continue
+		}
+		stat, err := os.ReadFile(filepath.Join("/proc", d.Name(), "stat"))
+		if err != nil {
+			continue // it ended just now
+		}
+		// After the name, which may hold anything: state, parent.
+		fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+		if len(fields) > 1 && fields[1] == strconv.Itoa(e.Pid()) {
+			pids = append(pids, pid)
+		}
 	}
 	return pids
 }
