@@ -11,12 +11,13 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/moby/moby/api/types/events"
+	"golang.org/x/sys/unix"
+
 	"github.com/davit-engine/davit/engine/record"
 	"github.com/davit-engine/davit/errs"
 	"github.com/davit-engine/davit/runtime/multiplex"
 	"github.com/davit-engine/davit/runtime/wire"
-	"github.com/moby/moby/api/types/events"
-	"golang.org/x/sys/unix"
 )
 
 // attachment is a client's connection that a shim is to take over.
@@ -45,7 +46,7 @@ func closeAll(list []*attachment) {
 // the shim, so that no byte passes the engine and the session outlives it. To
 // a container that does not run, the client is connected when it starts.
 func (e *Engine) Attach(ctx context.Context, ref string, o AttachOptions) error {
-	c, err := e.find(ref)
+	c, err := e.table.find(ref)
 	if err != nil {
 		return err
 	}
@@ -107,9 +108,9 @@ func (e *Engine) hand(ctx context.Context, c *ctr, a *attachment) error {
 }
 
 // detached tells subscribers that a client left with the detach keys.
-func (e *Engine) detached(c *ctr) {
+func (k *keeper) detached(c *ctr) {
 	rec := c.snapshot()
-	e.publish(&rec, events.ActionDetach, nil)
+	k.publish(&rec, events.ActionDetach, nil)
 }
 
 // replay writes what was logged so far.

@@ -12,25 +12,27 @@ import (
 	"testing"
 	"time"
 
-	"github.com/davit-engine/davit/engine/record"
-	"github.com/davit-engine/davit/engine/spec"
-	"github.com/davit-engine/davit/errs"
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/mount"
 	"github.com/moby/moby/api/types/network"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/davit-engine/davit/engine/record"
+	"github.com/davit-engine/davit/engine/spec"
+	"github.com/davit-engine/davit/errs"
 )
 
 // bare is an engine that can decide but not act.
 func bare(recs ...*record.Container) *Engine {
-	e := &Engine{
-		byID: map[string]*ctr{}, names: map[string]string{}, filter: newFilterCache(""), id: "test",
+	e := assemble(&core{
+		table: newTable(), id: "test",
 		host: &hostFacts{capabilities: []string{"CAP_CHOWN", "CAP_KILL"}, controllers: map[string]bool{}},
 		cfg:  Config{LogDriver: "json-file", Defaults: spec.Defaults{ShmSize: 1 << 20}},
-	}
+	})
 	for _, r := range recs {
-		e.byID[r.ID], e.names[r.Name] = newCtr(r), r.ID
+		e.table.names[r.Name] = r.ID
+		e.table.add(r)
 	}
 	return e
 }
@@ -52,13 +54,13 @@ func TestFind(t *testing.T) {
 		strings.Repeat("ab12", 16): "one", "one": "one", "/two": "two", "ab3": "two", "cdc": "ab1",
 		"ab1": "ab1", // a name goes before a prefix
 	} {
-		c, err := e.find(ref)
+		c, err := e.table.find(ref)
 		if err != nil || c.rec.Name != want {
 			t.Errorf("%s: %v, want %s", ref, err, want)
 		}
 	}
 	for ref, want := range map[string]errs.Kind{"ab": errs.InvalidParameter, "zz": errs.NotFound, "": errs.InvalidParameter, "/": errs.InvalidParameter} {
-		if _, err := e.find(ref); errs.KindOf(err) != want {
+		if _, err := e.table.find(ref); errs.KindOf(err) != want {
 			t.Errorf("%q: %v", ref, err)
 		}
 	}
@@ -71,19 +73,19 @@ func TestNames(t *testing.T) {
 		}
 	}
 	e := bare(rec("ab", "web", nil))
-	if _, err := e.reserveName("web", "x"); !errs.Is(err, errs.Conflict) || !strings.Contains(err.Error(), `The container name "/web" is already in use by container "abab`) {
+	if _, err := e.table.reserve("web", "x"); !errs.Is(err, errs.Conflict) || !strings.Contains(err.Error(), `The container name "/web" is already in use by container "abab`) {
 		t.Errorf("a name in use: %v", err)
 	}
 	seen := map[string]bool{}
 	for i := range 2000 {
-		n, err := e.reserveName("", fmt.Sprint(i))
+		n, err := e.table.reserve("", fmt.Sprint(i))
 		if err != nil || seen[n] || validName(n) != nil {
 			t.Fatalf("%q: %v, seen %v", n, err, seen[n])
 		}
 		seen[n] = true
 	}
-	e.releaseName("web", "somebody else's")
-	if e.names["web"] == "" {
+	e.table.release("web", "somebody else's")
+	if e.table.names["web"] == "" {
 		t.Error("a name was released for another container")
 	}
 }
@@ -164,7 +166,7 @@ func TestValidateRefuses(t *testing.T) {
 	} {
 		conf, h := &container.Config{}, &container.HostConfig{}
 		c.change(conf, h)
-		_, err := e.validate(container.CreateRequest{Config: conf, HostConfig: h})
+		_, err := e.drafter.validate(container.CreateRequest{Config: conf, HostConfig: h})
 		if errs.KindOf(err) != c.kind || !strings.Contains(fmt.Sprint(err), c.text) {
 			t.Errorf("%s: %v (%v)", c.name, err, errs.KindOf(err))
 		}
@@ -265,7 +267,7 @@ func TestHosts(t *testing.T) {
 		r.Endpoint = &record.Endpoint{Address: "172.20.0.2/16", Gateway: "172.20.0.1"}
 		r.HostConfig.ExtraHosts = []string{"db:10.0.0.5", "me=host-gateway", "six:[::2]"}
 	})
-	got, err := e.hosts(r)
+	got, err := e.launcher.hosts(r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -275,7 +277,7 @@ func TestHosts(t *testing.T) {
 		}
 	}
 	r.HostConfig.ExtraHosts = []string{"db:nowhere"}
-	if _, err := e.hosts(r); !errs.Is(err, errs.InvalidParameter) {
+	if _, err := e.launcher.hosts(r); !errs.Is(err, errs.InvalidParameter) {
 		t.Errorf("a host without an address: %v", err)
 	}
 }
@@ -286,12 +288,12 @@ func TestResolvConf(t *testing.T) {
 	r := rec("ab", "x", func(r *record.Container) {
 		r.HostConfig.DNSSearch, r.HostConfig.DNSOptions = []string{"."}, []string{"ndots:2"}
 	})
-	got, err := e.resolvConf(r)
+	got, err := e.launcher.resolvConf(r)
 	if want := "nameserver 192.0.2.1\noptions ndots:2\n"; err != nil || string(got) != want {
 		t.Errorf("got %q, %v; want %q", got, err, want)
 	}
 	r.HostConfig.DNS = []netip.Addr{netip.MustParseAddr("192.0.2.2")}
-	if got, _ := e.resolvConf(r); !strings.HasPrefix(string(got), "nameserver 192.0.2.2\n") {
+	if got, _ := e.launcher.resolvConf(r); !strings.HasPrefix(string(got), "nameserver 192.0.2.2\n") {
 		t.Errorf("the container's own server does not win: %q", got)
 	}
 }
@@ -342,7 +344,7 @@ func TestMountPoints(t *testing.T) {
 func TestWaitConditions(t *testing.T) {
 	c := newCtr(rec("ab", "x", func(r *record.Container) { r.State = record.State{Status: container.StateRunning, ExitCode: 7} }))
 	e := bare()
-	e.byID[c.id] = c
+	e.table.byID[c.id] = c
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	exit, err := e.Wait(ctx, c.id, container.WaitConditionNextExit)

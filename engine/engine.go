@@ -10,8 +10,8 @@
 //
 // Concurrency: each container has one owner at a time, whoever holds its verb
 // semaphore (start, exit, remove). Its mu guards the fields for readers and is
-// held for moments only. Lock order: a container's verb, then Engine.mu, then
-// a container's mu. No lock is held while talking to a shim or a client, but
+// held for moments only. Lock order: a container's verb, then the table's mu,
+// then a container's mu. No lock is held while talking to a shim or a client, but
 // for verb.
 package engine
 
@@ -21,19 +21,16 @@ import (
 	"log/slog"
 	"net/netip"
 	"path/filepath"
-	"sort"
-	"strings"
 	"sync"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/events"
 
 	"github.com/davit-engine/davit/engine/record"
 	"github.com/davit-engine/davit/engine/spec"
-	"github.com/davit-engine/davit/errs"
 	"github.com/davit-engine/davit/event"
 	"github.com/davit-engine/davit/image"
 	"github.com/davit-engine/davit/network"
-	"github.com/davit-engine/davit/runtime/wire"
-	"github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/api/types/events"
 )
 
 // Config is what the engine is made of.
@@ -70,23 +67,27 @@ type About struct {
 	HTTPProxy, HTTPSProxy, NoProxy string
 }
 
-// Engine holds the containers of one data root.
-type Engine struct {
-	cfg    Config
-	log    *slog.Logger
-	store  *record.Store
-	shims  *shimPool
-	host   *hostFacts
-	filter *filterCache
-	users  *userCache
-	id     string // of this engine, kept on disk
-
-	mu    sync.RWMutex
-	byID  map[string]*ctr   // guarded by mu
-	names map[string]string // name -> ID, also of containers being created; guarded by mu
+// core is what every part of the engine stands on.
+type core struct {
+	cfg   Config
+	log   *slog.Logger
+	store *record.Store
+	host  *hostFacts
+	table *table
+	id    string // of this engine, kept on disk
 
 	work   sync.WaitGroup // watchers and background removals
 	closed chan struct{}
+}
+
+// Engine holds the containers of one data root. Its methods are the verbs; the
+// work is done by parts that each know one thing.
+type Engine struct {
+	*core
+	keeper   *keeper   // what runs: signals, exits, removal
+	launcher *launcher // from a record to a process
+	drafter  *drafter  // from a request to a record
+	lister   *lister   // what ps shows
 }
 
 // Open reads the records below cfg.DataRoot, finds the shims that still run,
@@ -107,36 +108,40 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{
-		cfg: cfg, log: cfg.Log, store: store, host: host, id: id,
-		shims:  newShimPool(cfg.ShimPath, filepath.Join(cfg.ExecRoot, "shims.log"), cfg.WarmShims, cfg.Log),
-		filter: newFilterCache(cfg.SeccompProfile),
-		users:  newUserCache(),
-		byID:   map[string]*ctr{},
-		names:  map[string]string{},
-		closed: make(chan struct{}),
-	}
-	if err := e.restore(ctx); err != nil {
-		e.shims.close()
+	e := assemble(&core{cfg: cfg, log: cfg.Log, store: store, host: host, id: id, table: newTable(), closed: make(chan struct{})})
+	if err := (&restorer{e.keeper}).restore(ctx); err != nil {
 		return nil, err
 	}
-	e.shims.fill()
+	e.launcher.shims.fill()
 	if cfg.Network != nil {
 		cfg.Network.Ready()
 	}
 	return e, nil
 }
 
+// assemble joins the parts.
+func assemble(c *core) *Engine {
+	k := &keeper{c}
+	f := newFilterCache(c.cfg.SeccompProfile)
+	return &Engine{
+		core:   c,
+		keeper: k,
+		launcher: &launcher{
+			keeper: k, filter: f, users: newUserCache(),
+			shims: newShimPool(c.cfg.ShimPath, filepath.Join(c.cfg.ExecRoot, "shims.log"), c.cfg.WarmShims, c.log),
+		},
+		drafter: &drafter{c, f},
+		lister:  &lister{c},
+	}
+}
+
 // Close lets go of all containers, which keep running, and waits for
 // background work until ctx ends.
 func (e *Engine) Close(ctx context.Context) error {
 	close(e.closed)
-	e.shims.close()
-	for _, c := range e.all() {
-		c.mu.Lock()
-		r := c.run
-		c.mu.Unlock()
-		if r != nil {
+	e.launcher.shims.close()
+	for _, c := range e.table.all() {
+		if r := c.current(); r != nil {
 			_ = r.shim.Close()
 		}
 	}
@@ -151,7 +156,7 @@ func (e *Engine) Close(ctx context.Context) error {
 }
 
 // closing reports whether Close was called.
-func (e *Engine) closing() bool {
+func (e *core) closing() bool {
 	select {
 	case <-e.closed:
 		return true
@@ -160,125 +165,8 @@ func (e *Engine) closing() bool {
 	}
 }
 
-// ctr is one container in memory.
-type ctr struct {
-	id   string
-	verb chan struct{} // capacity 1: full while a verb owns the container
-
-	mu         sync.Mutex
-	rec        *record.Container // guarded by mu; changed only by the verb's owner
-	run        *run              // the process; nil when there is none; guarded by mu
-	waiting    []waiter          // guarded by mu
-	pending    []*attachment     // clients that attached before the start; guarded by mu
-	lastAttach uint64            // number of the latest attachment; guarded by mu
-	gone       bool              // removed; guarded by mu
-	cooling    <-chan struct{}   // the last run's ended: until it closes, its cgroup is in use; guarded by mu
-	used       bool              // its layers may differ from the image's: it was started once; guarded by mu
-}
-
-// run is one life of a container's process.
-type run struct {
-	shim   *wire.Client
-	state  wire.State
-	exited chan struct{} // closed when the exit is recorded
-	ended  chan struct{} // closed when the shim is gone too: its cgroup is free
-
-}
-
-func newCtr(rec *record.Container) *ctr {
-	return &ctr{id: rec.ID, rec: rec, verb: make(chan struct{}, 1)}
-}
-
-// own takes the container for a verb. It fails when ctx ends first, or when
-// the container was removed meanwhile.
-func (c *ctr) own(ctx context.Context) error {
-	select {
-	case c.verb <- struct{}{}:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	c.mu.Lock()
-	gone := c.gone
-	c.mu.Unlock()
-	if gone {
-		c.disown()
-		return noSuchContainer(c.id)
-	}
-	return nil
-}
-
-func (c *ctr) disown() { <-c.verb }
-
-// snapshot returns a copy of the record that is safe to read without locks.
-// What it points to is never changed in place.
-func (c *ctr) snapshot() record.Container {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return *c.rec
-}
-
-// current returns the running process, or nil.
-func (c *ctr) current() *run {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.run
-}
-
-func noSuchContainer(ref string) error {
-	return errs.New(errs.NotFound, "No such container: %s", ref)
-}
-
-// find looks a container up by full ID, then by name, then by a prefix of its
-// ID that no other container has.
-func (e *Engine) find(ref string) (*ctr, error) {
-	name := strings.TrimPrefix(ref, "/")
-	if name == "" {
-		return nil, errs.New(errs.InvalidParameter, "container name or ID is empty")
-	}
-	e.mu.RLock()
-	defer e.mu.RUnlock()
-	if c := e.byID[name]; c != nil {
-		return c, nil
-	}
-	if c := e.byID[e.names[name]]; c != nil {
-		return c, nil
-	}
-	var found *ctr
-	for id, c := range e.byID {
-		if !strings.HasPrefix(id, name) {
-			continue
-		}
-		if found != nil {
-			return nil, errs.New(errs.InvalidParameter, "multiple IDs found with provided prefix: %s", name)
-		}
-		found = c
-	}
-	if found == nil {
-		return nil, noSuchContainer(ref)
-	}
-	return found, nil
-}
-
-// all lists the containers, newest first.
-func (e *Engine) all() []*ctr {
-	e.mu.RLock()
-	defer e.mu.RUnlock()
-	list := make([]*ctr, 0, len(e.byID))
-	for _, c := range e.byID {
-		list = append(list, c)
-	}
-	sort.Slice(list, func(i, j int) bool {
-		a, b := list[i].rec, list[j].rec
-		if !a.Created.Equal(b.Created) {
-			return a.Created.After(b.Created)
-		}
-		return a.ID < b.ID
-	})
-	return list
-}
-
 // publish tells subscribers what happened to a container.
-func (e *Engine) publish(rec *record.Container, action events.Action, extra map[string]string) {
+func (e *core) publish(rec *record.Container, action events.Action, extra map[string]string) {
 	attrs := make(map[string]string, len(rec.Config.Labels)+len(extra)+2)
 	for k, v := range rec.Config.Labels {
 		attrs[k] = v
@@ -292,11 +180,11 @@ func (e *Engine) publish(rec *record.Container, action events.Action, extra map[
 }
 
 // runDir is where the shim of container id keeps its socket and records.
-func (e *Engine) runDir(id string) string { return filepath.Join(e.cfg.ExecRoot, "containers", id) }
+func (e *core) runDir(id string) string { return filepath.Join(e.cfg.ExecRoot, "containers", id) }
 
 // save writes the record; a container that is removed when it ends is not
 // worth a sync.
-func (e *Engine) save(rec *record.Container, durable bool) error {
+func (e *core) save(rec *record.Container, durable bool) error {
 	return e.store.Save(rec, durable && !rec.HostConfig.AutoRemove)
 }
 

@@ -11,41 +11,46 @@ import (
 	"strings"
 	"time"
 
-	"github.com/davit-engine/davit/runtime/cgroup"
-	"github.com/davit-engine/davit/runtime/wire"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/events"
 	"golang.org/x/sys/unix"
+
+	"github.com/davit-engine/davit/runtime/cgroup"
+	"github.com/davit-engine/davit/runtime/wire"
 )
 
+// keeper looks after containers that run, and takes them away when they are
+// done.
+type keeper struct{ *core }
+
 // watch follows a run until its shim has gone.
-func (e *Engine) watch(c *ctr, r *run) {
+func (k *keeper) watch(c *ctr, r *run) {
 	exited := false
 	for ev := range r.shim.Events() {
 		switch {
 		case ev.Detached != nil:
-			e.detached(c)
+			k.detached(c)
 		case ev.Exited != nil && !exited:
 			exited = true
-			e.ended(c, r, *ev.Exited)
+			k.ended(c, r, *ev.Exited)
 		}
 	}
 	_ = r.shim.Close()
-	if e.closing() {
+	if k.closing() {
 		return
 	}
 	if !exited {
-		e.ended(c, r, e.lost(c.id, r.state))
+		k.ended(c, r, k.lost(c.id, r.state))
 	}
-	if err := e.clear(c.id, r.state); err != nil {
-		e.log.Error("clearing up after a container", "container", c.id, "error", err)
+	if err := k.clear(c.id, r.state); err != nil {
+		k.log.Error("clearing up after a container", "container", c.id, "error", err)
 	}
 	close(r.ended)
 }
 
 // ended records that the container's process is no more, and tells everybody
 // who waits for it.
-func (e *Engine) ended(c *ctr, r *run, x wire.Exit) {
+func (k *keeper) ended(c *ctr, r *run, x wire.Exit) {
 	c.verb <- struct{}{}
 	defer c.disown()
 	c.mu.Lock()
@@ -56,7 +61,7 @@ func (e *Engine) ended(c *ctr, r *run, x wire.Exit) {
 	rec := *c.rec
 	started := rec.State.StartedAt
 	if err := rec.State.To(container.StateExited); err != nil {
-		e.log.Error("a container ended that did not run", "container", c.id, "error", err)
+		k.log.Error("a container ended that did not run", "container", c.id, "error", err)
 		rec.State.Status = container.StateExited
 	}
 	rec.State.Pid, rec.State.ExitCode, rec.State.OOMKilled = 0, x.ExitCode, x.OOMKilled
@@ -66,40 +71,40 @@ func (e *Engine) ended(c *ctr, r *run, x wire.Exit) {
 	c.rec, c.run, c.cooling = &rec, nil, r.ended
 	c.mu.Unlock()
 
-	e.leaveNetwork(&old)
+	k.leaveNetwork(&old)
 	if !rec.HostConfig.AutoRemove {
-		if err := e.save(&rec, false); err != nil {
-			e.log.Error("recording an exit", "container", c.id, "error", err)
+		if err := k.save(&rec, false); err != nil {
+			k.log.Error("recording an exit", "container", c.id, "error", err)
 		}
 	}
 	if x.OOMKilled {
-		e.publish(&rec, events.ActionOOM, nil)
+		k.publish(&rec, events.ActionOOM, nil)
 	}
-	e.publish(&rec, events.ActionDie, map[string]string{
+	k.publish(&rec, events.ActionDie, map[string]string{
 		"exitCode":     strconv.Itoa(x.ExitCode),
 		"execDuration": strconv.FormatInt(int64(max(0, rec.State.FinishedAt.Sub(started)).Seconds()), 10),
 	})
 	close(r.exited)
 	c.answer(container.WaitConditionNextExit, container.WaitResponse{StatusCode: int64(x.ExitCode)})
 	if rec.HostConfig.AutoRemove {
-		e.removeOwned(c)
+		k.removeOwned(c)
 	}
 }
 
 // lost finds out how a container ended whose shim is gone without a word: by
 // its exit record, or else by ending it now.
-func (e *Engine) lost(id string, s wire.State) wire.Exit {
+func (k *keeper) lost(id string, s wire.State) wire.Exit {
 	var x wire.Exit
-	err := readJSON(filepath.Join(e.runDir(id), "exit.json"), &x)
+	err := readJSON(filepath.Join(k.runDir(id), "exit.json"), &x)
 	if err == nil {
 		return x
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
-		e.log.Error("reading an exit record", "container", id, "error", err)
+		k.log.Error("reading an exit record", "container", id, "error", err)
 	}
-	e.log.Error("a container's shim was lost: the container is ended", "container", id, "shim", s.ShimPid, "pid", s.Pid)
+	k.log.Error("a container's shim was lost: the container is ended", "container", id, "shim", s.ShimPid, "pid", s.Pid)
 	if err := kill(s.Pid, s.PidStart); err != nil {
-		e.log.Error("ending a container without its shim", "container", id, "error", err)
+		k.log.Error("ending a container without its shim", "container", id, "error", err)
 	}
 	return wire.Exit{ID: id, ExitCode: 128 + int(unix.SIGKILL), Signal: int(unix.SIGKILL), ExitedAt: time.Now(),
 		Error: "the process that looked after the container (davit-shim) was killed, so the container was ended"}
@@ -107,7 +112,7 @@ func (e *Engine) lost(id string, s wire.State) wire.Exit {
 
 // clear removes what a shim that ended well has removed already: the cgroup,
 // with whatever still runs in it, and the run directory.
-func (e *Engine) clear(id string, s wire.State) error {
+func (k *keeper) clear(id string, s wire.State) error {
 	var errs []error
 	for _, dir := range s.Cgroup {
 		if _, err := os.Stat(dir); err != nil {
@@ -117,7 +122,7 @@ func (e *Engine) clear(id string, s wire.State) error {
 		errs = append(errs, group.Kill(), group.Remove())
 		break
 	}
-	return errors.Join(append(errs, os.RemoveAll(e.runDir(id)))...)
+	return errors.Join(append(errs, os.RemoveAll(k.runDir(id)))...)
 }
 
 // kill ends the process pid if it is still the one that started at start

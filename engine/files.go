@@ -16,21 +16,21 @@ import (
 // writeFiles makes the container's own /etc/hostname, /etc/hosts and
 // /etc/resolv.conf, which are mounted over its root filesystem. The result
 // names those that are to be mounted.
-func (e *Engine) writeFiles(rec *record.Container) (spec.Files, error) {
-	dir := e.store.Dir(rec.ID)
+func (l *launcher) writeFiles(rec *record.Container) (spec.Files, error) {
+	dir := l.store.Dir(rec.ID)
 	if other := rec.HostConfig.NetworkMode; other.IsContainer() {
-		c, err := e.find(other.ConnectedContainer())
+		c, err := l.table.find(other.ConnectedContainer())
 		if err != nil {
 			return spec.Files{}, err
 		}
-		dir = e.store.Dir(c.id)
+		dir = l.store.Dir(c.id)
 		return filesIn(dir), nil
 	}
-	hosts, err := e.hosts(rec)
+	hosts, err := l.hosts(rec)
 	if err != nil {
 		return spec.Files{}, err
 	}
-	resolv, err := e.resolvConf(rec)
+	resolv, err := l.resolvConf(rec)
 	if err != nil {
 		return spec.Files{}, err
 	}
@@ -50,7 +50,7 @@ func filesIn(dir string) spec.Files {
 	return spec.Files{Hostname: filepath.Join(dir, "hostname"), Hosts: filepath.Join(dir, "hosts"), ResolvConf: filepath.Join(dir, "resolv.conf")}
 }
 
-func (e *Engine) hosts(rec *record.Container) ([]byte, error) {
+func (l *launcher) hosts(rec *record.Container) ([]byte, error) {
 	var b bytes.Buffer
 	if rec.HostConfig.NetworkMode.IsHost() {
 		if data, err := os.ReadFile("/etc/hosts"); err == nil {
@@ -88,18 +88,18 @@ func (e *Engine) hosts(rec *record.Container) ([]byte, error) {
 
 // resolvConf writes the container's name servers: its own, the engine's, or
 // those of the host that can be reached from a network namespace of its own.
-func (e *Engine) resolvConf(rec *record.Container) ([]byte, error) {
+func (l *launcher) resolvConf(rec *record.Container) ([]byte, error) {
 	h := rec.HostConfig
 	host := hostResolver(rec.HostConfig.NetworkMode.IsHost())
 	servers, search, options := host.servers, host.search, host.options
-	if len(e.cfg.DNS) > 0 {
-		servers = e.cfg.DNS
+	if len(l.cfg.DNS) > 0 {
+		servers = l.cfg.DNS
 	}
-	if len(e.cfg.DNSSearch) > 0 {
-		search = e.cfg.DNSSearch
+	if len(l.cfg.DNSSearch) > 0 {
+		search = l.cfg.DNSSearch
 	}
-	if len(e.cfg.DNSOptions) > 0 {
-		options = e.cfg.DNSOptions
+	if len(l.cfg.DNSOptions) > 0 {
+		options = l.cfg.DNSOptions
 	}
 	if len(h.DNS) > 0 {
 		servers = h.DNS

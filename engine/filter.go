@@ -5,10 +5,11 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
+
 	"github.com/davit-engine/davit/engine/spec"
 	"github.com/davit-engine/davit/errs"
 	"github.com/davit-engine/davit/runtime/seccomp"
-	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
 // filterCache keeps compiled seccomp filters by profile and capabilities, the

@@ -11,12 +11,13 @@ import (
 	"runtime"
 	"strings"
 
-	"github.com/davit-engine/davit/engine/record"
-	"github.com/davit-engine/davit/errs"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/sys/capability"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/davit-engine/davit/engine/record"
+	"github.com/davit-engine/davit/errs"
 )
 
 // hostFacts is what does not change while the engine runs.

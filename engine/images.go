@@ -4,12 +4,13 @@ import (
 	"context"
 	"io"
 
-	"github.com/davit-engine/davit/image"
 	"github.com/distribution/reference"
 	"github.com/moby/moby/api/types/events"
 	imagetypes "github.com/moby/moby/api/types/image"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/davit-engine/davit/image"
 )
 
 // Images is the engine's view of the image store: it adds what only the engine
@@ -100,7 +101,7 @@ func (i *Images) Remove(ctx context.Context, ref string, o image.RemoveOptions) 
 
 // inUse names a container made of the image, a running one if there is one.
 func (i *Images) inUse(id digest.Digest) (container string, running bool) {
-	for _, c := range i.e.all() {
+	for _, c := range i.e.table.all() {
 		rec := c.snapshot()
 		if rec.Image.ID != string(id) {
 			continue
@@ -116,7 +117,7 @@ func (i *Images) inUse(id digest.Digest) (container string, running bool) {
 // users returns a function that lists the containers made of a manifest.
 func (i *Images) users() func(digest.Digest) []string {
 	by := map[digest.Digest][]string{}
-	for _, c := range i.e.all() {
+	for _, c := range i.e.table.all() {
 		rec := c.snapshot()
 		if rec.Image.Manifest != nil {
 			by[rec.Image.Manifest.Digest] = append(by[rec.Image.Manifest.Digest], rec.ID)

@@ -9,11 +9,12 @@ import (
 	"strings"
 	"time"
 
-	"github.com/davit-engine/davit/image"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/registry"
 	"github.com/moby/moby/api/types/swarm"
 	"github.com/moby/moby/api/types/system"
+
+	"github.com/davit-engine/davit/image"
 )
 
 // Info describes the engine and its host.
@@ -49,7 +50,7 @@ func (e *Engine) Info(ctx context.Context) (system.Info, error) {
 	if e.cfg.Network != nil {
 		in.FirewallBackend = &system.FirewallInfo{Driver: "nftables"}
 	}
-	for _, c := range e.all() {
+	for _, c := range e.table.all() {
 		in.Containers++
 		switch s := c.snapshot().State; {
 		case s.Status == container.StatePaused:

@@ -5,17 +5,18 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/davit-engine/davit/engine/record"
-	"github.com/davit-engine/davit/engine/spec"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/api/types/storage"
+
+	"github.com/davit-engine/davit/engine/record"
+	"github.com/davit-engine/davit/engine/spec"
 )
 
 // Inspect tells everything about a container; with size also how many bytes it
 // takes on disk.
 func (e *Engine) Inspect(_ context.Context, ref string, size bool) (container.InspectResponse, error) {
-	c, err := e.find(ref)
+	c, err := e.table.find(ref)
 	if err != nil {
 		return container.InspectResponse{}, err
 	}
@@ -60,7 +61,7 @@ func (e *Engine) Inspect(_ context.Context, ref string, size bool) (container.In
 		out.NetworkSettings.SandboxID = rec.ID
 	}
 	if size {
-		own, all := e.sizes(&rec)
+		own, all := e.lister.sizes(&rec)
 		out.SizeRw, out.SizeRootFs = &own, &all
 	}
 	return out, nil

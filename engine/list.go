@@ -14,28 +14,32 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/davit-engine/davit/engine/record"
-	"github.com/davit-engine/davit/engine/spec"
-	"github.com/davit-engine/davit/errs"
 	"github.com/docker/go-units"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/mount"
 	"github.com/moby/moby/api/types/network"
+
+	"github.com/davit-engine/davit/engine/record"
+	"github.com/davit-engine/davit/engine/spec"
+	"github.com/davit-engine/davit/errs"
 )
+
+// lister describes containers in short.
+type lister struct{ *core }
 
 // List describes containers, newest first.
 func (e *Engine) List(ctx context.Context, o ListOptions) ([]container.Summary, error) {
-	keep, err := e.listFilter(ctx, o)
+	keep, err := e.lister.listFilter(ctx, o)
 	if err != nil {
 		return nil, err
 	}
 	out := []container.Summary{}
-	for _, c := range e.all() {
+	for _, c := range e.table.all() {
 		rec := c.snapshot()
 		if !keep(&rec) {
 			continue
 		}
-		out = append(out, e.summary(&rec, o.Size))
+		out = append(out, e.lister.summary(&rec, o.Size))
 		if o.Limit > 0 && len(out) == o.Limit {
 			break
 		}
@@ -43,13 +47,13 @@ func (e *Engine) List(ctx context.Context, o ListOptions) ([]container.Summary, 
 	return out, nil
 }
 
-func (e *Engine) summary(rec *record.Container, size bool) container.Summary {
+func (l *lister) summary(rec *record.Container, size bool) container.Summary {
 	s := container.Summary{
 		ID: rec.ID, Names: []string{"/" + rec.Name}, Image: rec.Image.Name, ImageID: rec.Image.ID,
 		ImageManifestDescriptor: rec.Image.Manifest,
 		Command:                 command(rec), Created: rec.Created.Unix(), Ports: []container.PortSummary{},
 		Labels: rec.Config.Labels, State: rec.State.Status, Status: status(&rec.State, time.Now()), Mounts: mountPoints(rec),
-		NetworkSettings: &container.NetworkSettingsSummary{Networks: e.networks(rec)},
+		NetworkSettings: &container.NetworkSettingsSummary{Networks: l.networks(rec)},
 	}
 	if s.Labels == nil {
 		s.Labels = map[string]string{}
@@ -61,7 +65,7 @@ func (e *Engine) summary(rec *record.Container, size bool) container.Summary {
 	}
 	slices.SortFunc(s.Ports, func(a, b container.PortSummary) int { return int(a.PrivatePort) - int(b.PrivatePort) })
 	if size {
-		s.SizeRw, s.SizeRootFs = e.sizes(rec)
+		s.SizeRw, s.SizeRootFs = l.sizes(rec)
 	}
 	return s
 }
@@ -101,7 +105,7 @@ func status(s *record.State, now time.Time) string {
 }
 
 // networks describes where the container is connected.
-func (e *Engine) networks(rec *record.Container) map[string]*network.EndpointSettings {
+func (e *core) networks(rec *record.Container) map[string]*network.EndpointSettings {
 	name := networkOf(rec.HostConfig)
 	if rec.HostConfig.NetworkMode.IsContainer() {
 		return map[string]*network.EndpointSettings{}
@@ -144,8 +148,8 @@ func mountPoints(rec *record.Container) []container.MountPoint {
 
 // sizes returns the bytes that the container wrote, and those with its image's
 // layers.
-func (e *Engine) sizes(rec *record.Container) (own, all int64) {
-	own = usage(filepath.Join(e.store.Dir(rec.ID), "upper"))
+func (l *lister) sizes(rec *record.Container) (own, all int64) {
+	own = usage(filepath.Join(l.store.Dir(rec.ID), "upper"))
 	all = own
 	for _, l := range rec.Image.Lower {
 		all += usage(l)
@@ -178,7 +182,7 @@ func usage(root string) (sum int64) {
 
 // listFilter turns Docker's filters into a predicate. Several values of a key
 // are alternatives, but for labels; several keys must all hold.
-func (e *Engine) listFilter(ctx context.Context, o ListOptions) (func(*record.Container) bool, error) {
+func (l *lister) listFilter(ctx context.Context, o ListOptions) (func(*record.Container) bool, error) {
 	all := o.All || o.Limit > 0
 	var tests []func(*record.Container) bool
 	for key, values := range o.Filters {
@@ -187,7 +191,7 @@ func (e *Engine) listFilter(ctx context.Context, o ListOptions) (func(*record.Co
 			given = append(given, v)
 		}
 		slices.Sort(given)
-		test, err := e.filterBy(ctx, key, given)
+		test, err := l.filterBy(ctx, key, given)
 		if err != nil {
 			return nil, err
 		}
@@ -208,7 +212,7 @@ func (e *Engine) listFilter(ctx context.Context, o ListOptions) (func(*record.Co
 	}, nil
 }
 
-func (e *Engine) filterBy(ctx context.Context, key string, values []string) (func(*record.Container) bool, error) {
+func (l *lister) filterBy(ctx context.Context, key string, values []string) (func(*record.Container) bool, error) {
 	bad := func(v string) error { return errs.New(errs.InvalidParameter, "invalid filter '%s=%s'", key, v) }
 	anyOf := func(test func(rec *record.Container, v string) bool) (func(*record.Container) bool, error) {
 		return func(rec *record.Container) bool {
@@ -253,7 +257,7 @@ func (e *Engine) filterBy(ctx context.Context, key string, values []string) (fun
 	case "ancestor":
 		var ids []string
 		for _, v := range values {
-			if img, err := e.cfg.Images.Get(ctx, v, nil); err == nil {
+			if img, err := l.cfg.Images.Get(ctx, v, nil); err == nil {
 				ids = append(ids, string(img.ID))
 			}
 		}
@@ -263,7 +267,7 @@ func (e *Engine) filterBy(ctx context.Context, key string, values []string) (fun
 	case "before", "since":
 		var marks []time.Time
 		for _, v := range values {
-			c, err := e.find(v)
+			c, err := l.table.find(v)
 			if err != nil {
 				return nil, err
 			}
@@ -281,7 +285,7 @@ func (e *Engine) filterBy(ctx context.Context, key string, values []string) (fun
 	case "network":
 		return anyOf(func(rec *record.Container, v string) bool {
 			name := networkOf(rec.HostConfig)
-			return v == name || strings.HasPrefix(networkID(e.id, name), v)
+			return v == name || strings.HasPrefix(networkID(l.id, name), v)
 		})
 	case "publish":
 		return func(*record.Container) bool { return false }, nil

@@ -17,7 +17,7 @@ import (
 // Logs returns a container's log. What can be wrong with the request is found
 // before the first byte.
 func (e *Engine) Logs(_ context.Context, ref string, o LogsOptions) (LogStream, error) {
-	c, err := e.find(ref)
+	c, err := e.table.find(ref)
 	if err != nil {
 		return LogStream{}, err
 	}
@@ -67,7 +67,7 @@ func tail(text string) (int, error) {
 const logTime = "2006-01-02T15:04:05.000000000Z07:00"
 
 // copyLogs writes log entries as plain lines.
-func (e *Engine) copyLogs(ctx context.Context, rec *record.Container, o LogsOptions, done <-chan struct{}, stdout, stderr io.Writer) error {
+func (e *core) copyLogs(ctx context.Context, rec *record.Container, o LogsOptions, done <-chan struct{}, stdout, stderr io.Writer) error {
 	n, err := tail(o.Tail)
 	if err != nil {
 		return err

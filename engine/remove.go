@@ -4,10 +4,11 @@ import (
 	"context"
 	"os"
 
-	"github.com/davit-engine/davit/errs"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/events"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/davit-engine/davit/errs"
 )
 
 // Remove deletes a container with everything that is its own. Conflict when it
@@ -16,7 +17,7 @@ func (e *Engine) Remove(ctx context.Context, ref string, o RemoveOptions) error 
 	if o.Link {
 		return errs.New(errs.NotImplemented, "removing links (--link) is not supported yet")
 	}
-	c, err := e.find(ref)
+	c, err := e.table.find(ref)
 	if err != nil {
 		return err
 	}
@@ -26,7 +27,7 @@ func (e *Engine) Remove(ctx context.Context, ref string, o RemoveOptions) error 
 				rec := c.snapshot()
 				return errs.New(errs.Conflict, "cannot remove container %q: container is %s: stop the container before removing or force remove", rec.Name, rec.State.Status)
 			}
-			if err := e.kill(ctx, c, r); err != nil {
+			if err := e.keeper.kill(ctx, c, r); err != nil {
 				return err
 			}
 		}
@@ -42,11 +43,11 @@ func (e *Engine) Remove(ctx context.Context, ref string, o RemoveOptions) error 
 		c.disown() // it was started meanwhile
 	}
 	defer c.disown()
-	return e.removeOwned(c)
+	return e.keeper.removeOwned(c)
 }
 
 // removeOwned removes a container that does not run, for its owner.
-func (e *Engine) removeOwned(c *ctr) error {
+func (k *keeper) removeOwned(c *ctr) error {
 	c.mu.Lock()
 	rec := *c.rec
 	if c.gone {
@@ -63,7 +64,7 @@ func (e *Engine) removeOwned(c *ctr) error {
 	c.mu.Unlock()
 	closeAll(pending)
 
-	purge, err := e.store.Remove(c.id, !rec.HostConfig.AutoRemove)
+	purge, err := k.store.Remove(c.id, !rec.HostConfig.AutoRemove)
 	if err != nil {
 		dead := rec
 		dead.State.Status, dead.State.Error = container.StateDead, err.Error()
@@ -72,40 +73,35 @@ func (e *Engine) removeOwned(c *ctr) error {
 		c.mu.Unlock()
 		return errs.New(errs.System, "container %s: %w", c.id, err)
 	}
-	e.mu.Lock()
-	delete(e.byID, c.id)
-	if e.names[rec.Name] == c.id {
-		delete(e.names, rec.Name)
-	}
-	e.mu.Unlock()
+	k.table.drop(&rec)
 	c.mu.Lock()
 	c.gone = true
 	c.mu.Unlock()
-	e.publish(&rec, events.ActionDestroy, nil)
+	k.publish(&rec, events.ActionDestroy, nil)
 	c.answer(container.WaitConditionRemoved, container.WaitResponse{StatusCode: int64(rec.State.ExitCode)})
 
 	// What nobody waits for: files, and layers of an image that is gone.
-	e.work.Add(1)
+	k.work.Add(1)
 	go func() {
-		defer e.work.Done()
+		defer k.work.Done()
 		if cooling != nil {
 			select {
 			case <-cooling:
-			case <-e.closed:
+			case <-k.closed:
 			}
 		}
 		if err := purge(); err != nil {
-			e.log.Error("deleting a removed container's files", "container", c.id, "error", err)
+			k.log.Error("deleting a removed container's files", "container", c.id, "error", err)
 		}
-		if err := os.RemoveAll(e.runDir(c.id)); err != nil {
-			e.log.Error("deleting a removed container's files", "container", c.id, "error", err)
+		if err := os.RemoveAll(k.runDir(c.id)); err != nil {
+			k.log.Error("deleting a removed container's files", "container", c.id, "error", err)
 		}
 		manifest := digest.Digest(rec.Image.ID)
 		if rec.Image.Manifest != nil {
 			manifest = rec.Image.Manifest.Digest
 		}
-		if err := e.cfg.Images.Unpin(context.Background(), c.id, manifest); err != nil {
-			e.log.Error("letting go of an image", "container", c.id, "image", rec.Image.ID, "error", err)
+		if err := k.cfg.Images.Unpin(context.Background(), c.id, manifest); err != nil {
+			k.log.Error("letting go of an image", "container", c.id, "image", rec.Image.ID, "error", err)
 		}
 	}()
 	return nil

@@ -4,14 +4,15 @@ import (
 	"context"
 	"strconv"
 
+	"github.com/moby/moby/api/types/events"
+
 	"github.com/davit-engine/davit/errs"
 	"github.com/davit-engine/davit/runtime/wire"
-	"github.com/moby/moby/api/types/events"
 )
 
 // Resize sets the size of a running container's terminal, in characters.
 func (e *Engine) Resize(ctx context.Context, ref string, height, width uint32) error {
-	c, err := e.find(ref)
+	c, err := e.table.find(ref)
 	if err != nil {
 		return err
 	}

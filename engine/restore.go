@@ -10,22 +10,26 @@ import (
 	"sync"
 	"time"
 
+	"github.com/moby/moby/api/types/container"
+	"github.com/opencontainers/go-digest"
+
 	"github.com/davit-engine/davit/engine/record"
 	"github.com/davit-engine/davit/image"
 	"github.com/davit-engine/davit/runtime/wire"
-	"github.com/moby/moby/api/types/container"
-	"github.com/opencontainers/go-digest"
 )
+
+// restorer learns everything again when the engine starts.
+type restorer struct{ *keeper }
 
 // restore learns everything again after a start of the engine: from the
 // records what was asked for, from the shims what runs. A container whose
 // record cannot be read is left alone on disk and named in the log.
-func (e *Engine) restore(ctx context.Context) error {
-	ids, err := e.store.IDs()
+func (rs *restorer) restore(ctx context.Context) error {
+	ids, err := rs.store.IDs()
 	if err != nil {
 		return err
 	}
-	running, err := e.runDirs()
+	running, err := rs.runDirs()
 	if err != nil {
 		return err
 	}
@@ -38,22 +42,22 @@ func (e *Engine) restore(ctx context.Context) error {
 		work.Add(1)
 		go func() {
 			defer func() { <-slots; work.Done() }()
-			e.restoreOne(ctx, id, live)
+			rs.restoreOne(ctx, id, live)
 		}()
 	}
 	work.Wait()
 	for id := range running {
-		e.endOrphan(id)
+		rs.endOrphan(id)
 	}
-	if err := e.cfg.Images.ReleaseUnpinned(ctx); err != nil {
-		e.log.Error("letting go of images that no container uses", "error", err)
+	if err := rs.cfg.Images.ReleaseUnpinned(ctx); err != nil {
+		rs.log.Error("letting go of images that no container uses", "error", err)
 	}
 	return nil
 }
 
 // runDirs lists the containers that have a run directory.
-func (e *Engine) runDirs() (map[string]bool, error) {
-	root := filepath.Join(e.cfg.ExecRoot, "containers")
+func (rs *restorer) runDirs() (map[string]bool, error) {
+	root := filepath.Join(rs.cfg.ExecRoot, "containers")
 	if err := os.MkdirAll(root, 0o700); err != nil {
 		return nil, fmt.Errorf("opening the run directory: %w", err)
 	}
@@ -69,72 +73,69 @@ func (e *Engine) runDirs() (map[string]bool, error) {
 }
 
 // restoreOne brings one container back. live says that it has a run directory.
-func (e *Engine) restoreOne(ctx context.Context, id string, live bool) {
-	rec, err := e.store.Load(id)
+func (rs *restorer) restoreOne(ctx context.Context, id string, live bool) {
+	rec, err := rs.store.Load(id)
 	if err != nil {
-		e.log.Error("a container's record cannot be read: it is left as it is", "container", id, "directory", e.store.Dir(id), "error", err)
+		rs.log.Error("a container's record cannot be read: it is left as it is", "container", id, "directory", rs.store.Dir(id), "error", err)
 		if live {
-			e.endOrphan(id)
+			rs.endOrphan(id)
 		}
 		return
 	}
-	c := newCtr(rec)
-	c.used = !rec.State.StartedAt.IsZero()
-	e.mu.Lock()
-	if _, taken := e.names[rec.Name]; taken {
-		e.log.Error("two containers have one name: the second is renamed to its ID", "container", id, "name", rec.Name)
+	if _, err := rs.table.reserve(rec.Name, id); err != nil {
+		rs.log.Error("two containers have one name: the second is renamed to its ID", "container", id, "name", rec.Name)
 		rec.Name = id
 	}
-	e.byID[id], e.names[rec.Name] = c, id
-	e.mu.Unlock()
-	e.pin(ctx, c)
+	c := rs.table.add(rec)
+	c.used = !rec.State.StartedAt.IsZero()
+	rs.pin(ctx, c)
 
 	wasRunning := rec.State.Running()
 	if live {
 		c.used = true
-		switch x, ok := e.adopt(ctx, c, rec); {
+		switch x, ok := rs.adopt(ctx, c, rec); {
 		case ok:
 			return
 		default:
-			e.finish(c, *x)
+			rs.finish(c, *x)
 			return
 		}
 	}
 	switch {
 	case wasRunning:
 		// The host went down under it: nobody saw how it ended.
-		e.finish(c, wire.Exit{ID: id, ExitCode: 255, ExitedAt: time.Now()})
+		rs.finish(c, wire.Exit{ID: id, ExitCode: 255, ExitedAt: time.Now()})
 	case rec.State.Status == container.StateRemoving:
-		e.removeOwned(c)
+		rs.removeOwned(c)
 	case rec.HostConfig.AutoRemove && rec.State.Status == container.StateExited:
-		e.removeOwned(c)
+		rs.removeOwned(c)
 	}
 }
 
 // pin holds the layers that a container stands on.
-func (e *Engine) pin(ctx context.Context, c *ctr) {
+func (rs *restorer) pin(ctx context.Context, c *ctr) {
 	img := image.Image{ID: digest.Digest(c.rec.Image.ID), Lower: c.rec.Image.Lower, Platform: c.rec.Image.Platform}
 	if c.rec.Image.Manifest != nil {
 		img.Manifest = *c.rec.Image.Manifest
 	}
-	if err := e.cfg.Images.Pin(ctx, c.id, img); err != nil {
-		e.log.Error("a container's image is gone: it cannot be started again", "container", c.id, "image", c.rec.Image.Name, "error", err)
+	if err := rs.cfg.Images.Pin(ctx, c.id, img); err != nil {
+		rs.log.Error("a container's image is gone: it cannot be started again", "container", c.id, "image", c.rec.Image.Name, "error", err)
 	}
 }
 
 // adopt connects to the shim of a container that was running, or was about to.
 // Without one it tells how the container ended.
-func (e *Engine) adopt(ctx context.Context, c *ctr, rec *record.Container) (*wire.Exit, bool) {
-	client, state, err := e.reach(ctx, c.id)
+func (rs *restorer) adopt(ctx context.Context, c *ctr, rec *record.Container) (*wire.Exit, bool) {
+	client, state, err := rs.reach(ctx, c.id)
 	if err != nil {
-		x := e.lost(c.id, e.lastState(c.id))
+		x := rs.lost(c.id, rs.lastState(c.id))
 		return &x, false
 	}
 	now := *rec
-	now.Endpoint = e.lastEndpoint(c.id)
+	now.Endpoint = rs.lastEndpoint(c.id)
 	if p, ok := endpointOf(&now); ok {
-		if err := e.cfg.Network.Reserve(p); err != nil {
-			e.log.Error("keeping a running container's address", "container", c.id, "address", p.Address.String(), "error", err)
+		if err := rs.cfg.Network.Reserve(p); err != nil {
+			rs.log.Error("keeping a running container's address", "container", c.id, "address", p.Address.String(), "error", err)
 		}
 	}
 	if now.State.Running() {
@@ -142,16 +143,16 @@ func (e *Engine) adopt(ctx context.Context, c *ctr, rec *record.Container) (*wir
 	}
 	c.verb <- struct{}{}
 	defer c.disown()
-	e.begun(c, &now, client, state)
+	rs.begun(c, &now, client, state)
 	return nil, true
 }
 
 // reach connects to the shim of container id. One that was just being given
 // its container when the engine died is waited for, briefly.
-func (e *Engine) reach(ctx context.Context, id string) (*wire.Client, wire.State, error) {
+func (rs *restorer) reach(ctx context.Context, id string) (*wire.Client, wire.State, error) {
 	deadline := time.Now().Add(time.Second)
 	for {
-		client, err := wire.Dial(ctx, e.runDir(id))
+		client, err := wire.Dial(ctx, rs.runDir(id))
 		if err == nil {
 			var state wire.State
 			if _, err = client.Hello(ctx); err == nil {
@@ -162,10 +163,10 @@ func (e *Engine) reach(ctx context.Context, id string) (*wire.Client, wire.State
 			}
 			_ = client.Close()
 		}
-		if e.lastState(id).Pid != 0 || time.Now().After(deadline) {
+		if rs.lastState(id).Pid != 0 || time.Now().After(deadline) {
 			return nil, wire.State{}, err
 		}
-		if _, e := os.Stat(filepath.Join(e.runDir(id), "exit.json")); e == nil {
+		if _, e := os.Stat(filepath.Join(rs.runDir(id), "exit.json")); e == nil {
 			return nil, wire.State{}, err
 		}
 		time.Sleep(5 * time.Millisecond)
@@ -173,7 +174,7 @@ func (e *Engine) reach(ctx context.Context, id string) (*wire.Client, wire.State
 }
 
 // lastState reads what the shim wrote when its container started.
-func (e *Engine) lastState(id string) wire.State {
+func (e *core) lastState(id string) wire.State {
 	var s wire.State
 	if err := readJSON(filepath.Join(e.runDir(id), "state.json"), &s); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		e.log.Error("reading a shim's state", "container", id, "error", err)
@@ -182,8 +183,8 @@ func (e *Engine) lastState(id string) wire.State {
 }
 
 // finish records the end of a container that ended while no engine looked.
-func (e *Engine) finish(c *ctr, x wire.Exit) {
-	state := e.lastState(c.id)
+func (rs *restorer) finish(c *ctr, x wire.Exit) {
+	state := rs.lastState(c.id)
 	c.mu.Lock()
 	rec := *c.rec
 	if rec.State.StartedAt.IsZero() || !state.StartedAt.IsZero() && state.StartedAt.After(rec.State.StartedAt) {
@@ -202,23 +203,23 @@ func (e *Engine) finish(c *ctr, x wire.Exit) {
 		c.run = nil
 		c.mu.Unlock()
 	} else {
-		e.ended(c, r, x)
+		rs.ended(c, r, x)
 	}
-	if err := e.clear(c.id, state); err != nil {
-		e.log.Error("clearing up after a container", "container", c.id, "error", err)
+	if err := rs.clear(c.id, state); err != nil {
+		rs.log.Error("clearing up after a container", "container", c.id, "error", err)
 	}
 	close(r.ended)
 }
 
 // endOrphan ends a container that has a shim but no record: its creation was
 // not durable, or its record was lost.
-func (e *Engine) endOrphan(id string) {
-	state := e.lastState(id)
-	e.log.Warn("a container runs that nobody knows: it is ended", "container", id, "pid", state.Pid)
+func (rs *restorer) endOrphan(id string) {
+	state := rs.lastState(id)
+	rs.log.Warn("a container runs that nobody knows: it is ended", "container", id, "pid", state.Pid)
 	if err := kill(state.Pid, state.PidStart); err != nil {
-		e.log.Error("ending an unknown container", "container", id, "error", err)
+		rs.log.Error("ending an unknown container", "container", id, "error", err)
 	}
-	if err := e.clear(id, state); err != nil {
-		e.log.Error("clearing up after an unknown container", "container", id, "error", err)
+	if err := rs.clear(id, state); err != nil {
+		rs.log.Error("clearing up after an unknown container", "container", id, "error", err)
 	}
 }

@@ -7,8 +7,9 @@ import (
 	"sync"
 	"syscall"
 
-	"github.com/davit-engine/davit/runtime/wire"
 	"golang.org/x/sys/unix"
+
+	"github.com/davit-engine/davit/runtime/wire"
 )
 
 // DefaultWarmShims is how many shims wait for a container. Starting one takes

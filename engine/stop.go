@@ -5,12 +5,13 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/davit-engine/davit/errs"
-	"github.com/davit-engine/davit/runtime/wire"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/events"
 	"github.com/moby/sys/signal"
 	"golang.org/x/sys/unix"
+
+	"github.com/davit-engine/davit/errs"
+	"github.com/davit-engine/davit/runtime/wire"
 )
 
 const (
@@ -22,17 +23,17 @@ const (
 // Stop asks a container to end, and ends it when it does not in time.
 // NotModified when it does not run.
 func (e *Engine) Stop(ctx context.Context, ref string, o StopOptions) error {
-	c, err := e.find(ref)
+	c, err := e.table.find(ref)
 	if err != nil {
 		return err
 	}
 	if c.current() == nil {
 		return errs.New(errs.NotModified, "container %s is not running", c.id)
 	}
-	return e.stop(ctx, c, o)
+	return e.keeper.stop(ctx, c, o)
 }
 
-func (e *Engine) stop(ctx context.Context, c *ctr, o StopOptions) error {
+func (k *keeper) stop(ctx context.Context, c *ctr, o StopOptions) error {
 	rec, r := c.snapshot(), c.current()
 	if r == nil {
 		return nil
@@ -41,7 +42,7 @@ func (e *Engine) stop(ctx context.Context, c *ctr, o StopOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := e.signal(ctx, c, r, sig); err == nil && timeout != 0 {
+	if err := k.signal(ctx, c, r, sig); err == nil && timeout != 0 {
 		var late <-chan time.Time
 		if timeout > 0 {
 			t := time.NewTimer(time.Duration(timeout) * time.Second)
@@ -51,15 +52,15 @@ func (e *Engine) stop(ctx context.Context, c *ctr, o StopOptions) error {
 		select {
 		case <-r.exited:
 		case <-late:
-			e.log.Info("a container did not end in time: it is killed", "container", c.id, "signal", sig.String(), "seconds", timeout)
+			k.log.Info("a container did not end in time: it is killed", "container", c.id, "signal", sig.String(), "seconds", timeout)
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
-	if err := e.kill(ctx, c, r); err != nil {
+	if err := k.kill(ctx, c, r); err != nil {
 		return err
 	}
-	e.publish(&rec, events.ActionStop, nil)
+	k.publish(&rec, events.ActionStop, nil)
 	return nil
 }
 
@@ -95,7 +96,7 @@ func (e *Engine) Kill(ctx context.Context, ref, name string) error {
 			return errs.Wrap(errs.InvalidParameter, err)
 		}
 	}
-	c, err := e.find(ref)
+	c, err := e.table.find(ref)
 	if err != nil {
 		return err
 	}
@@ -104,34 +105,34 @@ func (e *Engine) Kill(ctx context.Context, ref, name string) error {
 		return errs.New(errs.Conflict, "cannot kill container: %s: container %s is not running", ref, c.id)
 	}
 	if sig == unix.SIGKILL {
-		return e.kill(ctx, c, r)
+		return e.keeper.kill(ctx, c, r)
 	}
-	if err := e.signal(ctx, c, r, sig); err != nil {
+	if err := e.keeper.signal(ctx, c, r, sig); err != nil {
 		return errs.New(errs.KindOf(err), "cannot kill container: %s: %w", ref, err)
 	}
 	return nil
 }
 
 // signal sends a signal and tells subscribers.
-func (e *Engine) signal(ctx context.Context, c *ctr, r *run, sig unix.Signal) error {
+func (k *keeper) signal(ctx context.Context, c *ctr, r *run, sig unix.Signal) error {
 	if err := r.shim.Signal(ctx, wire.Signal{Signal: int(sig)}); err != nil {
 		return err
 	}
 	rec := c.snapshot()
-	e.publish(&rec, events.ActionKill, map[string]string{"signal": strconv.Itoa(int(sig))})
+	k.publish(&rec, events.ActionKill, map[string]string{"signal": strconv.Itoa(int(sig))})
 	return nil
 }
 
 // kill ends the run for good and returns when that is recorded. It is no
 // error when it has ended already.
-func (e *Engine) kill(ctx context.Context, c *ctr, r *run) error {
+func (k *keeper) kill(ctx context.Context, c *ctr, r *run) error {
 	select {
 	case <-r.exited:
 		return nil
 	default:
 	}
 	// An error means that the process or the shim is gone: the exit comes.
-	_ = e.signal(ctx, c, r, unix.SIGKILL)
+	_ = k.signal(ctx, c, r, unix.SIGKILL)
 	t := time.NewTimer(killPatience)
 	defer t.Stop()
 	select {

@@ -8,11 +8,12 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/moby/sys/user"
+
 	"github.com/davit-engine/davit/engine/layers"
 	"github.com/davit-engine/davit/engine/record"
 	"github.com/davit-engine/davit/engine/spec"
 	"github.com/davit-engine/davit/errs"
-	"github.com/moby/sys/user"
 )
 
 // maxUserFile bounds passwd and group files of an image, in bytes.

@@ -7,20 +7,21 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/davit-engine/davit/engine/record"
-	"github.com/davit-engine/davit/engine/spec"
-	"github.com/davit-engine/davit/errs"
 	"github.com/docker/go-units"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/sys/signal"
+
+	"github.com/davit-engine/davit/engine/record"
+	"github.com/davit-engine/davit/engine/spec"
+	"github.com/davit-engine/davit/errs"
 )
 
 // validate checks everything about a request that does not need its image.
 // The texts are Docker's where it has them.
-func (e *Engine) validate(req container.CreateRequest) (warnings []string, err error) {
+func (d *drafter) validate(req container.CreateRequest) (warnings []string, err error) {
 	c, h := req.Config, req.HostConfig
 	for _, check := range []func(*container.Config, *container.HostConfig) error{
-		validateConfig, validateNamespaces, e.validateNetwork, unsupported, validateLog, validateLimits,
+		validateConfig, validateNamespaces, d.validateNetwork, unsupported, validateLog, validateLimits,
 	} {
 		if err := check(c, h); err != nil {
 			return nil, err
@@ -29,17 +30,17 @@ func (e *Engine) validate(req container.CreateRequest) (warnings []string, err e
 	if _, err := spec.UserMounts(c, h); err != nil {
 		return nil, err
 	}
-	sec, err := spec.ParseSecurity(h.SecurityOpt, e.cfg.Defaults.NoNewPrivileges)
+	sec, err := spec.ParseSecurity(h.SecurityOpt, d.cfg.Defaults.NoNewPrivileges)
 	if err != nil {
 		return nil, err
 	}
-	in := spec.Input{Container: &record.Container{Config: c, HostConfig: h}, Host: spec.Host{Capabilities: e.host.capabilities}}
+	in := spec.Input{Container: &record.Container{Config: c, HostConfig: h}, Host: spec.Host{Capabilities: d.host.capabilities}}
 	caps, err := spec.Capabilities(in)
 	if err != nil {
 		return nil, err
 	}
 	if !h.Privileged {
-		if _, _, err := e.filter.get(sec, caps); err != nil {
+		if _, _, err := d.filter.get(sec, caps); err != nil {
 			return nil, err
 		}
 	}
@@ -53,7 +54,7 @@ func (e *Engine) validate(req container.CreateRequest) (warnings []string, err e
 			return nil, err
 		}
 	}
-	return e.limitWarnings(h), nil
+	return d.limitWarnings(h), nil
 }
 
 func validateConfig(c *container.Config, h *container.HostConfig) error {
@@ -136,7 +137,7 @@ func validateNamespaces(_ *container.Config, h *container.HostConfig) error {
 	return nil
 }
 
-func (e *Engine) validateNetwork(c *container.Config, h *container.HostConfig) error {
+func (d *drafter) validateNetwork(c *container.Config, h *container.HostConfig) error {
 	m := h.NetworkMode
 	switch {
 	case m.IsContainer() && c.Hostname != "":
@@ -146,7 +147,7 @@ func (e *Engine) validateNetwork(c *container.Config, h *container.HostConfig) e
 	case m.IsContainer() && m.ConnectedContainer() == "":
 		return errs.New(errs.InvalidParameter, "invalid container format container:<name|id>")
 	case m.IsContainer():
-		_, err := e.find(m.ConnectedContainer())
+		_, err := d.table.find(m.ConnectedContainer())
 		return err
 	case m.IsHost() || m.IsNone() || networkOf(h) == networkBridge:
 		return nil
@@ -253,7 +254,7 @@ func cpuList(list string, n int) error {
 }
 
 // limitWarnings says which limits will not hold as the user may think.
-func (e *Engine) limitWarnings(h *container.HostConfig) []string {
+func (d *drafter) limitWarnings(h *container.HostConfig) []string {
 	var w []string
 	if h.OomKillDisable != nil && *h.OomKillDisable && h.Memory == 0 {
 		w = append(w, "OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources.")

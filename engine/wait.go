@@ -4,8 +4,9 @@ import (
 	"context"
 	"slices"
 
-	"github.com/davit-engine/davit/errs"
 	"github.com/moby/moby/api/types/container"
+
+	"github.com/davit-engine/davit/errs"
 )
 
 // waiter is a client that waits for a container to end or to be removed.
@@ -24,7 +25,7 @@ func (e *Engine) Wait(ctx context.Context, ref string, condition container.WaitC
 	default:
 		return nil, errs.New(errs.InvalidParameter, "invalid condition: %q", condition)
 	}
-	c, err := e.find(ref)
+	c, err := e.table.find(ref)
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,78 @@
+package engine
+
+import (
+	"context"
+	"sync"
+
+	"github.com/davit-engine/davit/engine/record"
+	"github.com/davit-engine/davit/errs"
+	"github.com/davit-engine/davit/runtime/wire"
+)
+
+// ctr is one container in memory.
+type ctr struct {
+	id   string
+	verb chan struct{} // capacity 1: full while a verb owns the container
+
+	mu         sync.Mutex
+	rec        *record.Container // guarded by mu; changed only by the verb's owner
+	run        *run              // the process; nil when there is none; guarded by mu
+	waiting    []waiter          // guarded by mu
+	pending    []*attachment     // clients that attached before the start; guarded by mu
+	lastAttach uint64            // number of the latest attachment; guarded by mu
+	gone       bool              // removed; guarded by mu
+	cooling    <-chan struct{}   // the last run's ended: until it closes, its cgroup is in use; guarded by mu
+	used       bool              // its layers may differ from the image's: it was started once; guarded by mu
+}
+
+// run is one life of a container's process.
+type run struct {
+	shim   *wire.Client
+	state  wire.State
+	exited chan struct{} // closed when the exit is recorded
+	ended  chan struct{} // closed when the shim is gone too: its cgroup is free
+
+}
+
+func newCtr(rec *record.Container) *ctr {
+	return &ctr{id: rec.ID, rec: rec, verb: make(chan struct{}, 1)}
+}
+
+// own takes the container for a verb. It fails when ctx ends first, or when
+// the container was removed meanwhile.
+func (c *ctr) own(ctx context.Context) error {
+	select {
+	case c.verb <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	c.mu.Lock()
+	gone := c.gone
+	c.mu.Unlock()
+	if gone {
+		c.disown()
+		return noSuchContainer(c.id)
+	}
+	return nil
+}
+
+func (c *ctr) disown() { <-c.verb }
+
+// snapshot returns a copy of the record that is safe to read without locks.
+// What it points to is never changed in place.
+func (c *ctr) snapshot() record.Container {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return *c.rec
+}
+
+// current returns the running process, or nil.
+func (c *ctr) current() *run {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.run
+}
+
+func noSuchContainer(ref string) error {
+	return errs.New(errs.NotFound, "No such container: %s", ref)
+}

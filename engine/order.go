@@ -1,0 +1,223 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/davit-engine/davit/engine/record"
+	"github.com/davit-engine/davit/engine/spec"
+	"github.com/davit-engine/davit/errs"
+	"github.com/davit-engine/davit/runtime/program"
+	"github.com/davit-engine/davit/runtime/wire"
+	"github.com/docker/go-units"
+	"github.com/moby/moby/api/types/container"
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// startOrder is everything that the shim must know.
+func (l *launcher) startOrder(rec *record.Container, user spec.User, files spec.Files) (*wire.Start, error) {
+	h := rec.HostConfig
+	sec, err := spec.ParseSecurity(h.SecurityOpt, l.cfg.Defaults.NoNewPrivileges)
+	if err != nil {
+		return nil, err
+	}
+	in := spec.Input{
+		Container: rec, User: user, Files: files, Security: sec, Defaults: l.cfg.Defaults,
+		Host: spec.Host{CgroupV2: l.host.cgroupV2, Capabilities: l.host.capabilities, Nofile: l.host.nofile, Thermal: l.host.thermal},
+	}
+	if in.Join, err = l.joins(h); err != nil {
+		return nil, err
+	}
+	if err := hostDevices(&in); err != nil {
+		return nil, err
+	}
+	if err := makeSources(rec); err != nil {
+		return nil, err
+	}
+	s, err := spec.Build(in)
+	if err != nil {
+		return nil, err
+	}
+	log, err := logSettings(h.LogConfig)
+	if err != nil {
+		return nil, err
+	}
+	log.Path = l.logPath(rec)
+	log.Attrs = logAttrs(rec)
+	dir := l.store.Dir(rec.ID)
+	order := &wire.Start{
+		ID: rec.ID, Spec: s, Log: log, MakeCwd: true,
+		Root: program.Root{Overlay: &program.Overlay{
+			Lower: rec.Image.Lower, Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"), Volatile: h.AutoRemove,
+		}},
+		Stdio: wire.Stdio{Stdin: rec.Config.OpenStdin, StdinOnce: rec.Config.StdinOnce},
+	}
+	if !h.Privileged {
+		caps, err := spec.Capabilities(in)
+		if err != nil {
+			return nil, err
+		}
+		if order.Seccomp, order.SeccompFlags, err = l.filter.get(sec, caps); err != nil {
+			return nil, err
+		}
+	}
+	return order, nil
+}
+
+// joins finds the namespaces of other containers that h asks for.
+func (l *launcher) joins(h *container.HostConfig) (spec.Join, error) {
+	var j spec.Join
+	if h.PidMode.IsContainer() {
+		pid, err := l.pidOf(h.PidMode.Container())
+		if err != nil {
+			return j, err
+		}
+		j.PID = fmt.Sprintf("/proc/%d/ns/pid", pid)
+	}
+	return j, nil
+}
+
+// pidOf returns the first process of a container that runs.
+func (e *core) pidOf(ref string) (int, error) {
+	c, err := e.table.find(ref)
+	if err != nil {
+		return 0, err
+	}
+	r := c.current()
+	if r == nil {
+		return 0, errs.New(errs.Conflict, "cannot join namespace of a non running container: %s", ref)
+	}
+	return r.state.Pid, nil
+}
+
+// hostDevices looks up the device nodes that the container is given.
+func hostDevices(in *spec.Input) error {
+	h := in.Container.HostConfig
+	if h.Privileged {
+		in.Host.Devices = devicesBelow("/dev", "/dev")
+	}
+	for _, m := range h.Devices {
+		found, err := mapDevice(m)
+		if err != nil {
+			return err
+		}
+		access := m.CgroupPermissions
+		if access == "" {
+			access = "rwm"
+		}
+		for _, d := range found {
+			in.Host.Mapped = append(in.Host.Mapped, d)
+			in.Host.MappedAccess = append(in.Host.MappedAccess, specs.LinuxDeviceCgroup{Allow: true, Type: d.Type, Major: &d.Major, Minor: &d.Minor, Access: access})
+		}
+	}
+	if h.Privileged {
+		in.Host.Devices = append(in.Host.Devices, in.Host.Mapped...)
+	}
+	for _, r := range h.DeviceCgroupRules {
+		rule, err := spec.ParseDeviceRule(r)
+		if err != nil {
+			return err
+		}
+		in.Host.MappedAccess = append(in.Host.MappedAccess, rule)
+	}
+	return nil
+}
+
+// makeSources creates missing directories that -v names on the host, as
+// Docker does; --mount wants them to exist.
+func makeSources(rec *record.Container) error {
+	mounts, err := spec.UserMounts(rec.Config, rec.HostConfig)
+	if err != nil {
+		return err
+	}
+	for _, m := range mounts {
+		if m.Type != "bind" {
+			continue
+		}
+		_, err := os.Stat(m.Source)
+		switch {
+		case err == nil:
+		case errors.Is(err, os.ErrNotExist) && m.CreateSource:
+			if err := os.MkdirAll(m.Source, 0o755); err != nil {
+				return errs.New(errs.InvalidParameter, "error while creating mount source path '%s': %w", m.Source, err)
+			}
+		case errors.Is(err, os.ErrNotExist):
+			return errs.New(errs.InvalidParameter, "invalid mount config for type \"bind\": bind source path does not exist: %s", m.Source)
+		default:
+			return errs.New(errs.InvalidParameter, "invalid mount config for type \"bind\": %w", err)
+		}
+	}
+	return nil
+}
+
+// logSettings reads a container's log configuration.
+func logSettings(c container.LogConfig) (wire.Log, error) {
+	l := wire.Log{Driver: c.Type}
+	switch c.Type {
+	case "none":
+		return l, nil
+	case "", "json-file":
+		l.Driver = "json-file"
+	default:
+		return l, errs.New(errs.InvalidParameter, "logger: no log driver named '%s' is registered: Davit has json-file and none", c.Type)
+	}
+	for k, v := range c.Config {
+		var err error
+		switch k {
+		case "max-size":
+			if v != "-1" {
+				l.MaxSize, err = units.RAMInBytes(v)
+			}
+		case "max-file":
+			if l.MaxFile, err = strconv.Atoi(v); err == nil && l.MaxFile < 1 {
+				err = errors.New("max-file cannot be less than 1")
+			}
+		case "compress":
+			l.Compress, err = strconv.ParseBool(v)
+		case "labels", "labels-regex", "env", "env-regex", "tag", "mode", "max-buffer-size":
+		default:
+			return l, errs.New(errs.InvalidParameter, "unknown log opt '%s' for json-file log driver", k)
+		}
+		if err != nil {
+			return l, errs.New(errs.InvalidParameter, "invalid log opt %s=%s: %w", k, v, err)
+		}
+	}
+	if l.MaxFile > 1 && l.MaxSize == 0 {
+		return l, errs.New(errs.InvalidParameter, "invalid log opts: max-file needs max-size")
+	}
+	return l, nil
+}
+
+// logAttrs are the labels and variables that the log options ask to have in
+// each line.
+func logAttrs(rec *record.Container) map[string]string {
+	opts := rec.HostConfig.LogConfig.Config
+	attrs := map[string]string{}
+	for _, k := range strings.FieldsFunc(opts["labels"], func(r rune) bool { return r == ',' }) {
+		if v, ok := rec.Config.Labels[k]; ok {
+			attrs[k] = v
+		}
+	}
+	for _, k := range strings.FieldsFunc(opts["env"], func(r rune) bool { return r == ',' }) {
+		for _, v := range rec.Config.Env {
+			if name, value, _ := strings.Cut(v, "="); name == k {
+				attrs[k] = value
+			}
+		}
+	}
+	if len(attrs) == 0 {
+		return nil
+	}
+	return attrs
+}
+
+func (e *core) logPath(rec *record.Container) string {
+	if rec.HostConfig.LogConfig.Type == "none" {
+		return ""
+	}
+	return filepath.Join(e.store.Dir(rec.ID), rec.ID+"-json.log")
+}

@@ -1,0 +1,115 @@
+package engine
+
+import (
+	"sort"
+	"strings"
+	"sync"
+
+	"github.com/davit-engine/davit/engine/record"
+	"github.com/davit-engine/davit/errs"
+)
+
+// table finds containers by ID and by name.
+type table struct {
+	mu    sync.RWMutex
+	byID  map[string]*ctr   // guarded by mu
+	names map[string]string // name -> ID, also of containers being created; guarded by mu
+}
+
+func newTable() *table { return &table{byID: map[string]*ctr{}, names: map[string]string{}} }
+
+// add enters a container whose name was reserved.
+func (t *table) add(rec *record.Container) *ctr {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	c := newCtr(rec)
+	t.byID[rec.ID] = c
+	return c
+}
+
+// drop takes a container and its name out.
+func (t *table) drop(rec *record.Container) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.byID, rec.ID)
+	if t.names[rec.Name] == rec.ID {
+		delete(t.names, rec.Name)
+	}
+}
+
+// find looks a container up by full ID, then by name, then by a prefix of its
+// ID that no other container has.
+func (t *table) find(ref string) (*ctr, error) {
+	name := strings.TrimPrefix(ref, "/")
+	if name == "" {
+		return nil, errs.New(errs.InvalidParameter, "container name or ID is empty")
+	}
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if c := t.byID[name]; c != nil {
+		return c, nil
+	}
+	if c := t.byID[t.names[name]]; c != nil {
+		return c, nil
+	}
+	var found *ctr
+	for id, c := range t.byID {
+		if !strings.HasPrefix(id, name) {
+			continue
+		}
+		if found != nil {
+			return nil, errs.New(errs.InvalidParameter, "multiple IDs found with provided prefix: %s", name)
+		}
+		found = c
+	}
+	if found == nil {
+		return nil, noSuchContainer(ref)
+	}
+	return found, nil
+}
+
+// all lists the containers, newest first.
+func (t *table) all() []*ctr {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	list := make([]*ctr, 0, len(t.byID))
+	for _, c := range t.byID {
+		list = append(list, c)
+	}
+	sort.Slice(list, func(i, j int) bool {
+		a, b := list[i].rec, list[j].rec
+		if !a.Created.Equal(b.Created) {
+			return a.Created.After(b.Created)
+		}
+		return a.ID < b.ID
+	})
+	return list
+}
+
+// reserve takes name, or chooses a free one, for container id.
+func (t *table) reserve(name, id string) (string, error) {
+	if name != "" {
+		if err := validName(name); err != nil {
+			return "", err
+		}
+		name = strings.TrimPrefix(name, "/")
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if name == "" {
+		name = randomName(func(n string) bool { _, taken := t.names[n]; return taken })
+	}
+	if holder, taken := t.names[name]; taken {
+		return "", errs.New(errs.Conflict, "Conflict. The container name %q is already in use by container %q. You have to remove (or rename) that container to be able to reuse that name.", "/"+name, holder)
+	}
+	t.names[name] = id
+	return name, nil
+}
+
+func (t *table) release(name, id string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.names[name] == id {
+		delete(t.names, name)
+	}
+}
