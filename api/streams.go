@@ -2,17 +2,16 @@ package api
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/davit-engine/davit/engine"
 	"github.com/davit-engine/davit/errs"
+	"github.com/davit-engine/davit/runtime/multiplex"
 	"github.com/moby/moby/api/types/container"
 )
 
@@ -191,10 +190,10 @@ func (h streamRoutes) logs(c *call) error {
 		}
 		return nil
 	}
-	var mu sync.Mutex
-	stdout, stderr := frames{&mu, c.w, 1}, frames{&mu, c.w, 2}
-	if err := stream.Copy(ctx, stdout, stderr); err != nil && ctx.Err() == nil {
-		fmt.Fprintf(frames{&mu, c.w, 3}, "Error grabbing logs: %v\n", err)
+	// One goroutine copies, so the three never write at the same time.
+	writer := func(stream byte) io.Writer { return multiplex.Writer{W: flusher{c.w}, Stream: stream} }
+	if err := stream.Copy(ctx, writer(multiplex.Stdout), writer(multiplex.Stderr)); err != nil && ctx.Err() == nil {
+		fmt.Fprintf(writer(multiplex.System), "Error grabbing logs: %v\n", err)
 	}
 	return nil
 }
@@ -205,29 +204,6 @@ func (c *call) logTime(name string) (t time.Time, err error) {
 		return t, nil
 	}
 	return c.timeParameter(name)
-}
-
-// frames writes one of the streams of a multiplexed one: a head of eight bytes
-// (stream, three zeros, length in network order) before each write.
-type frames struct {
-	mu     *sync.Mutex // guards w
-	w      http.ResponseWriter
-	stream byte // 1 stdout, 2 stderr, 3 the engine's own errors
-}
-
-func (f frames) Write(b []byte) (int, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	head := [8]byte{f.stream}
-	binary.BigEndian.PutUint32(head[4:], uint32(len(b)))
-	if _, err := f.w.Write(head[:]); err != nil {
-		return 0, err
-	}
-	n, err := f.w.Write(b)
-	if err == nil {
-		err = http.NewResponseController(f.w).Flush()
-	}
-	return n, err
 }
 
 func (h streamRoutes) resize(c *call) error {

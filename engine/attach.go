@@ -54,6 +54,15 @@ func (e *Engine) Attach(ctx context.Context, ref string, o AttachOptions) error 
 	if err != nil {
 		return err
 	}
+	if !o.Logs {
+		// As soon as the client sees the answer it may start the container, and
+		// must miss nothing of it. (A replay of the log may take long, and must
+		// not hold up the container's end.)
+		if err := c.own(ctx); err != nil {
+			return err
+		}
+		defer c.disown()
+	}
 	rec := c.snapshot()
 	conn, input, err := o.Hijack(rec.Config.Tty)
 	if err != nil {

@@ -1,5 +1,6 @@
-// Command davit-registry serves a directory of images by the OCI distribution
-// protocol.
+// davit-registry serves a directory of images as a registry (OCI distribution
+// specification). It reads flags, listens, and hands requests to package
+// registry; it knows nothing of the engine, which may run on another machine.
 package main
 
 import (

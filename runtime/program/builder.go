@@ -10,12 +10,12 @@ import (
 )
 
 // label is a place in the program that is not known yet: an index into
-// builder.labels. In steps it stands as ^label until finish puts the index of
+// code.labels. In steps it stands as ^label until finish puts the index of
 // the step there.
 type label int
 
-// builder collects steps. Its first error sticks.
-type builder struct {
+// code collects steps and what they point to. Its first error sticks.
+type code struct {
 	in      Input
 	p       *Program
 	err     error
@@ -24,10 +24,15 @@ type builder struct {
 	context string
 	index   int32 // of context in the program; -1: not there yet
 	hows    map[[4]uint64]int
-	root    Reg // root directory of the new filesystem, O_PATH
 	empty   int // block of ""
 	dot     int // block of "."
+}
 
+// builder is code that speaks in system calls, and knows what the program has
+// opened so far.
+type builder struct {
+	*code
+	root  Reg            // root directory of the new filesystem, O_PATH
 	made  map[string]Reg // directories that this program has mounted and nobody else can write to yet
 	proc  Reg            // the container's own procfs
 	pts   Reg            // its devpts
@@ -39,7 +44,7 @@ type builder struct {
 const maxSteps = 1<<15 - 1
 
 func newBuilder(in Input) *builder {
-	b := &builder{in: in, p: &Program{}, hows: map[[4]uint64]int{}, made: map[string]Reg{},
+	b := &builder{code: &code{in: in, p: &Program{}, hows: map[[4]uint64]int{}}, made: map[string]Reg{},
 		root: None, proc: None, pts: None, dev: None, slave: None}
 	b.p.Steps = make([]Step, 0, 512)
 	b.p.Blocks = make([]Block, 0, 256)
@@ -51,20 +56,20 @@ func newBuilder(in Input) *builder {
 }
 
 // fail records an error about the spec.
-func (b *builder) fail(kind errs.Kind, format string, args ...any) {
+func (b *code) fail(kind errs.Kind, format string, args ...any) {
 	if b.err == nil {
 		b.err = errs.New(kind, format, args...)
 	}
 }
 
 // during sets what the following steps serve.
-func (b *builder) during(context string) {
+func (b *code) during(context string) {
 	if b.context, b.index = context, -1; context == "" {
 		b.index = 0
 	}
 }
 
-func (b *builder) block(k Block) int {
+func (b *code) block(k Block) int {
 	if k.form == formText {
 		if strings.IndexByte(k.Text, 0) >= 0 {
 			b.fail(errs.InvalidParameter, "%q holds a NUL byte", k.Text)
@@ -77,13 +82,13 @@ func (b *builder) block(k Block) int {
 	return len(b.p.Blocks) - 1
 }
 
-func (b *builder) reg() Reg {
+func (b *code) reg() Reg {
 	b.p.Regs++
 	return Reg(b.p.Regs - 1)
 }
 
 // need asks for a descriptor. All needs come before the first step's result.
-func (b *builder) need(n Need) Reg {
+func (b *code) need(n Need) Reg {
 	if len(b.p.Needs) != b.p.Regs {
 		panic("program: a need after a register was used")
 	}
@@ -91,16 +96,16 @@ func (b *builder) need(n Need) Reg {
 	return b.reg()
 }
 
-func (b *builder) label() label {
+func (b *code) label() label {
 	b.labels = append(b.labels, -1)
 	return label(len(b.labels) - 1)
 }
 
-func (b *builder) place(l label) { b.labels[l] = len(b.p.Steps) }
+func (b *code) place(l label) { b.labels[l] = len(b.p.Steps) }
 
 // later puts the steps that f makes behind the last one of the program; they
 // begin at the returned label and go on at back.
-func (b *builder) later(back label, f func()) label {
+func (b *code) later(back label, f func()) label {
 	l, context := b.label(), b.context
 	b.cold = append(b.cold, func() {
 		b.place(l)
@@ -115,7 +120,7 @@ func (b *builder) later(back label, f func()) label {
 func on(e unix.Errno, l label) Catch { return Catch{int16(e), ^int16(l)} }
 
 // add appends an empty step; the pointer is good until the next call.
-func (b *builder) add(op Op, doing string, args ...Arg) *Step {
+func (b *code) add(op Op, doing string, args ...Arg) *Step {
 	if b.index < 0 {
 		b.p.Contexts = append(b.p.Contexts, b.context)
 		b.index = int32(len(b.p.Contexts) - 1)
@@ -131,13 +136,13 @@ func (b *builder) add(op Op, doing string, args ...Arg) *Step {
 }
 
 // message makes text the whole error text of a step.
-func (b *builder) message(s *Step, text string) {
+func (b *code) message(s *Step, text string) {
 	b.p.Messages = append(b.p.Messages, text)
 	s.Message = int32(len(b.p.Messages) - 1)
 }
 
 // finish resolves the labels.
-func (b *builder) finish() (*Program, error) {
+func (b *code) finish() (*Program, error) {
 	for i := 0; i < len(b.cold); i++ { // a cold part may add another
 		b.cold[i]()
 	}
@@ -171,7 +176,7 @@ func memAt(block, off int) Arg      { return Arg{Kind: Mem, Val: uint64(block), 
 
 var cwd = imm(uint64(uint32(0xffffff9c)), formFD) // AT_FDCWD
 
-func (b *builder) text(s string) Arg {
+func (b *code) text(s string) Arg {
 	switch s {
 	case "":
 		return mem(b.empty)
@@ -182,7 +187,7 @@ func (b *builder) text(s string) Arg {
 }
 
 // how returns a block of up to four 64-bit words, the same for the same words.
-func (b *builder) how(f form, words ...uint64) Arg {
+func (b *code) how(f form, words ...uint64) Arg {
 	key := [4]uint64{uint64(f) << 56}
 	for i, w := range words {
 		key[i] ^= w
@@ -200,7 +205,7 @@ func (b *builder) how(f form, words ...uint64) Arg {
 }
 
 // vector is a NULL-terminated array of strings.
-func (b *builder) vector(list []string) Arg {
+func (b *code) vector(list []string) Arg {
 	k := Block{Size: 8 * (len(list) + 1), Refs: make([]Ref, 0, len(list)), form: formVector}
 	for i, s := range list {
 		k.Refs = append(k.Refs, Ref{8 * i, b.block(Block{Text: s, form: formText})})

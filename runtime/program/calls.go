@@ -131,7 +131,7 @@ func (b *builder) setattr(r Reg, set, clr, propagation uint64, recursive bool, d
 
 // Operations of the interpreter.
 
-func (b *builder) jump(l label) { b.add(OpJump, "").Next = ^int32(l) }
+func (b *code) jump(l label) { b.add(OpJump, "").Next = ^int32(l) }
 
 // path opens path below the root and makes what is missing of it.
 func (b *builder) path(out Reg, path string, flags int, doing string, catch ...Catch) Reg {
@@ -145,20 +145,20 @@ func (b *builder) path(out Reg, path string, flags int, doing string, catch ...C
 }
 
 // test compares width bytes of block; a difference is the given errno.
-func (b *builder) test(block, off, width int, mask, want uint64, e unix.Errno, doing string, catch ...Catch) {
+func (b *code) test(block, off, width int, mask, want uint64, e unix.Errno, doing string, catch ...Catch) {
 	s := b.add(OpTest, doing, memAt(block, off), num(width), imm(mask, formHex), imm(want, formHex), imm(uint64(e), formErrno))
 	copy(s.Catch[:], catch)
 }
 
-func (b *builder) store(block, off int, r Reg) { b.add(OpStore, "", memAt(block, off), fd(r)) }
+func (b *code) store(block, off int, r Reg) { b.add(OpStore, "", memAt(block, off), fd(r)) }
 
 // failing gives e, as a system call would.
-func (b *builder) failing(e unix.Errno, doing string) {
+func (b *code) failing(e unix.Errno, doing string) {
 	b.add(OpFail, doing, imm(uint64(e), formErrno))
 }
 
 // refuse fails with the exact text.
-func (b *builder) refuse(e unix.Errno, text string) {
+func (b *code) refuse(e unix.Errno, text string) {
 	b.message(b.add(OpFail, "", imm(uint64(e), formErrno)), text)
 }
 

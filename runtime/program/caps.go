@@ -16,8 +16,8 @@ type capSets struct{ bounding, effective, permitted, inheritable, ambient uint64
 // caller cannot grant is left out, as the OCI runtime spec wants it; so is
 // what is ambient without being permitted and inheritable, since the kernel
 // refuses that.
-func (c *container) capabilities() capSets {
-	s := c.process.Capabilities
+func (e *entry) capabilities() capSets {
+	s := e.process.Capabilities
 	if s == nil {
 		return capSets{}
 	}
@@ -30,7 +30,7 @@ func (c *container) capabilities() capSets {
 				}
 			}
 		}
-		return v & c.in.Facts.Caps
+		return v & e.in.Facts.Caps
 	}
 	sets := capSets{bounding: set(s.Bounding), effective: set(s.Effective), permitted: set(s.Permitted), inheritable: set(s.Inheritable), ambient: set(s.Ambient)}
 	sets.effective &= sets.permitted

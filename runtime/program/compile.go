@@ -27,12 +27,13 @@ func Compile(in Input) (*Program, error) {
 	c.mountAll()
 	c.devices()
 	c.terminal()
-	c.identity() // before /proc/sys is read-only
-	c.workdir()
+	e := entry{&c}
+	e.identity() // before /proc/sys is read-only
+	e.workdir()
 	c.protect()
 	c.enter()
-	c.credentials()
-	c.exec()
+	e.credentials()
+	e.exec()
 	return b.finish()
 }
 

@@ -1,7 +1,6 @@
 package shim
 
 import (
-	"encoding/binary"
 	"errors"
 	"os"
 	"slices"
@@ -10,6 +9,7 @@ import (
 
 	"github.com/davit-engine/davit/errs"
 	"github.com/davit-engine/davit/runtime/jsonlog"
+	"github.com/davit-engine/davit/runtime/multiplex"
 	"golang.org/x/sys/unix"
 )
 
@@ -222,12 +222,10 @@ type packet struct {
 	owned []byte // head and body, copied when the first client could not take it
 }
 
-// frame gives p the header of Docker's multiplexed stream: stream number, three
-// zeros, length as 32 bits big endian (API, "Attach to a container").
+// frame gives p the head of Docker's multiplexed stream.
 func (p *packet) frame(s jsonlog.Stream) {
-	p.head = make([]byte, 8)
-	p.head[0] = 1 + byte(s)
-	binary.BigEndian.PutUint32(p.head[4:], uint32(len(p.body)))
+	head := multiplex.Header(multiplex.Stdout+byte(s), len(p.body))
+	p.head = head[:]
 }
 
 func (p *packet) size() int { return len(p.head) + len(p.body) }
