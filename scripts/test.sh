@@ -17,14 +17,14 @@ step setup
 scripts/setup.sh
 step build
 make --no-print-directory build
-step check
-scripts/check.sh
-
 export DAVIT_BIN=$PWD/bin
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 export DAVIT_LEFTOVERS=$work/before.json
 failed=0
+
+step check
+scripts/check.sh || failed=1
 
 step "what the host holds"
 go test -count=1 ./test/leftovers || failed=1
