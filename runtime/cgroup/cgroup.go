@@ -134,16 +134,21 @@ func (c *Cgroup) Paths() map[string]string {
 	return paths
 }
 
-// Procs opens cgroup.procs of each v1 directory, for a process to write "0"
-// into and so to move itself. The caller closes the files. On pure v2 there
-// are none.
-func (c *Cgroup) Procs() ([]*os.File, error) {
+// Tasks opens the tasks file of each v1 directory, for a process of one thread
+// to write "0" into and so to move itself. The caller closes the files. On
+// pure v2 there are none.
+//
+// Not cgroup.procs: to move a process with all its threads, the kernel stops
+// every fork and exit of the machine for an RCU grace period, 5-20 ms when it
+// has not done so just before (cgroup_threadgroup_rwsem). A thread that moves
+// itself is spared that since Linux 5.5.
+func (c *Cgroup) Tasks() ([]*os.File, error) {
 	var files []*os.File
 	for _, d := range c.dirs {
 		if d.v2 {
 			continue
 		}
-		f, err := os.OpenFile(d.path+"/cgroup.procs", os.O_WRONLY|unix.O_CLOEXEC, 0)
+		f, err := os.OpenFile(d.path+"/tasks", os.O_WRONLY|unix.O_CLOEXEC, 0)
 		if err != nil {
 			for _, f := range files {
 				_ = f.Close()

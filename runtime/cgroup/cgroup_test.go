@@ -86,7 +86,7 @@ func mustCreate(t testing.TB, h *Hierarchies, path string, res *specs.LinuxResou
 // process joins it.
 func run(t testing.TB, c *Cgroup, script string) *exec.Cmd {
 	t.Helper()
-	procs, err := c.Procs()
+	procs, err := c.Tasks()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -29,8 +29,8 @@ func check(in Input) error {
 		return bad("a seccomp filter has 8 bytes an instruction and at most 4096 instructions, not %d bytes", len(in.Seccomp))
 	case in.Facts.LastCap < 0 || in.Facts.LastCap > 63:
 		return bad("%d cannot be the last capability", in.Facts.LastCap)
-	case in.CgroupProcs < 0:
-		return bad("%d cgroups make no sense", in.CgroupProcs)
+	case in.CgroupTasks < 0:
+		return bad("%d cgroups make no sense", in.CgroupTasks)
 	}
 	n := len(s.Mounts)
 	if l := s.Linux; l != nil {

@@ -137,7 +137,7 @@ func (c *container) plan() {
 	if !c.makes(specs.MountNamespace) {
 		c.fail(errs.InvalidParameter, "linux.namespaces: a container needs a mount namespace")
 	}
-	for i := range c.in.CgroupProcs {
+	for i := range c.in.CgroupTasks {
 		c.cgroups = append(c.cgroups, c.need(Need{Kind: NeedCgroup, Index: i}))
 	}
 	if c.process.Terminal {
@@ -197,7 +197,7 @@ func (c *container) birth() {
 	if len(c.cgroups) > 0 {
 		c.during("joining the cgroup")
 		for _, r := range c.cgroups {
-			c.write(r, "0", "writing cgroup.procs")
+			c.write(r, "0", "writing tasks")
 			c.close(r)
 		}
 	}

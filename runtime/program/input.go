@@ -49,5 +49,5 @@ type Input struct {
 	Facts       Facts
 	NetNS       bool // join the network namespace that the caller holds, whatever the spec says of it
 	MakeCwd     bool // make a working directory that is missing, as root's, mode 0755
-	CgroupProcs int  // number of cgroup.procs files to join (cgroup v1)
+	CgroupTasks int  // number of tasks files to join (cgroup v1)
 }

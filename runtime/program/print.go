@@ -135,7 +135,7 @@ func name(list []named, v uint64) (string, bool) {
 var opNames = [...]string{OpPath: "path", OpTest: "test", OpStore: "store", OpFail: "fail", OpSignals: "signals"}
 
 var needNames = [...]string{NeedTree: "tree", NeedNamespace: "namespace", NeedPidNS: "pid namespace", NeedNetNS: "network namespace",
-	NeedCaller: "pidfd of the caller", NeedStdio: "standard stream", NeedConsole: "console socket", NeedCgroup: "cgroup.procs"}
+	NeedCaller: "pidfd of the caller", NeedStdio: "standard stream", NeedConsole: "console socket", NeedCgroup: "cgroup's tasks"}
 
 // String returns the program as text, one step a line.
 func (p *Program) String() string {

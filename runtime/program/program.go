@@ -144,7 +144,7 @@ const (
 	NeedCaller                    // a pidfd of the caller itself
 	NeedStdio                     // standard stream Index
 	NeedConsole                   // a unix socket; one message on it carries the terminal's master
-	NeedCgroup                    // cgroup.procs file Index
+	NeedCgroup                    // tasks file Index of cgroup v1
 )
 
 // Need is a descriptor that exists before the process is made. It must be 3

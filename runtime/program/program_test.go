@@ -132,7 +132,7 @@ func TestGoldens(t *testing.T) {
 var cgroupMount = specs.Mount{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"ro", "nosuid", "noexec", "nodev"}}
 
 func hybrid(in *Input) {
-	in.Facts.CgroupV2, in.CgroupProcs = false, 2
+	in.Facts.CgroupV2, in.CgroupTasks = false, 2
 	in.Facts.CgroupV1 = []Controller{{"cpu,cpuacct", "cpu,cpuacct"}, {"systemd", "none,name=systemd"}}
 }
 

@@ -87,7 +87,7 @@ func terminal(size *specs.Box) (master, slave *os.File, err error) {
 type fakeGroup struct{}
 
 func (fakeGroup) Paths() map[string]string   { return map[string]string{"": "/nowhere"} }
-func (fakeGroup) Procs() ([]*os.File, error) { return nil, nil }
+func (fakeGroup) Tasks() ([]*os.File, error) { return nil, nil }
 func (fakeGroup) Dir() (*os.File, error)     { return nil, nil }
 func (fakeGroup) OOMKills() (uint64, error)  { return 0, nil }
 func (fakeGroup) Kill() error                { return nil }

@@ -51,7 +51,7 @@ const (
 // group is what the shim needs of a cgroup. *cgroup.Cgroup is one.
 type group interface {
 	Paths() map[string]string
-	Procs() ([]*os.File, error)
+	Tasks() ([]*os.File, error)
 	Dir() (*os.File, error)
 	OOMKills() (uint64, error)
 	Kill() error

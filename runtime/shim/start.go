@@ -84,7 +84,7 @@ func (s *supervisor) start(m *wire.Message) (err error) {
 	u.add(streams.close)
 	request.Stdin, request.Stdout, request.Stderr = streams.child[0], streams.child[1], streams.child[2]
 
-	defer func() { closeFiles(append(request.CgroupProcs, request.CgroupDir)) }()
+	defer func() { closeFiles(append(request.CgroupTasks, request.CgroupDir)) }()
 	if err := s.makeGroup(r.Spec, request, &u); err != nil {
 		return err
 	}
@@ -159,7 +159,7 @@ func (s *supervisor) makeGroup(spec *specs.Spec, request *spawn.Request, u *undo
 		return fmt.Errorf("creating cgroup: %w", err)
 	}
 	u.add(func() { _ = s.cgroup.Remove() })
-	if request.CgroupProcs, err = s.cgroup.Procs(); err != nil {
+	if request.CgroupTasks, err = s.cgroup.Tasks(); err != nil {
 		return fmt.Errorf("opening cgroup: %w", err)
 	}
 	if request.CgroupDir, err = s.cgroup.Dir(); err != nil {

@@ -53,8 +53,8 @@ func (in *inputs) open(p *program.Program, r *Request) error {
 				fd, err = in.raise(fd)
 			}
 		case program.NeedCgroup:
-			doing = "using cgroup.procs"
-			fd, err = in.above(r.CgroupProcs[n.Index])
+			doing = "using a cgroup's tasks file"
+			fd, err = in.above(r.CgroupTasks[n.Index])
 		}
 		if err != nil {
 			return failed(n.Context, doing, err)

@@ -52,7 +52,7 @@ type Request struct {
 	// A pipe or socket is made blocking, and given to the container's user.
 	Stdin, Stdout, Stderr *os.File
 
-	CgroupProcs []*os.File // cgroup v1: the cgroup.procs files that the process writes itself into
+	CgroupTasks []*os.File // cgroup v1: the tasks files that the process writes itself into
 	CgroupDir   *os.File   // cgroup v2: the directory that the process is born in; nil: the caller's
 }
 
@@ -105,7 +105,7 @@ func Start(r *Request) (*Process, error) {
 		facts = &f
 	}
 	p, err := program.Compile(program.Input{Spec: r.Spec, Root: r.Root, Seccomp: r.Seccomp, SeccompFlags: r.SeccompFlags,
-		Facts: *facts, NetNS: r.NetNS != nil, MakeCwd: r.MakeCwd, CgroupProcs: len(r.CgroupProcs)})
+		Facts: *facts, NetNS: r.NetNS != nil, MakeCwd: r.MakeCwd, CgroupTasks: len(r.CgroupTasks)})
 	if err != nil {
 		return nil, err
 	}

@@ -513,7 +513,7 @@ func TestCgroupV1(t *testing.T) {
 			f, err := os.OpenFile(filepath.Join(dir, "cgroup.procs"), os.O_WRONLY, 0)
 			must(t, err)
 			defer f.Close()
-			r.CgroupProcs = append(r.CgroupProcs, f)
+			r.CgroupTasks = append(r.CgroupTasks, f)
 		}
 		out := mustRun(t, r)
 		if own {
