@@ -122,7 +122,7 @@ func (l *launcher) start(ctx context.Context, c *ctr) (err error) {
 		return err
 	}
 	l.begun(c, &rec, s.client, state)
-	l.shims.fill()
+	l.shims.fillSoon()
 	return nil
 }
 
