@@ -60,7 +60,7 @@ if [[ ! -e $policy ]]; then
   trap 'rm -f $policy' EXIT
 fi
 
-echo "setup: installing ${missing[*]}${docker:+ and a docker client}"
+echo "setup: installing ${missing[*]:-no package}${docker:+, and a docker client}"
 apt-get update -q >/dev/null
 if [[ ${#missing[@]} != 0 ]]; then
   apt-get install -q -y --no-install-recommends "${missing[@]}" >/dev/null
@@ -72,7 +72,7 @@ if [[ -n $docker ]]; then
     apt-get install -q -y --no-install-recommends docker-cli >/dev/null
   else
     tmp=$(mktemp -d)
-    (cd "$tmp" && apt-get download -q docker.io >/dev/null && dpkg-deb -x docker.io_*.deb x)
+    (cd "$tmp" && apt-get download -q -o APT::Sandbox::User=root docker.io >/dev/null && dpkg-deb -x docker.io_*.deb x)
     mkdir -p bin/tools
     install -m 0755 "$tmp/x/usr/bin/docker" bin/tools/docker
     rm -rf "$tmp"
