@@ -50,12 +50,13 @@ func setProxy(p Proxy) {
 	}
 }
 
-// findShim returns the path of the program that supervises containers.
-func findShim(given string) (string, error) {
+// findProgram returns the path of one of Davit's own programs: the one that
+// option names, else the one beside davitd, in PATH, or in a libexec folder.
+func findProgram(name, option, given string) (string, error) {
 	if given != "" {
 		path, err := exec.LookPath(given)
 		if err != nil {
-			return "", fmt.Errorf("shim-path: %w", err)
+			return "", fmt.Errorf("%s: %w", option, err)
 		}
 		return filepath.Abs(path)
 	}
@@ -63,16 +64,16 @@ func findShim(given string) (string, error) {
 		if real, err := filepath.EvalSymlinks(self); err == nil {
 			self = real
 		}
-		if path, err := exec.LookPath(filepath.Join(filepath.Dir(self), "davit-shim")); err == nil {
+		if path, err := exec.LookPath(filepath.Join(filepath.Dir(self), name)); err == nil {
 			return path, nil
 		}
 	}
-	for _, name := range []string{"davit-shim", "/usr/local/libexec/davit/davit-shim", "/usr/libexec/davit/davit-shim"} {
-		if path, err := exec.LookPath(name); err == nil {
+	for _, place := range []string{name, "/usr/local/libexec/davit/" + name, "/usr/libexec/davit/" + name} {
+		if path, err := exec.LookPath(place); err == nil {
 			return filepath.Abs(path)
 		}
 	}
-	return "", fmt.Errorf("davit-shim was not found beside davitd nor in PATH: install it, or name it with --shim-path")
+	return "", fmt.Errorf("%s was not found beside davitd nor in PATH: install it, or name it with --%s", name, option)
 }
 
 // seccompProfile returns what the engine takes: "" for the built-in profile,

@@ -92,7 +92,11 @@ func networkConfig(c *Config, log *slog.Logger) network.Config {
 }
 
 func engineConfig(c *Config, log *slog.Logger) (engine.Config, error) {
-	shim, err := findShim(c.Paths.Shim)
+	shim, err := findProgram("davit-shim", "shim-path", c.Paths.Shim)
+	if err != nil {
+		return engine.Config{}, err
+	}
+	initPath, err := findProgram("davit-init", "init-path", c.Containers.InitPath)
 	if err != nil {
 		return engine.Config{}, err
 	}
@@ -109,7 +113,7 @@ func engineConfig(c *Config, log *slog.Logger) (engine.Config, error) {
 		DataRoot: c.Paths.DataRoot, ExecRoot: c.Paths.ExecRoot, ShimPath: shim, WarmShims: d.WarmShims,
 		Log: log.With("part", "engine"),
 		Defaults: spec.Defaults{
-			CgroupParent: d.CgroupParent, ShmSize: d.ShmSize, Init: d.Init, InitPath: d.InitPath,
+			CgroupParent: d.CgroupParent, ShmSize: d.ShmSize, Init: d.Init, InitPath: initPath,
 			NoNewPrivileges: d.NoNewPrivileges, CgroupNS: container.CgroupnsMode(d.CgroupNS), IPC: container.IpcMode(d.IPC),
 		},
 		LogDriver: d.LogDriver, LogOpts: d.LogOpts,

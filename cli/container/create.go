@@ -31,7 +31,7 @@ func NewCreateCmd(e *env.Env) *cobra.Command {
 			}
 			id, err := o.create(cmd.Context(), e, request)
 			if err != nil {
-				return failed(e, cmd, err)
+				return err // status 1, where run has 125
 			}
 			fmt.Fprintln(e.Out, id)
 			return nil
