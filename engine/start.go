@@ -122,6 +122,8 @@ func (l *launcher) start(ctx context.Context, c *ctr) (err error) {
 		return err
 	}
 	l.begun(c, &rec, s.client, state)
+	now := c.snapshot()
+	l.publish(&now, events.ActionStart, nil)
 	l.shims.fillSoon()
 	return nil
 }
@@ -141,7 +143,6 @@ func (k *keeper) begun(c *ctr, rec *record.Container, client *wire.Client, state
 	if err := k.save(&now, false); err != nil {
 		k.log.Error("recording a start", "container", c.id, "error", err)
 	}
-	k.publish(&now, events.ActionStart, nil)
 	k.work.Add(1)
 	go func() { defer k.work.Done(); k.watch(c, r) }()
 }
