@@ -94,6 +94,9 @@ func TestRunExitCode(t *testing.T) {
 	each(t, func(t *testing.T, cli enginetest.CLI) {
 		for _, test := range tests {
 			t.Run(test.name, func(t *testing.T) {
+				if test.name == "a folder" && strings.HasPrefix(cli.OK(t, "version", "--format", "{{.Client.Version}}"), "20.") {
+					t.Skip("docker's client of that age says 125")
+				}
 				cli.Fails(t, test.code, test.text, append([]string{"run", "--rm"}, test.args...)...)
 			})
 		}
