@@ -75,6 +75,7 @@ type core struct {
 	host  *hostFacts
 	table *table
 	id    string // of this engine, kept on disk
+	base  string // directory of the layer below all others
 
 	work   sync.WaitGroup // watchers and background removals
 	closed chan struct{}
@@ -108,7 +109,11 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := assemble(&core{cfg: cfg, log: cfg.Log, store: store, host: host, id: id, table: newTable(), closed: make(chan struct{})})
+	base, err := makeBase(cfg.DataRoot)
+	if err != nil {
+		return nil, err
+	}
+	e := assemble(&core{cfg: cfg, log: cfg.Log, store: store, host: host, id: id, base: base, table: newTable(), closed: make(chan struct{})})
 	if err := (&restorer{e.keeper}).restore(ctx); err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -52,7 +53,7 @@ func (l *launcher) startOrder(rec *record.Container, user spec.User, files spec.
 	order := &wire.Start{
 		ID: rec.ID, Spec: s, Log: log, MakeCwd: true,
 		Root: program.Root{Overlay: &program.Overlay{
-			Lower: rec.Image.Lower, Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"), Volatile: h.AutoRemove,
+			Lower: append(slices.Clip(rec.Image.Lower), l.base), Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"), Volatile: h.AutoRemove,
 		}},
 		Stdio: wire.Stdio{Stdin: rec.Config.OpenStdin, StdinOnce: rec.Config.StdinOnce},
 	}
