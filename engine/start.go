@@ -140,11 +140,15 @@ func (k *keeper) begun(c *ctr, rec *record.Container, client *wire.Client, state
 	c.mu.Lock()
 	c.rec, c.run, c.used = &now, r, true
 	c.mu.Unlock()
-	if err := k.save(&now, false); err != nil {
-		k.log.Error("recording a start", "container", c.id, "error", err)
-	}
 	k.work.Add(1)
-	go func() { defer k.work.Done(); k.watch(c, r) }()
+	go func() {
+		defer k.work.Done()
+		// Nobody waits for this: what runs is told by the shim's own record.
+		if err := k.save(&now, false); err != nil {
+			k.log.Error("recording a start", "container", c.id, "error", err)
+		}
+		k.watch(c, r)
+	}()
 }
 
 func newRun(client *wire.Client, state wire.State) *run {
