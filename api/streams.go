@@ -183,15 +183,18 @@ func (h streamRoutes) logs(c *call) error {
 	c.w.WriteHeader(http.StatusOK)
 	flush(c.w)
 
+	var out io.Writer = c.w // many lines in one packet
+	if o.Follow {
+		out = flusher{c.w} // each line at once: somebody watches
+	}
 	if stream.TTY {
-		out := flusher{c.w}
 		if err := stream.Copy(ctx, out, out); err != nil && ctx.Err() == nil {
 			fmt.Fprintf(out, "Error grabbing logs: %v\n", err)
 		}
 		return nil
 	}
 	// One goroutine copies, so the three never write at the same time.
-	writer := func(stream byte) io.Writer { return multiplex.Writer{W: flusher{c.w}, Stream: stream} }
+	writer := func(stream byte) io.Writer { return multiplex.Writer{W: out, Stream: stream} }
 	if err := stream.Copy(ctx, writer(multiplex.Stdout), writer(multiplex.Stderr)); err != nil && ctx.Err() == nil {
 		fmt.Fprintf(writer(multiplex.System), "Error grabbing logs: %v\n", err)
 	}
