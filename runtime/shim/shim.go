@@ -99,7 +99,6 @@ func Run(conn *os.File) int {
 // newSupervisor finds out what it can before the start.
 func newSupervisor() *supervisor {
 	facts := spawn.DetectFacts()
-	rehearse(&facts)
 	hierarchies, err := cgroup.Discover()
 	return &supervisor{
 		spawn: func(r *spawn.Request) (*process, error) {

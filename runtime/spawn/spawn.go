@@ -144,15 +144,6 @@ func Start(r *Request) (*Process, error) {
 	return process, nil
 }
 
-// Rehearse compiles and links r's program and forgets it. What it costs is
-// then paid before a start that is waited for.
-func Rehearse(r *Request) {
-	p, err := program.Compile(program.Input{Spec: r.Spec, Root: r.Root, Facts: *r.Facts, NetNS: r.NetNS != nil, MakeCwd: r.MakeCwd})
-	if err == nil {
-		link(p, make([]int, len(p.Needs)))
-	}
-}
-
 // Wait returns how the process ended.
 func (p *Process) Wait() (unix.WaitStatus, error) {
 	<-p.reaped
