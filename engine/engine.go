@@ -117,7 +117,7 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 	if err := (&restorer{e.keeper}).restore(ctx); err != nil {
 		return nil, err
 	}
-	e.launcher.shims.fill()
+	e.launcher.ahead.soon()
 	if cfg.Network != nil {
 		cfg.Network.Ready()
 	}
@@ -128,15 +128,17 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 func assemble(c *core) *Engine {
 	k := &keeper{c}
 	f := newFilterCache(c.cfg.SeccompProfile)
+	l := &launcher{
+		keeper: k, filter: f, users: newUserCache(),
+		shims: newShimPool(c.cfg.ShimPath, filepath.Join(c.cfg.ExecRoot, "shims.log"), c.cfg.WarmShims, c.log),
+	}
+	l.ahead = &quiet{do: l.makeReady}
 	return &Engine{
-		core:   c,
-		keeper: k,
-		launcher: &launcher{
-			keeper: k, filter: f, users: newUserCache(),
-			shims: newShimPool(c.cfg.ShimPath, filepath.Join(c.cfg.ExecRoot, "shims.log"), c.cfg.WarmShims, c.log),
-		},
-		drafter: &drafter{c, f},
-		lister:  &lister{c},
+		core:     c,
+		keeper:   k,
+		launcher: l,
+		drafter:  &drafter{c, f},
+		lister:   &lister{c},
 	}
 }
 
@@ -144,6 +146,7 @@ func assemble(c *core) *Engine {
 // background work until ctx ends.
 func (e *Engine) Close(ctx context.Context) error {
 	close(e.closed)
+	e.launcher.ahead.stop()
 	e.launcher.shims.close()
 	for _, c := range e.table.all() {
 		if r := c.current(); r != nil {

@@ -35,9 +35,9 @@ func (l *launcher) writeFiles(rec *record.Container) (spec.Files, error) {
 		return spec.Files{}, err
 	}
 	for name, content := range map[string][]byte{
-		"hostname":    []byte(rec.Config.Hostname + "\n"),
-		"hosts":       hosts,
-		"resolv.conf": resolv,
+		record.Hostname:   []byte(rec.Config.Hostname + "\n"),
+		record.Hosts:      hosts,
+		record.ResolvConf: resolv,
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), content, 0o644); err != nil {
 			return spec.Files{}, fmt.Errorf("writing the container's %s: %w", name, err)

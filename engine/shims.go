@@ -6,7 +6,6 @@ import (
 	"os"
 	"sync"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -31,10 +30,9 @@ type shimPool struct {
 	log    *slog.Logger
 
 	mu      sync.Mutex
-	idle    []*shim     // guarded by mu
-	filling bool        // guarded by mu
-	quiet   *time.Timer // runs fill; guarded by mu
-	closed  bool        // guarded by mu
+	idle    []*shim // guarded by mu
+	filling bool    // guarded by mu
+	closed  bool    // guarded by mu
 }
 
 func newShimPool(path, output string, size int, log *slog.Logger) *shimPool {
@@ -59,21 +57,6 @@ func (p *shimPool) take() (*shim, error) {
 	}
 	p.mu.Unlock()
 	return p.spawn()
-}
-
-// quietTime is how long nobody must have started a container before the pool is
-// filled: making a shim takes a processor that the container could use.
-const quietTime = 15 * time.Millisecond
-
-// fillSoon fills the pool when no container has been started for a moment.
-func (p *shimPool) fillSoon() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.quiet == nil {
-		p.quiet = time.AfterFunc(quietTime, p.fill)
-	} else {
-		p.quiet.Reset(quietTime)
-	}
 }
 
 // fill brings the pool to its size again, in the background.
@@ -110,9 +93,6 @@ func (p *shimPool) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.closed = true
-	if p.quiet != nil {
-		p.quiet.Stop()
-	}
 	for _, s := range p.idle {
 		_ = s.client.Close()
 	}

@@ -37,8 +37,17 @@ func (e *Engine) Start(ctx context.Context, ref string) error {
 type launcher struct {
 	*keeper
 	shims  *shimPool
+	ahead  *quiet // makes what the next container needs
 	filter *filterCache
 	users  *userCache
+}
+
+// makeReady does work before it is asked for.
+func (l *launcher) makeReady() {
+	l.shims.fill()
+	if err := l.store.Fill(); err != nil {
+		l.log.Warn("making directories for containers to come", "error", err)
+	}
 }
 
 // start is Start for the owner of c.
@@ -124,7 +133,7 @@ func (l *launcher) start(ctx context.Context, c *ctr) (err error) {
 	l.begun(c, &rec, s.client, state)
 	now := c.snapshot()
 	l.publish(&now, events.ActionStart, nil)
-	l.shims.fillSoon()
+	l.ahead.soon()
 	return nil
 }
 

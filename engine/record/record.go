@@ -16,6 +16,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/davit-engine/davit/errs"
@@ -71,8 +73,22 @@ type Endpoint struct {
 // Store keeps one directory per container below a root. Its methods may be
 // called at the same time for different containers.
 type Store struct {
-	root string
+	root  string
+	ready chan string // directories made ahead, waiting for a container
+	made  atomic.Uint64
 }
+
+// readyDirs is how many directories are made ahead. A new inode costs ext4
+// 0.1 to 0.3 ms, the more the more were deleted in the last minute.
+const readyDirs = 8
+
+// Files that each container has; they are made ahead with its directory.
+const (
+	recordFile = "container.json"
+	Hostname   = "hostname"
+	Hosts      = "hosts"
+	ResolvConf = "resolv.conf"
+)
 
 // Open returns the store in root, which is created if it is missing.
 // Directories that an interrupted removal left behind are deleted.
@@ -80,32 +96,42 @@ func Open(root string) (*Store, error) {
 	if err := os.MkdirAll(root, 0o710); err != nil {
 		return nil, fmt.Errorf("opening container store: %w", err)
 	}
-	s := &Store{root}
-	entries, err := os.ReadDir(s.trash())
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("opening container store: %w", err)
-	}
-	for _, e := range entries {
-		if err := os.RemoveAll(filepath.Join(s.trash(), e.Name())); err != nil {
-			return nil, fmt.Errorf("clearing a removed container: %w", err)
+	s := &Store{root: root, ready: make(chan string, readyDirs)}
+	for _, d := range []string{s.trash(), s.nursery()} {
+		if err := os.RemoveAll(d); err != nil {
+			return nil, fmt.Errorf("clearing %s: %w", d, err)
 		}
-	}
-	if err := os.MkdirAll(s.trash(), 0o700); err != nil {
-		return nil, fmt.Errorf("opening container store: %w", err)
+		if err := os.Mkdir(d, 0o700); err != nil {
+			return nil, fmt.Errorf("opening container store: %w", err)
+		}
 	}
 	return s, nil
 }
 
 func (s *Store) trash() string { return filepath.Join(s.root, ".removed") }
 
-// Dir returns the directory of container id.
-func (s *Store) Dir(id string) string { return filepath.Join(s.root, id) }
+func (s *Store) nursery() string { return filepath.Join(s.root, ".ready") }
 
-// Create makes the container's directory with its layer directories upper and
-// work, and writes the record. durable says that it must survive a power loss
-// from now on. On error nothing is left.
-func (s *Store) Create(c *Container, durable bool) (err error) {
-	dir := s.Dir(c.ID)
+// Fill makes directories for containers to come. It is called when there is
+// time for it.
+func (s *Store) Fill() error {
+	for len(s.ready) < cap(s.ready) {
+		dir := filepath.Join(s.nursery(), strconv.FormatUint(s.made.Add(1), 10))
+		if err := makeDir(dir); err != nil {
+			return err
+		}
+		select {
+		case s.ready <- dir:
+		default: // another call was faster
+			return os.RemoveAll(dir)
+		}
+	}
+	return nil
+}
+
+// makeDir makes a container's directory with its layer directories, upper and
+// work, and its files, empty. On error nothing is left.
+func makeDir(dir string) (err error) {
 	if err := os.Mkdir(dir, 0o710); err != nil {
 		return fmt.Errorf("creating container directory: %w", err)
 	}
@@ -119,6 +145,38 @@ func (s *Store) Create(c *Container, durable bool) (err error) {
 			return fmt.Errorf("creating container directory: %w", err)
 		}
 	}
+	for _, f := range []string{Hostname, Hosts, ResolvConf} {
+		if err := os.WriteFile(filepath.Join(dir, f), nil, 0o644); err != nil {
+			return fmt.Errorf("creating container directory: %w", err)
+		}
+	}
+	return nil
+}
+
+// Dir returns the directory of container id.
+func (s *Store) Dir(id string) string { return filepath.Join(s.root, id) }
+
+// Create gives the container its directory and writes the record. durable says
+// that it must survive a power loss from now on. On error nothing is left.
+func (s *Store) Create(c *Container, durable bool) (err error) {
+	dir := s.Dir(c.ID)
+	select {
+	case ready := <-s.ready:
+		// renameat2 because rename(2) would take the place of an empty directory.
+		if err := unix.Renameat2(unix.AT_FDCWD, ready, unix.AT_FDCWD, dir, unix.RENAME_NOREPLACE); err != nil {
+			_ = os.RemoveAll(ready)
+			return fmt.Errorf("creating container directory: %w", err)
+		}
+	default:
+		if err := makeDir(dir); err != nil {
+			return err
+		}
+	}
+	defer func() {
+		if err != nil {
+			_ = os.RemoveAll(dir)
+		}
+	}()
 	if err := s.Save(c, durable); err != nil {
 		return err
 	}
@@ -135,7 +193,7 @@ func (s *Store) Save(c *Container, durable bool) error {
 	if err != nil {
 		return fmt.Errorf("encoding container record: %w", err)
 	}
-	if err := WriteFile(filepath.Join(s.Dir(c.ID), "container.json"), data, 0o600, durable); err != nil {
+	if err := WriteFile(filepath.Join(s.Dir(c.ID), recordFile), data, 0o600, durable); err != nil {
 		return fmt.Errorf("writing container record: %w", err)
 	}
 	return nil
@@ -159,7 +217,7 @@ func (s *Store) Remove(id string, durable bool) (purge func() error, err error) 
 
 // Load reads the record of container id.
 func (s *Store) Load(id string) (*Container, error) {
-	data, err := os.ReadFile(filepath.Join(s.Dir(id), "container.json"))
+	data, err := os.ReadFile(filepath.Join(s.Dir(id), recordFile))
 	if err != nil {
 		return nil, fmt.Errorf("reading container record: %w", err)
 	}

@@ -124,3 +124,42 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+func TestReadyDirectories(t *testing.T) {
+	root := filepath.Join(t.TempDir(), "containers")
+	s, err := Open(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := s.Fill(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	waiting := func() int {
+		list, err := os.ReadDir(s.nursery())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(list)
+	}
+	if n := waiting(); n != readyDirs {
+		t.Errorf("%d directories are ready, want %d", n, readyDirs)
+	}
+	c := sample()
+	if err := s.Create(c, false); err != nil {
+		t.Fatal(err)
+	}
+	if n := waiting(); n != readyDirs-1 {
+		t.Errorf("%d directories are left, want %d", n, readyDirs-1)
+	}
+	if err := s.Create(c, false); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("a container was created over another: %v", err)
+	}
+	if _, err := Open(root); err != nil {
+		t.Fatal(err)
+	}
+	if n := waiting(); n != 0 {
+		t.Errorf("an engine that starts again finds %d directories of the one before", n)
+	}
+}
