@@ -35,6 +35,23 @@ func holds(t *testing.T, e *enginetest.Engine, api *client.Client) count {
 	}
 }
 
+// atRest waits until the engine's pools are full, so that nothing changes by
+// itself any more: half a second without a change.
+func atRest(t *testing.T, e *enginetest.Engine, api *client.Client) count {
+	t.Helper()
+	last, since := holds(t, e, api), time.Now()
+	enginetest.Eventually(t, 15*time.Second, func() error {
+		if now := holds(t, e, api); now != last {
+			last, since = now, time.Now()
+		}
+		if time.Since(since) < 500*time.Millisecond {
+			return fmt.Errorf("the engine does not come to rest: %+v", last)
+		}
+		return nil
+	})
+	return last
+}
+
 // TestCyclesLeakNothing creates and removes a thousand containers, and runs a
 // hundred: descriptors, goroutines and files are as many as before.
 func TestCyclesLeakNothing(t *testing.T) {
@@ -69,8 +86,7 @@ func TestCyclesLeakNothing(t *testing.T) {
 			return nil
 		})
 	}
-	before = holds(t, e, api)
-	settle("at rest", func(now count) bool { same := now == before; before = now; return same })
+	before = atRest(t, e, api)
 	cycles := 1000
 	if testing.Short() {
 		cycles = 100
@@ -93,7 +109,7 @@ func TestClientsHangUp(t *testing.T) {
 	e, cli := start(t)
 	api := e.Client(t)
 	cli.OK(t, "run", "-d", "--name", "box", "busybox", "sh", "-c", "while :; do echo tick; sleep 0.05; done")
-	before := holds(t, e, api)
+	before := atRest(t, e, api)
 	for range 10 {
 		clients := []*enginetest.Background{
 			cli.Start(t, "attach", "--sig-proxy=false", "box"), cli.Start(t, "logs", "-f", "box"), cli.Start(t, "wait", "box"), cli.Start(t, "events"),
