@@ -50,7 +50,8 @@ type collector struct {
 
 	mu     sync.Mutex
 	active map[string]int // leases of pulls under way; guarded by mu
-	timer  *time.Timer    // guarded by mu
+	timer  *time.Timer    // of the collection to come; guarded by mu
+	due    time.Time      // when timer fires; guarded by mu
 	closed bool           // guarded by mu
 	swept  bool           // what a killed process left was looked for; guarded by mu
 	busy   sync.WaitGroup
@@ -79,13 +80,21 @@ func (c *collector) end(lease string) {
 // soon asks for a collection in a while.
 func (c *collector) soon() { c.after(c.delay) }
 
+// after asks for a collection at the latest in d. One that was asked for
+// earlier and comes later is brought forward.
 func (c *collector) after(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closed || c.timer != nil {
+	due := time.Now().Add(d)
+	switch {
+	case c.closed:
 		return
+	case c.timer == nil:
+		c.busy.Add(1)
+	case !due.Before(c.due) || !c.timer.Stop():
+		return // it comes early enough, or is on its way
 	}
-	c.busy.Add(1)
+	c.due = due
 	c.timer = time.AfterFunc(d, func() {
 		defer c.busy.Done()
 		c.mu.Lock()

@@ -119,7 +119,9 @@ func (p *puller) pull(ctx context.Context) (_ digest.Digest, err error) {
 		return "", err
 	}
 	layers = best.manifest.Layers
-	if err := p.layers(ctx, best); err != nil {
+	old, err := p.st.images.Get(ctx, p.ref.String())
+	known := err == nil && old.Target.Digest == target.Digest
+	if err := p.layers(ctx, best, known); err != nil {
 		return "", err
 	}
 	if err := p.st.setLabels(ctx, best.manifest.Config.Digest, snapshotLabel(best.config.RootFS.DiffIDs)); err != nil {
@@ -274,8 +276,9 @@ func (p *puller) image(ctx context.Context, desc ocispec.Descriptor, data []byte
 	return c, nil
 }
 
-// layers downloads and unpacks what is missing.
-func (p *puller) layers(ctx context.Context, c candidate) error {
+// layers downloads and unpacks what is missing. known says that the name stands
+// for this image already, so that there may be nothing to tell.
+func (p *puller) layers(ctx context.Context, c candidate, known bool) error {
 	layers, diffs := c.manifest.Layers, c.config.RootFS.DiffIDs
 	have, missing, err := p.inventory(ctx, c)
 	if err != nil {
@@ -286,12 +289,13 @@ func (p *puller) layers(ctx context.Context, c candidate) error {
 			reference.FamiliarString(p.ref), missing, free, unix.ENOSPC)
 	}
 	show := newLayerProgress(layers, p.say)
-	if slices.Contains(have, false) {
+	switch {
+	case slices.Contains(have, false):
 		for i := range layers {
 			show.status(i, "Pulling fs layer")
 		}
-	} else {
-		show.say = func(jsonstream.Message) {} // nothing to do, nothing to tell
+	case known:
+		show.say = func(jsonstream.Message) {}
 	}
 	return p.unpacker.unpack(ctx, layers, diffs, layerEvents{
 		fetch: func(ctx context.Context, i int) error {

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/containerd/platforms"
 	"github.com/klauspost/compress/zstd"
 	imagetypes "github.com/moby/moby/api/types/image"
@@ -701,4 +702,26 @@ func TestManyCallers(t *testing.T) {
 		return err
 	})
 	wg.Wait()
+}
+
+// TestRemovalIsCollectedSoon removes an image right after the store was opened,
+// while the collection that follows each start is still far away.
+func TestRemovalIsCollectedSoon(t *testing.T) {
+	s := openStore(t)
+	id, err := s.Import(t.Context(), bytes.NewReader(makeTar(t, file("a", "b"))), ImportOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Remove(t.Context(), id.String(), RemoveOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(startupDelay / 2); ; time.Sleep(20 * time.Millisecond) {
+		_, err := s.st.content.Info(s.st.context(t.Context()), id)
+		if errdefs.IsNotFound(err) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the image's content is still there: %v", err)
+		}
+	}
 }
