@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 
 	"github.com/moby/moby/api/types/container"
@@ -26,6 +27,7 @@ type hostFacts struct {
 	capabilities []string // known to the kernel and held by the engine
 	controllers  map[string]bool
 	nofile       uint64 // hard limit of open files
+	oomScoreAdj  int    // the engine's own
 	thermal      []string
 	memory       int64 // bytes
 	kernel       string
@@ -62,6 +64,13 @@ func detectHost() (*hostFacts, error) {
 		return nil, fmt.Errorf("reading the limit of open files: %w", err)
 	}
 	h.nofile = lim.Max
+	adj, err := os.ReadFile("/proc/self/oom_score_adj")
+	if err == nil {
+		h.oomScoreAdj, err = strconv.Atoi(strings.TrimSpace(string(adj)))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the engine's oom_score_adj: %w", err)
+	}
 	h.thermal, _ = filepath.Glob("/sys/devices/system/cpu/cpu[0-9]*/thermal_throttle")
 	var info unix.Sysinfo_t
 	if err := unix.Sysinfo(&info); err == nil {

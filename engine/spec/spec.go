@@ -50,6 +50,7 @@ type Host struct {
 	CgroupV2     bool
 	Capabilities []string            // all that the kernel knows and the engine holds, CAP_ prefixed
 	Nofile       uint64              // the engine's own hard limit of open files
+	OOMScoreAdj  int                 // the engine's own
 	Thermal      []string            // existing /sys/devices/system/cpu/cpu*/thermal_throttle
 	Devices      []specs.LinuxDevice // of /dev; given for privileged containers only
 	Mapped       []specs.LinuxDevice // those that HostConfig.Devices names, at their paths in the container
@@ -141,8 +142,9 @@ func process(in Input) *specs.Process {
 	if c.Tty && (h.ConsoleSize[0] != 0 || h.ConsoleSize[1] != 0) {
 		p.ConsoleSize = &specs.Box{Height: h.ConsoleSize[0], Width: h.ConsoleSize[1]}
 	}
-	if h.OomScoreAdj != 0 {
-		adj := h.OomScoreAdj
+	// An engine that the kernel spares (OOMScoreAdjust in its unit) must not
+	// hand that on. One that is disfavoured may lack the right to go back to 0.
+	if adj := h.OomScoreAdj; adj != 0 || in.Host.OOMScoreAdj < 0 {
 		p.OOMScoreAdj = &adj
 	}
 	if UsesInit(in.Container, in.Defaults) {

@@ -226,6 +226,20 @@ func TestParseDeviceRule(t *testing.T) {
 	}
 }
 
+func TestOOMScoreAdjIsNotInherited(t *testing.T) {
+	for _, c := range []struct{ own, asked, want int }{{0, 0, -1}, {-500, 0, 0}, {-500, 100, 100}, {200, 0, -1}, {200, 300, 300}} {
+		in := input(func(_ *container.Config, h *container.HostConfig) { h.OomScoreAdj = c.asked })
+		in.Host.OOMScoreAdj = c.own
+		got := -1 // left as it is
+		if adj := process(in).OOMScoreAdj; adj != nil {
+			got = *adj
+		}
+		if got != c.want {
+			t.Errorf("engine at %d, asked for %d: %d, want %d", c.own, c.asked, got, c.want)
+		}
+	}
+}
+
 func TestUlimitsOfTheContainerWin(t *testing.T) {
 	in := input(func(_ *container.Config, h *container.HostConfig) {
 		h.Ulimits = []*container.Ulimit{{Name: "nproc", Soft: 5, Hard: 6}}
