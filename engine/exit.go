@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/moby/moby/api/types/container"
@@ -139,7 +138,7 @@ func kill(pid int, start uint64) error {
 		return fmt.Errorf("opening process %d: %w", pid, err)
 	}
 	defer unix.Close(fd)
-	if now, err := startTime(pid); err != nil || now != start {
+	if now, err := wire.StartTime(pid); err != nil || now != start {
 		return nil // another process has the number by now, or none
 	}
 	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
@@ -157,21 +156,6 @@ func kill(pid int, start uint64) error {
 			return fmt.Errorf("process %d does not end", pid)
 		}
 	}
-}
-
-// startTime reads field 22 of /proc/PID/stat, which follows the name in
-// parentheses.
-func startTime(pid int) (uint64, error) {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, err
-	}
-	rest := string(data[strings.LastIndexByte(string(data), ')')+1:])
-	f := strings.Fields(rest)
-	if len(f) < 20 {
-		return 0, fmt.Errorf("reading /proc/%d/stat: too short", pid)
-	}
-	return strconv.ParseUint(f[19], 10, 64)
 }
 
 func readJSON(path string, to any) error {

@@ -405,7 +405,7 @@ func TestContainerDiesWithShim(t *testing.T) {
 			t.Fatal(err)
 		}
 		eventually(t, "the container dies with its shim", func() bool {
-			start, err := startTime(s.state.Pid)
+			start, err := wire.StartTime(s.state.Pid)
 			return err != nil || start != s.state.PidStart || !alive(s.state.Pid) || isZombie(s.state.Pid)
 		})
 	})

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/davit-engine/davit/errs"
@@ -184,7 +182,7 @@ func (s *supervisor) killProcess() {
 
 // record makes the state known.
 func (s *supervisor) record(id string) error {
-	start, err := startTime(s.process.pid)
+	start, err := wire.StartTime(s.process.pid)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) {
 		start, err = 0, nil // it has ended and was reaped
 	}
@@ -199,22 +197,6 @@ func (s *supervisor) record(id string) error {
 		s.state.Cgroup = s.cgroup.Paths()
 	}
 	return s.writeFile(wire.StateName, &s.state)
-}
-
-// startTime reads field 22 of /proc/PID/stat, in clock ticks since boot.
-func startTime(pid int) (uint64, error) {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
-		return 0, fmt.Errorf("reading start time: %w", err)
-	}
-	// The second field is the name in parentheses and may hold any byte.
-	stat := string(b)
-	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
-	const starttime = 22 - 3
-	if len(fields) <= starttime {
-		return 0, fmt.Errorf("reading start time: malformed stat of process %d", pid)
-	}
-	return strconv.ParseUint(fields[starttime], 10, 64)
 }
 
 // writeFile puts v as JSON into the run directory, whole or not at all. The
