@@ -1,31 +1,23 @@
 package image
 
 import (
-	"errors"
 	"fmt"
 	"os"
 
-	"github.com/distribution/reference"
 	"github.com/spf13/cobra"
 
 	"github.com/davit-engine/davit/cli/complete"
 	"github.com/davit-engine/davit/cli/env"
-	"github.com/davit-engine/davit/cli/flags"
 	"github.com/davit-engine/davit/cli/transfer"
 )
 
-type pushOptions struct {
-	all, quiet bool
-	platform   string
-}
-
 // NewPushCmd returns "push".
 func NewPushCmd(e *env.Env) *cobra.Command {
-	o := &pushOptions{}
+	o := &transferOptions{}
 	cmd := &cobra.Command{
 		Use: "push [OPTIONS] NAME[:TAG]", Short: "Upload an image to a registry",
 		Args: env.Arguments(1, 1), ValidArgsFunction: complete.FirstImage(e),
-		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, e, args[0]) },
+		RunE: func(cmd *cobra.Command, args []string) error { return runPush(cmd, e, o, args[0]) },
 	}
 	f := cmd.Flags()
 	f.BoolVarP(&o.all, "all-tags", "a", false, "Push all tags of an image to the repository")
@@ -38,30 +30,16 @@ Image index won't be pushed, meaning that other manifests, including attestation
 	return cmd
 }
 
-func (o *pushOptions) run(cmd *cobra.Command, e *env.Env, name string) error {
-	ref, err := reference.ParseNormalizedNamed(name)
-	switch {
-	case err != nil:
+func runPush(cmd *cobra.Command, e *env.Env, o *transferOptions, name string) error {
+	options, err := o.options(e, name)
+	if err != nil {
 		return err
-	case o.all && !reference.IsNameOnly(ref):
-		return errors.New("tag can't be used with --all-tags/-a")
-	case !o.all && reference.IsNameOnly(ref):
-		ref = reference.TagNameOnly(ref)
-		if tagged, ok := ref.(reference.Tagged); ok && !o.quiet {
-			fmt.Fprintln(e.Out, "Using default tag:", tagged.Tag())
-		}
-	}
-	options := transfer.Options{Ref: ref, All: o.all, Out: e.Out, Quiet: o.quiet}
-	if o.platform != "" {
-		if options.Platform, err = flags.Platform(o.platform); err != nil {
-			return err
-		}
 	}
 	if err := transfer.Push(cmd.Context(), e, options); err != nil {
 		return err
 	}
 	if o.quiet {
-		fmt.Fprintln(e.Out, ref.String())
+		fmt.Fprintln(e.Out, options.Ref.String())
 	}
 	return nil
 }
