@@ -39,42 +39,54 @@ func Signals(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirecti
 		cobra.ShellCompDirectiveNoFileComp
 }
 
+// ask calls list with a client that answers in time, and offers what it finds.
+// typed holds the arguments that are there already.
+func ask(e *env.Env, args []string, list func(ctx context.Context, api *client.Client, typed map[string]bool) ([]string, error)) ([]string, cobra.ShellCompDirective) {
+	api, err := e.Client()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	typed := map[string]bool{}
+	for _, a := range args {
+		typed[a] = true
+	}
+	names, err := list(ctx, api, typed)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
 // Containers offers containers' names, those that do not run as well if all is
 // set, in one of states if any are given; names typed already are left out.
 func Containers(e *env.Env, all bool, states ...container.ContainerState) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-		api, err := e.Client()
-		if err != nil {
-			return nil, cobra.ShellCompDirectiveError
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
-		defer cancel()
-		options := client.ContainerListOptions{All: all}
-		for _, s := range states {
-			if options.Filters == nil {
-				options.Filters = client.Filters{}
+		return ask(e, args, func(ctx context.Context, api *client.Client, typed map[string]bool) ([]string, error) {
+			options := client.ContainerListOptions{All: all}
+			for _, s := range states {
+				if options.Filters == nil {
+					options.Filters = client.Filters{}
+				}
+				options.Filters.Add("status", string(s))
 			}
-			options.Filters.Add("status", string(s))
-		}
-		list, err := api.ContainerList(ctx, options)
-		if err != nil {
-			return nil, cobra.ShellCompDirectiveError
-		}
-		typed := map[string]bool{}
-		for _, a := range args {
-			typed[a] = true
-		}
-		var names []string
-		for _, c := range list.Items {
-			for _, n := range c.Names {
-				n = strings.TrimPrefix(n, "/")
-				// A name with a slash in it is a link's.
-				if !strings.Contains(n, "/") && !typed[n] {
-					names = append(names, n+"\t"+c.Image+", "+c.Status)
+			list, err := api.ContainerList(ctx, options)
+			if err != nil {
+				return nil, err
+			}
+			var names []string
+			for _, c := range list.Items {
+				for _, n := range c.Names {
+					n = strings.TrimPrefix(n, "/")
+					// A name with a slash in it is a link's.
+					if !strings.Contains(n, "/") && !typed[n] {
+						names = append(names, n+"\t"+c.Image+", "+c.Status)
+					}
 				}
 			}
-		}
-		return names, cobra.ShellCompDirectiveNoFileComp
+			return names, nil
+		})
 	}
 }
 
@@ -86,29 +98,21 @@ func OneContainer(e *env.Env, all bool, states ...container.ContainerState) cobr
 // Images offers images' names with tags.
 func Images(e *env.Env) cobra.CompletionFunc {
 	return func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-		api, err := e.Client()
-		if err != nil {
-			return nil, cobra.ShellCompDirectiveError
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
-		defer cancel()
-		list, err := api.ImageList(ctx, client.ImageListOptions{})
-		if err != nil {
-			return nil, cobra.ShellCompDirectiveError
-		}
-		typed := map[string]bool{}
-		for _, a := range args {
-			typed[a] = true
-		}
-		var names []string
-		for _, image := range list.Items {
-			for _, n := range image.RepoTags {
-				if n != "<none>:<none>" && !typed[n] {
-					names = append(names, n)
+		return ask(e, args, func(ctx context.Context, api *client.Client, typed map[string]bool) ([]string, error) {
+			list, err := api.ImageList(ctx, client.ImageListOptions{})
+			if err != nil {
+				return nil, err
+			}
+			var names []string
+			for _, image := range list.Items {
+				for _, n := range image.RepoTags {
+					if n != "<none>:<none>" && !typed[n] {
+						names = append(names, n)
+					}
 				}
 			}
-		}
-		return names, cobra.ShellCompDirectiveNoFileComp
+			return names, nil
+		})
 	}
 }
 
