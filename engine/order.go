@@ -28,7 +28,7 @@ func (l *launcher) startOrder(rec *record.Container, user spec.User, files spec.
 	}
 	in := spec.Input{
 		Container: rec, User: user, Files: files, Security: sec, Defaults: l.cfg.Defaults,
-		Host: spec.Host{CgroupV2: l.host.cgroupV2, Capabilities: l.host.capabilities, Nofile: l.host.nofile, OOMScoreAdj: l.host.oomScoreAdj, Thermal: l.host.thermal},
+		Host: spec.Host{Capabilities: l.host.capabilities, Nofile: l.host.nofile, OOMScoreAdj: l.host.oomScoreAdj, Thermal: l.host.thermal},
 	}
 	if in.Join, err = l.joins(h); err != nil {
 		return nil, err

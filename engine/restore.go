@@ -90,19 +90,13 @@ func (rs *restorer) restoreOne(ctx context.Context, id string, live bool) {
 	c.used = !rec.State.StartedAt.IsZero()
 	rs.pin(ctx, c)
 
-	wasRunning := rec.State.Running()
-	if live {
-		c.used = true
-		switch x, ok := rs.adopt(ctx, c, rec); {
-		case ok:
-			return
-		default:
-			rs.finish(c, *x)
-			return
-		}
-	}
 	switch {
-	case wasRunning:
+	case live:
+		c.used = true
+		if end := rs.adopt(ctx, c, rec); end != nil {
+			rs.finish(c, *end)
+		}
+	case rec.State.Running():
 		// The host went down under it: nobody saw how it ended.
 		rs.finish(c, wire.Exit{ID: id, ExitCode: 255, ExitedAt: time.Now()})
 	case rec.State.Status == container.StateRemoving:
@@ -124,12 +118,12 @@ func (rs *restorer) pin(ctx context.Context, c *ctr) {
 }
 
 // adopt connects to the shim of a container that was running, or was about to.
-// Without one it tells how the container ended.
-func (rs *restorer) adopt(ctx context.Context, c *ctr, rec *record.Container) (*wire.Exit, bool) {
+// Without one it tells how the container ended; else it returns nil.
+func (rs *restorer) adopt(ctx context.Context, c *ctr, rec *record.Container) *wire.Exit {
 	client, state, err := rs.reach(ctx, c.id)
 	if err != nil {
 		x := rs.lost(c.id, rs.lastState(c.id))
-		return &x, false
+		return &x
 	}
 	now := *rec
 	now.Endpoint = rs.lastEndpoint(c.id)
@@ -144,7 +138,7 @@ func (rs *restorer) adopt(ctx context.Context, c *ctr, rec *record.Container) (*
 	c.verb <- struct{}{}
 	defer c.disown()
 	rs.begun(c, &now, client, state)
-	return nil, true
+	return nil
 }
 
 // reach connects to the shim of container id. One that was just being given
@@ -185,24 +179,19 @@ func (e *core) lastState(id string) wire.State {
 // finish records the end of a container that ended while no engine looked.
 func (rs *restorer) finish(c *ctr, x wire.Exit) {
 	state := rs.lastState(c.id)
+	r := newRun(nil, state)
 	c.mu.Lock()
 	rec := *c.rec
-	if rec.State.StartedAt.IsZero() || !state.StartedAt.IsZero() && state.StartedAt.After(rec.State.StartedAt) {
-		rec.State.StartedAt = state.StartedAt.UTC()
+	ran := rec.State.Running() || state.Pid != 0
+	if ran {
+		if state.StartedAt.After(rec.State.StartedAt) {
+			rec.State.StartedAt = state.StartedAt.UTC()
+		}
+		rec.State.Status = container.StateRunning // also where the engine died before it recorded the start
+		c.rec, c.run = &rec, r
 	}
-	neverRan := !rec.State.Running() && state.Pid == 0
-	if !rec.State.Running() && !neverRan {
-		rec.State.Status = container.StateRunning // the engine died before it recorded the start
-	}
-	c.rec = &rec
-	r := newRun(nil, state)
-	c.run = r
 	c.mu.Unlock()
-	if neverRan {
-		c.mu.Lock()
-		c.run = nil
-		c.mu.Unlock()
-	} else {
+	if ran {
 		rs.ended(c, r, x)
 	}
 	if err := rs.clear(c.id, state); err != nil {

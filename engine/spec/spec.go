@@ -46,8 +46,6 @@ type Files struct {
 
 // Host is what the specification needs to know of the machine.
 type Host struct {
-	Hostname     string
-	CgroupV2     bool
 	Capabilities []string            // all that the kernel knows and the engine holds, CAP_ prefixed
 	Nofile       uint64              // the engine's own hard limit of open files
 	OOMScoreAdj  int                 // the engine's own
