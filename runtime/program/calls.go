@@ -168,6 +168,11 @@ func (b *builder) statx(dir Arg, path string, doing string, catch ...Catch) {
 		imm(unix.AT_EMPTY_PATH|unix.AT_SYMLINK_NOFOLLOW, formAt), num(unix.STATX_TYPE), mem(Scratch))
 }
 
+// statFile is statx of a path as execve would take it.
+func (b *builder) statFile(path Arg, doing string, catch ...Catch) {
+	b.call(unix.SYS_STATX, doing, catch, cwd, path, num(0), num(unix.STATX_TYPE), mem(Scratch))
+}
+
 // Where statx puts things.
 const (
 	statxMode  = 28  // 16 bits

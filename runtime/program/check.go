@@ -31,6 +31,8 @@ func check(in Input) error {
 		return bad("%d cannot be the last capability", in.Facts.LastCap)
 	case in.CgroupTasks < 0:
 		return bad("%d cgroups make no sense", in.CgroupTasks)
+	case in.PreserveFDs < 0 || in.PreserveFDs > maxParts:
+		return bad("%d preserved descriptors make no sense", in.PreserveFDs)
 	}
 	n := len(s.Mounts)
 	if l := s.Linux; l != nil {

@@ -27,8 +27,9 @@ func Compile(in Input) (*Program, error) {
 	c.mountAll()
 	c.devices()
 	c.terminal()
-	e := entry{&c}
-	e.identity() // before /proc/sys is read-only
+	c.created()
+	e := entry{container: &c}
+	e.identity() // before /proc/sys is read-only, and after hooks have made network devices
 	e.workdir()
 	c.protect()
 	c.enter()
@@ -48,8 +49,9 @@ type container struct {
 	mounts     []mount
 
 	caller, console, netns, cgroupns Reg
+	sync, hold, tree, mountns        Reg
 	stdio                            [3]Reg
-	cgroups                          []Reg
+	cgroups, preserved               []Reg
 	joins                            []join
 	readonlyDev                      bool
 }
@@ -100,7 +102,11 @@ func (c *container) makes(ns specs.LinuxNamespaceType) bool {
 
 // plan reads namespaces and mounts, and asks for all that the caller has to open.
 func (c *container) plan() {
-	c.caller, c.console, c.netns, c.cgroupns = c.need(Need{Kind: NeedCaller}), None, None, None
+	c.caller, c.console, c.netns, c.cgroupns = None, None, None, None
+	c.sync, c.hold, c.tree, c.mountns = None, None, None, None
+	if !c.in.Detached {
+		c.caller = c.need(Need{Kind: NeedCaller})
+	}
 	if c.in.NetNS {
 		c.netns = c.need(Need{Kind: NeedNetNS, Flag: unix.CLONE_NEWNET})
 	}
@@ -121,21 +127,28 @@ func (c *container) plan() {
 		case ns.Path == "" && ns.Type == specs.CgroupNamespace: // unshared once the process is in its cgroup
 		case ns.Path == "":
 			c.p.Clone |= uint64(flag)
-		case ns.Type == specs.MountNamespace:
-			c.fail(errs.NotImplemented, "linux.namespaces: joining a mount namespace (%s) is not supported", ns.Path)
 		default:
 			n := Need{Kind: NeedNamespace, Path: ns.Path, Flag: flag, Context: "joining the " + string(ns.Type) + " namespace " + ns.Path}
 			if ns.Type == specs.PIDNamespace {
 				n.Kind = NeedPidNS
 			}
-			r := c.need(n)
-			if ns.Type != specs.PIDNamespace {
+			switch r := c.need(n); ns.Type {
+			case specs.PIDNamespace:
+			case specs.MountNamespace:
+				c.mountns = r
+			default:
 				c.joins = append(c.joins, join{r, flag, ns.Type})
 			}
 		}
 	}
-	if !c.makes(specs.MountNamespace) {
+	switch dir := c.in.Root.Dir; {
+	case !c.has(specs.MountNamespace):
 		c.fail(errs.InvalidParameter, "linux.namespaces: a container needs a mount namespace")
+	case c.mountns == None:
+	case dir == "":
+		c.fail(errs.InvalidParameter, "linux.namespaces: an overlay is mounted in a mount namespace of its own, not in %s", c.namespaces[specs.MountNamespace])
+	default: // as the caller sees it, not as the namespace to join does
+		c.tree = c.need(Need{Kind: NeedTree, Path: dir, Recursive: true, Context: "mounting the root filesystem"})
 	}
 	for i := range c.in.CgroupTasks {
 		c.cgroups = append(c.cgroups, c.need(Need{Kind: NeedCgroup, Index: i}))
@@ -147,6 +160,16 @@ func (c *container) plan() {
 			c.stdio[i] = c.need(Need{Kind: NeedStdio, Index: i})
 		}
 	}
+	if c.in.Created || c.in.Hold || !c.p.OwnPIDs() {
+		c.sync = c.need(Need{Kind: NeedSync})
+	}
+	if c.in.Hold {
+		c.hold = c.need(Need{Kind: NeedHold})
+	}
+	for i := range c.in.PreserveFDs {
+		c.preserved = append(c.preserved, c.need(Need{Kind: NeedPreserved, Index: i}))
+	}
+	c.p.LowFD = 3 + c.in.PreserveFDs
 	c.mounts = make([]mount, 0, len(c.spec.Mounts))
 	for _, m := range c.spec.Mounts {
 		o, err := parseOptions(m.Options)
@@ -188,7 +211,9 @@ func (c *container) plan() {
 // birth is what the process does before it touches mounts.
 func (c *container) birth() {
 	c.during("")
-	c.prctl(unix.PR_SET_PDEATHSIG, int(unix.SIGKILL), 0, "setting the parent-death signal")
+	if !c.in.Detached {
+		c.prctl(unix.PR_SET_PDEATHSIG, int(unix.SIGKILL), 0, "setting the parent-death signal")
+	}
 	if !c.p.OwnPIDs() {
 		// Whoever shares the pid namespace must not trace us, or open what we
 		// hold by /proc (CVE-2016-9962). Execve takes it back.
@@ -224,14 +249,26 @@ func (c *container) birth() {
 	c.call(unix.SYS_KEYCTL, "joining a session keyring of its own", []Catch{on(unix.ENOSYS, ok)}, num(unix.KEYCTL_JOIN_SESSION_KEYRING), num(0))
 	c.place(ok)
 	c.call(unix.SYS_UMASK, "setting the umask", nil, imm(0, formOctal))
+	if c.mountns != None {
+		// What others have there stays as it is, and sees what follows.
+		c.during("joining the mount namespace " + c.namespaces[specs.MountNamespace])
+		c.setns(c.mountns, unix.CLONE_NEWNS, "setns")
+		c.close(c.mountns)
+		return
+	}
 	// Nothing of what follows may reach the host's mount table.
 	c.call(unix.SYS_MOUNT, "making the host's mounts unreachable for ours", nil, num(0), c.text("/"), num(0), imm(unix.MS_REC|unix.MS_SLAVE, formMS), num(0))
 }
 
-// rootfs mounts the root filesystem on top of the host's root, where the
-// process still stands; enter makes it the only one.
+// rootfs mounts the root filesystem while the process still stands in the
+// host's: an overlay on top of the host's root, a directory on itself, since
+// hooks look for it there. enter makes it the only one.
 func (c *container) rootfs() {
 	c.during("mounting the root filesystem")
+	dir, over := c.in.Root.Dir, "/"
+	if dir != "" {
+		over = dir
+	}
 	if len(c.linux.MaskedPaths) > 0 {
 		// An empty directory to put over others. It hides under the root
 		// filesystem, attached, since Linux before 6.15 copies no detached mount.
@@ -239,11 +276,16 @@ func (c *container) rootfs() {
 		c.options(r, []string{"mode=0555", "size=4k", "nr_inodes=2"})
 		c.fscreate(r)
 		c.made["mask"] = c.fsmount(r, attrRO|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
-		c.attach(c.made["mask"], cwd, "/", "attaching")
+		if dir != "" && c.tree == None {
+			c.tree = c.openTree(dir)
+		}
+		c.attach(c.made["mask"], cwd, over, "attaching")
 	}
-	if dir := c.in.Root.Dir; dir != "" {
-		c.root = c.open(unix.SYS_OPEN_TREE, None, "opening "+dir, nil, cwd, c.text(dir), imm(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE, formTree))
-		c.attach(c.root, cwd, "/", "attaching")
+	if dir != "" {
+		if c.root = c.tree; c.root == None {
+			c.root = c.openTree(dir)
+		}
+		c.attach(c.root, cwd, over, "attaching")
 		return
 	}
 	o := c.in.Root.Overlay
@@ -270,7 +312,13 @@ func (c *container) rootfs() {
 	}
 	c.fscreate(r)
 	c.root = c.fsmount(r, 0)
-	c.attach(c.root, cwd, "/", "attaching")
+	c.attach(c.root, cwd, over, "attaching")
+}
+
+// openTree makes a detached copy of a directory of the host with what is
+// mounted below it.
+func (c *container) openTree(dir string) Reg {
+	return c.open(unix.SYS_OPEN_TREE, None, "opening "+dir, nil, cwd, c.text(dir), imm(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE, formTree))
 }
 
 // legacyOverlay mounts by one option string, which must fit a page: hence
@@ -334,14 +382,19 @@ func (b *builder) options(r Reg, data []string) {
 func (c *container) enter() {
 	c.during("entering the root filesystem")
 	c.call(unix.SYS_FCHDIR, "fchdir", nil, fd(c.root))
-	c.call(unix.SYS_PIVOT_ROOT, "pivot_root", nil, c.text("."), c.text("."))
-	// The host's root now lies over ours, with whatever lay over it. All of it
-	// goes: until the way up from the root crosses no mount.
-	covered := c.label()
-	c.place(covered)
-	c.call(unix.SYS_UMOUNT2, "detaching the host's root", nil, c.text("."), num(unix.MNT_DETACH))
-	up := c.openat2(cwd, "..", unix.O_PATH|unix.O_DIRECTORY, unix.RESOLVE_NO_XDEV, "looking for the host's root", on(unix.EXDEV, covered))
-	c.close(up)
+	if c.mountns != None {
+		// pivot_root would move everybody in the namespace.
+		c.call(unix.SYS_CHROOT, "chroot", nil, c.text("."))
+	} else {
+		c.call(unix.SYS_PIVOT_ROOT, "pivot_root", nil, c.text("."), c.text("."))
+		// The host's root now lies over ours, with whatever lay over it. All of it
+		// goes: until the way up from the root crosses no mount.
+		covered := c.label()
+		c.place(covered)
+		c.call(unix.SYS_UMOUNT2, "detaching the host's root", nil, c.text("."), num(unix.MNT_DETACH))
+		up := c.openat2(cwd, "..", unix.O_PATH|unix.O_DIRECTORY, unix.RESOLVE_NO_XDEV, "looking for the host's root", on(unix.EXDEV, covered))
+		c.close(up)
+	}
 	c.call(unix.SYS_CHDIR, "chdir", nil, c.text("/"))
 	set, propagation, recursive := uint64(0), uint64(0), false
 	if c.spec.Root != nil && c.spec.Root.Readonly {

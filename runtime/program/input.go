@@ -50,4 +50,9 @@ type Input struct {
 	NetNS       bool // join the network namespace that the caller holds, whatever the spec says of it
 	MakeCwd     bool // make a working directory that is missing, as root's, mode 0755
 	CgroupTasks int  // number of tasks files to join (cgroup v1)
+	PreserveFDs int  // number of files that become descriptors 3, 4, ...
+
+	Created  bool // tell the caller when namespaces and mounts are there, and wait for it
+	Hold     bool // make sure that the command can be executed, and wait right before that
+	Detached bool // the process may outlive the caller
 }

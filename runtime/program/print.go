@@ -30,6 +30,7 @@ const (
 	formBPF
 	formPoll
 	formMessage
+	formTell
 	formHow
 	formAttrs
 	// The rest are sets of flags, or names of one value.
@@ -80,7 +81,7 @@ func flagNames(f form) []named {
 	case formMove:
 		return []named{{unix.MOVE_MOUNT_F_EMPTY_PATH, "F_EMPTY_PATH"}, {unix.MOVE_MOUNT_T_EMPTY_PATH, "T_EMPTY_PATH"}}
 	case formAt:
-		return []named{{unix.AT_EMPTY_PATH, "AT_EMPTY_PATH"}, {unix.AT_SYMLINK_NOFOLLOW, "AT_SYMLINK_NOFOLLOW"}}
+		return []named{{unix.AT_EMPTY_PATH, "AT_EMPTY_PATH"}, {unix.AT_SYMLINK_NOFOLLOW, "AT_SYMLINK_NOFOLLOW"}, {unix.AT_EACCESS, "AT_EACCESS"}}
 	case formPath:
 		return []named{{PathDir, "dir"}, {PathNoLinks, "nolinks"}}
 	case formMode:
@@ -119,8 +120,12 @@ var callNames = [...]named{
 	{unix.SYS_SETDOMAINNAME, "setdomainname"}, {unix.SYS_PRLIMIT64, "prlimit64"}, {unix.SYS_GETCWD, "getcwd"},
 	{unix.SYS_CAPSET, "capset"}, {unix.SYS_PPOLL, "ppoll"}, {unix.SYS_SETGROUPS, "setgroups"}, {unix.SYS_SETGID, "setgid"},
 	{unix.SYS_SETUID, "setuid"}, {unix.SYS_SECCOMP, "seccomp"}, {unix.SYS_DUP3, "dup3"}, {unix.SYS_CLOSE_RANGE, "close_range"},
-	{unix.SYS_EXECVE, "execve"},
+	{unix.SYS_EXECVE, "execve"}, {unix.SYS_READ, "read"}, {unix.SYS_CHROOT, "chroot"}, {unix.SYS_FACCESSAT2, "faccessat2"},
+	{unix.SYS_EXIT_GROUP, "exit_group"},
 }
+
+// tellNames are the messages to the caller.
+var tellNames = [...]named{{1<<32 + TellCreated, "created"}, {1<<32 + TellReady, "ready"}}
 
 // name finds what v is called.
 func name(list []named, v uint64) (string, bool) {
@@ -132,10 +137,11 @@ func name(list []named, v uint64) (string, bool) {
 	return "", false
 }
 
-var opNames = [...]string{OpPath: "path", OpTest: "test", OpStore: "store", OpFail: "fail", OpSignals: "signals"}
+var opNames = [...]string{OpPath: "path", OpTest: "test", OpStore: "store", OpFail: "fail", OpClose: "close_others", OpSignals: "signals"}
 
 var needNames = [...]string{NeedTree: "tree", NeedNamespace: "namespace", NeedPidNS: "pid namespace", NeedNetNS: "network namespace",
-	NeedCaller: "pidfd of the caller", NeedStdio: "standard stream", NeedConsole: "console socket", NeedCgroup: "cgroup's tasks"}
+	NeedCaller: "pidfd of the caller", NeedStdio: "standard stream", NeedConsole: "console socket", NeedCgroup: "cgroup's tasks",
+	NeedSync: "socket to the caller", NeedHold: "file to wait at", NeedPreserved: "preserved file"}
 
 // String returns the program as text, one step a line.
 func (p *Program) String() string {
@@ -145,7 +151,7 @@ func (p *Program) String() string {
 		switch n.Kind {
 		case NeedTree, NeedNamespace, NeedPidNS:
 			fmt.Fprintf(&s, " %q", n.Path)
-		case NeedStdio, NeedCgroup:
+		case NeedStdio, NeedCgroup, NeedPreserved:
 			fmt.Fprintf(&s, " %d", n.Index)
 		}
 		if n.Recursive {
@@ -316,6 +322,9 @@ func (k *Block) print(p *Program, index int) string {
 		return fmt.Sprintf("filter%d", index)
 	case formPoll:
 		return fmt.Sprintf("pollfd%d", index)
+	case formTell:
+		called, _ := name(tellNames[:], get64(k.Data)&0xffffffff)
+		return called
 	case formMessage:
 		return fmt.Sprintf("message%d", index)
 	}

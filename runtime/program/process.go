@@ -14,11 +14,17 @@ import (
 
 func itoa(n int) string                { return strconv.Itoa(n) }
 func put64(b []byte, v uint64)         { binary.NativeEndian.PutUint64(b, v) }
+func put32(b []byte, v uint32)         { binary.NativeEndian.PutUint32(b, v) }
+func get64(b []byte) uint64            { return binary.NativeEndian.Uint64(b) }
+func get32(b []byte) uint32            { return binary.NativeEndian.Uint32(b) }
 func wordsLE(rows, cols uint16) uint64 { return uint64(rows) | uint64(cols)<<16 }
 
 // entry is the last part of a program: it makes the process the container's
 // own and ends in its command.
-type entry struct{ *container }
+type entry struct {
+	*container
+	odd *label // where an execve with no listener goes on after an error of no name
+}
 
 // identity gives the container its names and kernel parameters.
 func (e *entry) identity() {
@@ -213,17 +219,25 @@ func (e *entry) credentials() {
 
 	e.during("")
 	e.prctl(unix.PR_SET_KEEPCAPS, 0, 0, "clearing keepcaps")
-	e.prctl(unix.PR_SET_PDEATHSIG, int(unix.SIGKILL), 0, "setting the parent-death signal") // lost when the user changed
-	poll := e.block(Block{Data: make([]byte, 8), form: formPoll})
-	binary.NativeEndian.PutUint16(e.p.Blocks[poll].Data[4:], unix.POLLIN)
-	e.store(poll, 0, e.caller)
-	e.call(unix.SYS_PPOLL, "looking for the caller", nil, mem(poll), num(1), e.how(formWords, 0, 0), num(0), num(0))
-	e.test(poll, 6, 2, 0xffff, 0, unix.ESRCH, "looking for the caller")
+	if !e.in.Detached {
+		e.prctl(unix.PR_SET_PDEATHSIG, int(unix.SIGKILL), 0, "setting the parent-death signal") // lost when the user changed
+		poll := e.block(Block{Data: make([]byte, 8), form: formPoll})
+		binary.NativeEndian.PutUint16(e.p.Blocks[poll].Data[4:], unix.POLLIN)
+		e.store(poll, 0, e.caller)
+		e.call(unix.SYS_PPOLL, "looking for the caller", nil, mem(poll), num(1), e.how(formWords, 0, 0), num(0), num(0))
+		e.test(poll, 6, 2, 0xffff, 0, unix.ESRCH, "looking for the caller")
+	}
 	e.streams()
 
 	e.during("setting capabilities")
+	all := e.in.Facts.Caps
+	if e.in.Hold { // the filter may not allow what this takes
+		e.capset(capSets{effective: caps.effective, permitted: all})
+		e.find()
+		e.during("setting capabilities")
+	}
 	if !nnp && len(e.in.Seccomp) > 0 {
-		if all := e.in.Facts.Caps; u.UID != 0 { // the change of user has kept them permitted, not effective
+		if u.UID != 0 || e.in.Hold { // the change of user has kept them permitted, not effective
 			e.capset(capSets{effective: all, permitted: all})
 		}
 		e.seccomp()
@@ -269,7 +283,14 @@ func (e *entry) streams() {
 		e.call(unix.SYS_IOCTL, "making the terminal the controlling one", nil, num(0), imm(unix.TIOCSCTTY, formIoctl), num(0))
 	}
 	e.during("")
-	e.call(unix.SYS_CLOSE_RANGE, "closing descriptors", nil, num(3), imm(unchanged, formID), num(unix.CLOSE_RANGE_CLOEXEC))
+	for i, r := range e.preserved {
+		e.call(unix.SYS_DUP3, "preserving a descriptor", nil, fd(r), num(3+i), num(0))
+	}
+	if e.hold != None { // it may wait for long, and must keep nothing of the host busy
+		e.add(OpClose, "closing descriptors", num(e.p.LowFD), fd(e.sync), fd(e.hold))
+	} else {
+		e.call(unix.SYS_CLOSE_RANGE, "closing descriptors", nil, num(e.p.LowFD), imm(unchanged, formID), num(unix.CLOSE_RANGE_CLOEXEC))
+	}
 	e.add(OpSignals, "resetting signals")
 }
 
@@ -307,77 +328,3 @@ func (e *entry) seccomp() {
 	e.during("")
 	e.call(unix.SYS_SECCOMP, "loading the seccomp filter", nil, num(unix.SECCOMP_SET_MODE_FILTER), imm(uint64(e.in.SeccompFlags), formHex), mem(prog))
 }
-
-// exec makes the process the user's.
-func (e *entry) exec() {
-	e.during("")
-	name := e.process.Args[0]
-	argv, env := e.vector(e.process.Args), e.vector(e.process.Env)
-	e.p.Last = len(e.p.Steps)
-	quoted := "exec: " + strconv.Quote(name) + ": "
-	if strings.Contains(name, "/") {
-		e.execPath(name, name, quoted, argv, env)
-		return
-	}
-	e.execSearch(name, quoted, argv, env)
-}
-
-// execPath executes file; name is what errors call it.
-func (e *entry) execPath(file, name, quoted string, argv, env Arg) {
-	missing, denied := e.label(), e.label()
-	e.call(unix.SYS_EXECVE, "exec "+name, []Catch{on(unix.ENOENT, missing), on(unix.EACCES, denied)}, e.text(file), argv, env)
-
-	e.place(missing) // either the file itself, or the interpreter that it names
-	gone := e.label()
-	e.statx(cwd, file, "exec "+name, on(0, gone))
-	e.failing(unix.ENOENT, "exec "+name)
-	e.place(gone)
-	e.refuse(unix.ENOENT, quoted+"stat "+name+": no such file or directory")
-
-	e.place(denied)
-	failed := e.label()
-	e.statx(cwd, file, "exec "+name, on(0, failed))
-	e.test(Scratch, statxMode, 2, unix.S_IFMT, unix.S_IFDIR, unix.ENOTDIR, "", on(0, failed))
-	e.refuse(unix.EISDIR, quoted+"is a directory")
-	e.place(failed)
-	e.refuse(unix.EACCES, quoted+"permission denied")
-}
-
-// execSearch tries each directory of PATH. A file that may not be executed
-// counts for more than one that is not there.
-func (e *entry) execSearch(name, quoted string, argv, env Arg) {
-	var files []Arg
-	for _, v := range e.process.Env {
-		if list, ok := strings.CutPrefix(v, "PATH="); ok {
-			files = files[:0]
-			for dir := range strings.SplitSeq(list, ":") {
-				if path.IsAbs(dir) {
-					files = append(files, e.text(strings.TrimSuffix(dir, "/")+"/"+name))
-				}
-			}
-		}
-	}
-	denied := make([]label, len(files)+1)
-	for i := range denied {
-		denied[i] = e.label()
-	}
-	try := func(i int, missing label) {
-		e.call(unix.SYS_EXECVE, "exec "+name, []Catch{on(unix.ENOENT, missing), on(unix.ENOTDIR, missing), on(unix.EACCES, denied[i+1])}, files[i], argv, env)
-	}
-	for i := range files {
-		next := e.label()
-		try(i, next)
-		e.place(next)
-	}
-	e.refuse(unix.ENOENT, quoted+"executable file not found in $PATH")
-	for i := range files {
-		e.place(denied[i])
-		if i > 0 {
-			try(i, denied[i+1])
-		}
-	}
-	e.place(denied[len(files)])
-	e.refuse(unix.EACCES, quoted+"permission denied")
-}
-func get64(b []byte) uint64 { return binary.NativeEndian.Uint64(b) }
-func get32(b []byte) uint32 { return binary.NativeEndian.Uint32(b) }

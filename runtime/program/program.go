@@ -38,8 +38,29 @@ type Program struct {
 	// serve, such as `error mounting "proc" to rootfs at "/proc"`.
 	Contexts, Messages []string
 
-	Last int // index of the first step that may replace the process by the user's
+	Last  int // index of the first step that may replace the process by the user's
+	LowFD int // what Needs open must be this or higher: lower numbers are the user's
 }
+
+// Speaks reports whether the process has a socket to its caller. Such a one
+// must run in a copy of the caller's memory; without, it may borrow it.
+func (p *Program) Speaks() bool {
+	for i := range p.Needs {
+		if p.Needs[i].Kind == NeedSync {
+			return true
+		}
+	}
+	return false
+}
+
+// What a process tells its caller on the socket NeedSync: messages of two
+// 32-bit words. The number of a step, and the errno that it gave, are the last
+// message; the rest begins with one of these. After those that say so, it
+// waits for a byte.
+const (
+	TellCreated = -1 - iota // namespaces and mounts are there; it waits
+	TellReady               // all that is left is execve, and before it what Hold waits for
+)
 
 // OwnPIDs reports whether the process is alone in its pid namespace, so that
 // no other process can see it before it has become the user's.
@@ -66,6 +87,7 @@ const (
 	OpStore             // store register Args[1] as 32 bits at Args[0]
 	OpFail              // fail with errno Args[0]
 	OpJump              // do nothing
+	OpClose             // close all descriptors from Args[0] on but the registers Args[1] and Args[2]
 	OpSignals           // default action for every signal, and none blocked
 )
 
@@ -90,7 +112,7 @@ type Step struct {
 }
 
 // MaxCatch is how many errors a step catches at most.
-const MaxCatch = 3
+const MaxCatch = 4
 
 // Catch says where to go on when a step gives an errno.
 type Catch struct {
@@ -145,10 +167,13 @@ const (
 	NeedStdio                     // standard stream Index
 	NeedConsole                   // a unix socket; one message on it carries the terminal's master
 	NeedCgroup                    // tasks file Index of cgroup v1
+	NeedSync                      // a unix socket that keeps messages apart: see TellCreated
+	NeedHold                      // the file that the process reads one byte from before execve
+	NeedPreserved                 // file Index of those that become descriptors 3, 4, ...
 )
 
-// Need is a descriptor that exists before the process is made. It must be 3
-// or higher and close-on-exec.
+// Need is a descriptor that exists before the process is made. It must be
+// Program.LowFD or higher and close-on-exec.
 type Need struct {
 	Kind      NeedKind
 	Path      string

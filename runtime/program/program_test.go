@@ -103,6 +103,16 @@ func TestGoldens(t *testing.T) {
 			p.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 1, Hard: 2}}
 			in.Seccomp, in.SeccompFlags = make([]byte, 16), 2
 		},
+		"hold": func(in *Input) {
+			in.Created, in.Hold, in.Detached, in.PreserveFDs = true, true, true, 2
+			in.Seccomp = make([]byte, 16)
+			in.Spec.Process.Args[0] = "app"
+		},
+		"mount-namespace-joined": func(in *Input) {
+			in.Root = Root{Dir: "/srv/root"}
+			in.Spec.Linux.Namespaces[0].Path = "/proc/7/ns/mnt"
+			in.Spec.Linux.MaskedPaths = []string{"/proc/kcore"}
+		},
 		"seccomp-privileged": func(in *Input) { in.Seccomp = make([]byte, 16) },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -234,7 +244,7 @@ func TestRefused(t *testing.T) {
 		{func(in *Input) { dropNS(in, "mount") }, errs.InvalidParameter, "mount namespace"},
 		{func(in *Input) { in.Spec.Linux.Namespaces[1].Type = "mount" }, errs.InvalidParameter, "listed twice"},
 		{func(in *Input) { in.Spec.Linux.Namespaces[1].Type = "x" }, errs.InvalidParameter, "unknown type"},
-		{func(in *Input) { in.Spec.Linux.Namespaces[0].Path = "/p" }, errs.NotImplemented, "joining a mount namespace"},
+		{func(in *Input) { in.Spec.Linux.Namespaces[0].Path = "/p" }, errs.InvalidParameter, "of its own, not in /p"},
 		{func(in *Input) { in.Spec.Linux.Namespaces[1].Type = "user" }, errs.NotImplemented, "linux.namespaces: user"},
 		{func(in *Input) { in.Spec.Linux.Namespaces[1].Type = "time" }, errs.NotImplemented, "linux.namespaces: time"},
 		{func(in *Input) { in.Spec.Hooks = &specs.Hooks{Poststop: []specs.Hook{{}}} }, errs.NotImplemented, "hooks.poststop"},

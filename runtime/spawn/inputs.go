@@ -14,11 +14,15 @@ type inputs struct {
 	own     []int // those to close again
 	pidNS   int   // or -1
 	console int   // our end of the console socket, or -1
+	sync    int   // our end of the child's socket, or -1
+	report  int   // the child's end, or -1
+	lowest  int   // that a descriptor may have
+	theirs  []int // those that only the child may hold, once it is there
 }
 
 // open opens what p needs. The caller closes in, whatever the result.
 func (in *inputs) open(p *program.Program, r *Request) error {
-	in.pidNS, in.console = -1, -1
+	in.pidNS, in.console, in.sync, in.report, in.lowest = -1, -1, -1, -1, p.LowFD
 	stdio := [3]*os.File{r.Stdin, r.Stdout, r.Stderr}
 	for _, n := range p.Needs {
 		fd, doing, err := -1, "opening "+n.Path, error(nil)
@@ -45,13 +49,19 @@ func (in *inputs) open(p *program.Program, r *Request) error {
 			fd, err = in.stream(stdio[n.Index], int(r.Spec.Process.User.UID))
 		case program.NeedConsole:
 			doing = "creating a socket"
-			var pair [2]int
-			pair, err = unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
-			if err == nil {
-				in.own = append(in.own, pair[0], pair[1])
-				in.console, fd = pair[0], pair[1]
-				fd, err = in.raise(fd)
+			in.console, fd, err = in.pair()
+		case program.NeedSync:
+			doing = "creating a socket"
+			in.sync, fd, err = in.pair()
+			in.report = fd
+		case program.NeedHold:
+			doing = "using the file to wait at"
+			if fd, err = in.above(r.Hold); err == nil {
+				err = unix.SetNonblock(fd, false)
 			}
+		case program.NeedPreserved:
+			doing = "using preserved file " + strconv.Itoa(n.Index)
+			fd, err = in.above(r.PreserveFDs[n.Index])
 		case program.NeedCgroup:
 			doing = "using a cgroup's tasks file"
 			fd, err = in.above(r.CgroupTasks[n.Index])
@@ -64,7 +74,35 @@ func (in *inputs) open(p *program.Program, r *Request) error {
 	return nil
 }
 
+// pair makes a socket that keeps messages apart: our end and the child's.
+func (in *inputs) pair() (ours, theirs int, err error) {
+	p, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, -1, err
+	}
+	in.own = append(in.own, p[0])
+	if theirs, err = raise(p[1], in.lowest); err != nil {
+		unix.Close(p[1])
+		return -1, -1, err
+	}
+	if theirs != p[1] {
+		unix.Close(p[1])
+	}
+	in.theirs = append(in.theirs, theirs)
+	return p[0], theirs, nil
+}
+
+// forked gives up the child's ends of sockets, so that its death is seen.
+func (in *inputs) forked() {
+	for _, fd := range in.theirs {
+		unix.Close(fd)
+	}
+	in.theirs = nil
+}
+
 func (in *inputs) close() {
+	in.forked()
+
 	for _, fd := range in.own {
 		unix.Close(fd)
 	}
@@ -79,17 +117,21 @@ func (in *inputs) keep(fd int, err error) (int, error) {
 	return in.raise(fd)
 }
 
-// raise returns fd, or a copy of it that is not in the way of the child's
-// standard streams.
+// raise returns fd, or a copy of it that is not in the way of the container's
+// own descriptors.
 func (in *inputs) raise(fd int) (int, error) {
-	if fd > 2 {
+	high, err := raise(fd, in.lowest)
+	if err == nil && high != fd {
+		in.own = append(in.own, high)
+	}
+	return high, err
+}
+
+func raise(fd, lowest int) (int, error) {
+	if fd >= lowest {
 		return fd, nil
 	}
-	fd, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
-	if err == nil {
-		in.own = append(in.own, fd)
-	}
-	return fd, err
+	return unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, lowest)
 }
 
 // above is raise for a file.

@@ -1,6 +1,7 @@
 package spawn
 
 import (
+	"slices"
 	"unsafe"
 
 	"github.com/davit-engine/davit/runtime/program"
@@ -25,7 +26,8 @@ type machine struct {
 	code    *instruction
 	regs    *uintptr
 	scratch uintptr // the block program.Scratch
-	report  int32   // pipe for the result; -1: memory is shared, the result stays here
+	report  int32   // socket for the result; -1: memory is shared, the result stays here
+	foreign *foreign
 
 	step  int32 // the step that runs, or failed
 	errno int32 // of the failed step
@@ -34,6 +36,60 @@ type machine struct {
 	registers    []uintptr
 	memory       []byte
 }
+
+// foreign is a range of descriptors that are not the program's. A child that
+// does not borrow memory may live for long before execve closes them, and
+// must not keep another child's socket open. The last range ends at ^0.
+type foreign struct{ first, last uint32 }
+
+// foreigners are the ranges between the descriptors in use.
+func foreigners(used []int) []foreign {
+	used = slices.Clone(used)
+	slices.Sort(used)
+	var out []foreign
+	next := 3
+	for _, fd := range used {
+		if fd > next {
+			out = append(out, foreign{uint32(next), uint32(fd - 1)})
+		}
+		next = max(next, fd+1)
+	}
+	return append(out, foreign{uint32(next), ^uint32(0)})
+}
+
+// closeForeign closes them.
+//
+//go:norace
+//go:nosplit
+//go:nocheckptr
+func (m *machine) closeForeign() {
+	for r := m.foreign; ; r = (*foreign)(unsafe.Add(unsafe.Pointer(r), unsafe.Sizeof(foreign{}))) {
+		unix.RawSyscall(unix.SYS_CLOSE_RANGE, uintptr(r.first), uintptr(r.last), 0)
+		if r.last == ^uint32(0) {
+			return
+		}
+	}
+}
+
+// closeOthers closes all descriptors from first on but a, and b above it.
+//
+//go:norace
+//go:nosplit
+//go:nocheckptr
+func closeOthers(first, a, b uintptr) unix.Errno {
+	for _, r := range [...][2]uintptr{{first, a - 1}, {a + 1, b - 1}, {b + 1, 0xffffffff}} {
+		if r[0] <= r[1] {
+			if _, _, e := unix.RawSyscall(unix.SYS_CLOSE_RANGE, r[0], r[1], 0); e != 0 {
+				return e
+			}
+		}
+	}
+	return 0
+}
+
+// openTries is how often a path is looked up again. The kernel gives up on one
+// with ".." in it if anything on the machine was mounted or renamed meanwhile.
+const openTries = 1000
 
 // exitFailed is the exit status of a child that could not run its program to
 // the end. Nobody sees it but Start.
@@ -46,6 +102,9 @@ const exitFailed = 125
 //go:nosplit
 //go:nocheckptr
 func (m *machine) run() {
+	if m.report >= 0 {
+		m.closeForeign()
+	}
 	i := int32(0)
 	for {
 		o := (*instruction)(unsafe.Add(unsafe.Pointer(m.code), uintptr(i)*unsafe.Sizeof(instruction{})))
@@ -64,6 +123,9 @@ func (m *machine) run() {
 		switch o.op {
 		case program.OpCall:
 			r, _, e = unix.RawSyscall6(o.nr, a[0], a[1], a[2], a[3], a[4], a[5])
+			for k := 0; e == unix.EAGAIN && o.nr == unix.SYS_OPENAT2 && k < openTries; k++ {
+				r, _, e = unix.RawSyscall6(o.nr, a[0], a[1], a[2], a[3], a[4], a[5])
+			}
 		case program.OpPath:
 			r, e = m.path(a[0], a[1], a[2])
 		case program.OpTest:
@@ -74,6 +136,8 @@ func (m *machine) run() {
 			*(*int32)(pointer(a[0])) = int32(a[1])
 		case program.OpFail:
 			e = unix.Errno(a[0])
+		case program.OpClose:
+			e = closeOthers(a[0], min(a[1], a[2]), max(a[1], a[2]))
 		case program.OpSignals:
 			resetSignals(m.scratch)
 		}

@@ -13,9 +13,28 @@
 // The child borrows this process's memory (CLONE_VM with CLONE_VFORK) where
 // nothing else in its pid namespace could get at it; a copy of the page tables
 // would cost more than all mounts together. Where the pid namespace is shared
-// it gets a copy, and reports through a pipe; so would a program that waits for
-// its caller, since a borrowing child holds the calling thread. In both cases it runs Go code
-// that neither allocates nor grows its stack, as package syscall does.
+// it gets a copy; so does one that waits for its caller, since a borrowing
+// child holds the calling thread, and with it the garbage collector. A copy
+// speaks with Start through a socket:
+//
+//	Start                                            child
+//	  | -- clone3 -------------------------------------> |
+//	  |                                                  | namespaces, mounts
+//	  | <--------------------------------------- created | (with Request.Created)
+//	  | Created(pid)                                     |
+//	  | -- a byte ---------------------------------------> |
+//	  |                                                  | root, user, limits
+//	  | <----------------------------------------- ready |
+//	  | returns (with Hold)                              | reads a byte from Hold
+//	  | <------------------------------ execve: the end of the socket
+//
+// At any point in place of it comes a failed step's number and errno, or the
+// end of the socket: the child was killed. If Start's process dies the child
+// ends at the next word, or at once by its parent-death signal; only one that
+// is Detached and waits at Hold lives on.
+//
+// In both cases the child runs Go code that neither allocates nor grows its
+// stack, as package syscall does.
 //
 // Start leaves nothing behind when it fails: the child's mounts die with its
 // mount namespace, and its descriptors with it.
@@ -27,6 +46,8 @@
 package spawn
 
 import (
+	"encoding/binary"
+	"io"
 	"os"
 	"runtime"
 	"unsafe"
@@ -54,6 +75,21 @@ type Request struct {
 
 	CgroupTasks []*os.File // cgroup v1: the tasks files that the process writes itself into
 	CgroupDir   *os.File   // cgroup v2: the directory that the process is born in; nil: the caller's
+
+	// Created is called when namespaces and mounts are there and the root is
+	// not entered yet; the process waits meanwhile, and an error ends it. nil:
+	// it does not wait.
+	Created func(pid int) error
+
+	// Hold is a FIFO that was opened for reading and writing: the process reads
+	// a byte from it right before execve, and Start returns when it waits there.
+	// That the command exists and may be executed is made sure of before; an
+	// execve that fails later is told on the container's standard error, and
+	// gives the exit code that Error.ExitCode would have held.
+	Hold *os.File
+
+	PreserveFDs []*os.File // become descriptors 3, 4, ... of the process
+	Detached    bool       // the process may outlive the caller: no parent-death signal
 }
 
 // Process is a started container.
@@ -105,7 +141,8 @@ func Start(r *Request) (*Process, error) {
 		facts = &f
 	}
 	p, err := program.Compile(program.Input{Spec: r.Spec, Root: r.Root, Seccomp: r.Seccomp, SeccompFlags: r.SeccompFlags,
-		Facts: *facts, NetNS: r.NetNS != nil, MakeCwd: r.MakeCwd, CgroupTasks: len(r.CgroupTasks)})
+		Facts: *facts, NetNS: r.NetNS != nil, MakeCwd: r.MakeCwd, CgroupTasks: len(r.CgroupTasks), PreserveFDs: len(r.PreserveFDs),
+		Created: r.Created != nil, Hold: r.Hold != nil, Detached: r.Detached})
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +152,7 @@ func Start(r *Request) (*Process, error) {
 		return nil, err
 	}
 	process := &Process{reaped: make(chan struct{})}
-	f := &forking{program: p, machine: link(p, in.fds), pidNS: in.pidNS, shared: p.OwnPIDs()}
+	f := &forking{program: p, machine: link(p, in.fds), fds: in.fds, pidNS: in.pidNS, report: in.report}
 	f.args = cloneArgs{flags: p.Clone | unix.CLONE_PIDFD, exitSignal: uint64(unix.SIGCHLD), pidfd: uint64(uintptr(unsafe.Pointer(&f.pidfd)))}
 	if r.CgroupDir != nil {
 		fd, err := descriptor(r.CgroupDir)
@@ -125,21 +162,25 @@ func Start(r *Request) (*Process, error) {
 		f.args.flags |= unix.CLONE_INTO_CGROUP
 		f.args.cgroup = uint64(fd)
 	}
-	started := make(chan error)
-	go process.supervise(f, started)
-	err = <-started
+	forked := make(chan error)
+	go process.supervise(f, forked)
+	err = <-forked
 	runtime.KeepAlive(r)
 	if err != nil {
 		return nil, err
 	}
 	process.PidFD = os.NewFile(uintptr(f.pidfd), "pidfd")
-	if in.console >= 0 {
+	in.forked()
+	if err = f.result(process.Pid, in.sync, r); err == nil && in.console >= 0 {
 		if process.Console, err = receive(in.console); err != nil {
-			unix.PidfdSendSignal(int(f.pidfd), unix.SIGKILL, nil, 0)
-			process.PidFD.Close()
-			<-process.reaped
-			return nil, failed("receiving the terminal", "", err)
+			err = failed("receiving the terminal", "", err)
 		}
+	}
+	if err != nil {
+		_ = unix.PidfdSendSignal(int(f.pidfd), unix.SIGKILL, nil, 0) // most have ended already
+		process.PidFD.Close()
+		<-process.reaped
+		return nil, err
 	}
 	return process, nil
 }
@@ -155,28 +196,25 @@ type forking struct {
 	program *program.Program
 	machine *machine
 	args    cloneArgs
+	fds     []int // of the program's needs
 	pidfd   int32
-	pidNS   int  // pid namespace for the child; -1: as args say
-	shared  bool // the child borrows this process's memory
+	pidNS   int // pid namespace for the child; -1: as args say
+	report  int // the child's end of its socket; -1: it borrows this process's memory
 }
 
-// supervise forks, tells started, and reaps.
-func (p *Process) supervise(f *forking, started chan<- error) {
+// supervise forks, tells forked, and reaps.
+func (p *Process) supervise(f *forking, forked chan<- error) {
 	runtime.LockOSThread()
 	if f.pidNS < 0 {
 		defer runtime.UnlockOSThread()
 	} // else the thread, whose children are born elsewhere, ends with this goroutine
 	pid, err := f.fork()
-	if pid > 0 && err != nil {
-		reap(pid)
-		unix.Close(int(f.pidfd))
-	}
 	if err != nil {
-		started <- err
+		forked <- err
 		return
 	}
 	p.Pid = pid
-	started <- nil
+	forked <- nil
 	p.status, p.err = reap(pid)
 	close(p.reaped)
 }
@@ -194,69 +232,92 @@ func reap(pid int) (unix.WaitStatus, error) {
 	}
 }
 
-// fork makes the child and learns how its program went. A pid with an error is
-// a child to be reaped.
+// fork makes the child. One that borrows memory has given it back when fork
+// returns.
 func (f *forking) fork() (int, error) {
 	if f.pidNS >= 0 {
 		if err := unix.Setns(f.pidNS, unix.CLONE_NEWPID); err != nil {
 			return 0, failed("joining the pid namespace", "setns", err)
 		}
 	}
-	m := f.machine
-	var pipe [2]int
-	if f.shared {
+	if f.machine.report = int32(f.report); f.report < 0 {
 		f.args.flags |= unix.CLONE_VM | unix.CLONE_VFORK
 	} else {
-		if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
-			return 0, failed("creating a pipe", "", err)
-		}
-		defer unix.Close(pipe[0])
-		m.report = int32(pipe[1])
+		f.machine.foreign = &foreigners(f.fds)[0]
 	}
-	pid, errno := fork(&f.args, m)
-	if !f.shared {
-		unix.Close(pipe[1])
-	}
+	pid, errno := fork(&f.args, f.machine)
 	if errno != 0 {
 		return 0, failed("creating the container's process", "clone3", errno)
-	}
-	step, e := m.step, m.errno
-	if !f.shared {
-		var result struct{ step, errno int32 }
-		n, err := readFull(pipe[0], unsafe.Slice((*byte)(unsafe.Pointer(&result)), 8))
-		switch {
-		case err != nil:
-			return pid, failed("reading the result", "", err)
-		case n == 8:
-			step, e = result.step, result.errno
-		default:
-			return pid, nil
-		}
-	}
-	if e != 0 {
-		return pid, newError(int(step), f.program.Steps[step].Doing, unix.Errno(e), f.program.Explain(int(step), unix.Errno(e)))
-	}
-	if int(step) < f.program.Last {
-		context := "the container's process was killed before it could start"
-		return pid, newError(int(step), f.program.Steps[step].Doing, unix.ESRCH, program.Describe(context, f.program.Steps[step].Doing, unix.ESRCH))
 	}
 	return pid, nil
 }
 
-// readFull reads until b is full or the file ends.
-func readFull(fd int, b []byte) (int, error) {
-	n := 0
-	for n < len(b) {
-		k, err := unix.Read(fd, b[n:])
+// result learns how the child's program goes, and does what Start has to do
+// meanwhile. sync is this side of the child's socket.
+func (f *forking) result(pid, sync int, r *Request) error {
+	if f.report < 0 {
+		m := f.machine
+		if m.errno == 0 && int(m.step) < f.program.Last {
+			return f.killed(int(m.step))
+		}
+		return f.failure(m.step, m.errno)
+	}
+	for ready := false; ; {
+		what, value, err := hear(sync)
 		switch {
-		case err == unix.EINTR:
+		case err == io.EOF && ready:
+			return nil
+		case err == io.EOF:
+			return f.killed(-1)
 		case err != nil:
-			return n, err
-		case k == 0:
-			return n, nil
-		default:
-			n += k
+			return failed("hearing from the container's process", "", err)
+		case what >= 0:
+			return f.failure(what, value)
+		case what == program.TellCreated:
+			if err := r.Created(pid); err != nil {
+				return err
+			}
+			_ = unix.Sendto(sync, []byte{1}, unix.MSG_NOSIGNAL, nil) // whether it still listens is to be heard next
+		case what == program.TellReady && r.Hold != nil:
+			return nil
+		case what == program.TellReady:
+			ready = true
 		}
 	}
-	return n, nil
+}
+
+// hear receives one message of the child's: see program.TellCreated.
+func hear(fd int) (what, value int32, err error) {
+	var b [8]byte
+	for {
+		switch n, err := unix.Read(fd, b[:]); {
+		case err == unix.EINTR:
+		case err != nil:
+			return 0, 0, err
+		case n == 0:
+			return 0, 0, io.EOF
+		case n == len(b):
+			return int32(binary.NativeEndian.Uint32(b[:])), int32(binary.NativeEndian.Uint32(b[4:])), nil
+		default:
+			return 0, 0, unix.EBADMSG
+		}
+	}
+}
+
+// failure is the error of a step that gave e; none if that is 0.
+func (f *forking) failure(step, e int32) error {
+	if e == 0 {
+		return nil
+	}
+	return newError(int(step), f.program.Steps[step].Doing, unix.Errno(e), f.program.Explain(int(step), unix.Errno(e)))
+}
+
+// killed is the error of a child that has ended without a word, at a step if
+// it is known.
+func (f *forking) killed(step int) error {
+	doing := ""
+	if step >= 0 {
+		doing = f.program.Steps[step].Doing
+	}
+	return newError(step, doing, unix.ESRCH, program.Describe("the container's process was killed before it could start", doing, unix.ESRCH))
 }

@@ -234,8 +234,8 @@ func TestFailures(t *testing.T) {
 		{"no interpreter", args("/bin/script"), `exec /bin/script: no such file or directory`, 127, errs.InvalidParameter},
 		{"missing cwd", cwd("/x"), `chdir to cwd ("/x") set in config.json failed: no such file or directory`, 127, errs.InvalidParameter},
 		{"cwd is a file", cwd("/bin/busybox"), `chdir to cwd ("/bin/busybox") set in config.json failed: not a directory`, 126, errs.InvalidParameter},
-		{"cwd is a descriptor", cwd("/proc/self/fd/10"), `chdir to cwd ("/proc/self/fd/10") set in config.json failed: too many levels of symbolic links`, 128, errs.System},
-		{"cwd is a descriptor behind a link", cwd("/fds/10"), `chdir to cwd ("/fds/10") set in config.json failed: too many levels of symbolic links`, 128, errs.System},
+		{"cwd is a descriptor", cwd("/proc/self/fd/5"), `chdir to cwd ("/proc/self/fd/5") set in config.json failed: too many levels of symbolic links`, 128, errs.System},
+		{"cwd is a descriptor behind a link", cwd("/fds/5"), `chdir to cwd ("/fds/5") set in config.json failed: too many levels of symbolic links`, 128, errs.System},
 		{"bind source", mount(specs.Mount{Destination: "/dst", Source: "/no/such/src", Type: "bind", Options: []string{"rbind"}}),
 			`error mounting "/no/such/src" to rootfs at "/dst": opening /no/such/src: no such file or directory`, 127, errs.InvalidParameter},
 		{"directory on a file", mount(specs.Mount{Destination: "/bin/plain", Source: t.TempDir(), Type: "bind", Options: []string{"rbind"}}), `not a directory: Are you trying to mount a directory onto a file`, 126, errs.InvalidParameter},
@@ -253,6 +253,17 @@ func TestFailures(t *testing.T) {
 			r := &Request{Spec: dockerSpec("sh", "-c", "true"), Root: overlay(t, dir)}
 			c.change(r)
 			_, err := Start(r)
+			held := *r
+			held.Hold = fifo(t)
+			if p, again := Start(&held); again == nil {
+				_ = unix.PidfdSendSignal(int(p.PidFD.Fd()), unix.SIGKILL, nil, 0)
+				p.PidFD.Close()
+				if !strings.HasPrefix(c.text, "exec /bin/") && !strings.HasPrefix(c.text, "exec garbage") { // what only execve knows
+					t.Error("with Hold it is no error")
+				}
+			} else if again.Error() != err.Error() {
+				t.Errorf("with Hold it is %q", again)
+			}
 			var e *Error
 			if !errors.As(err, &e) {
 				t.Fatalf("got %v", err)
