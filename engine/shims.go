@@ -24,10 +24,10 @@ type shim struct {
 
 // shimPool keeps shims waiting. They end by themselves when the engine does.
 type shimPool struct {
-	path   string
-	output string // file that takes what a shim says when it crashes; not the engine's stderr, which it would outlive
-	size   int
-	log    *slog.Logger
+	program *sealed // the davit-shim program
+	output  string  // file that takes what a shim says when it crashes; not the engine's stderr, which it would outlive
+	size    int
+	log     *slog.Logger
 
 	mu      sync.Mutex
 	idle    []*shim // guarded by mu
@@ -42,7 +42,7 @@ func newShimPool(path, output string, size int, log *slog.Logger) *shimPool {
 	case size < 0:
 		size = 0
 	}
-	return &shimPool{path: path, output: output, size: size, log: log}
+	return &shimPool{program: seal(path), output: output, size: size, log: log}
 }
 
 // take returns a shim for one container: a warm one, or a new one when none
@@ -97,6 +97,7 @@ func (p *shimPool) close() {
 		_ = s.client.Close()
 	}
 	p.idle = nil
+	p.program.close()
 }
 
 // forget takes a shim that died idle out of the pool.
@@ -137,7 +138,12 @@ func (p *shimPool) spawn() (*shim, error) {
 	files[2] = stderr
 	files[wire.ShimFD] = child
 	pidfd := -1
-	proc, err := os.StartProcess(p.path, wire.Args(), &os.ProcAttr{
+	path, err := p.program.path()
+	if err != nil {
+		_ = client.Close()
+		return nil, fmt.Errorf("starting a shim: %w", err)
+	}
+	proc, err := os.StartProcess(path, wire.Args(), &os.ProcAttr{
 		Dir: "/", Env: wire.Env(), Files: files,
 		Sys: &syscall.SysProcAttr{Setsid: true, PidFD: &pidfd},
 	})

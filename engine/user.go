@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -72,6 +73,7 @@ func resolveUser(name string, groups, stack []string) (spec.User, error) {
 	if err != nil {
 		return spec.User{}, err
 	}
+	passwd, group = wellFormed(passwd, 2, 3), wellFormed(group, 2)
 	who, err := user.GetExecUser(name, &user.ExecUser{Home: "/"}, bytes.NewReader(passwd), bytes.NewReader(group))
 	if err != nil {
 		return spec.User{}, errs.Wrap(errs.InvalidParameter, err)
@@ -94,4 +96,35 @@ func resolveUser(name string, groups, stack []string) (spec.User, error) {
 		}
 	}
 	return out, nil
+}
+
+// maxID is the highest user or group id that the library takes for a number.
+const maxID = 1<<31 - 1
+
+// wellFormed leaves out the lines of a passwd or group file whose ids, in these
+// columns, are none. The library would read them as 0 or cut them to 32 bits:
+// root's, in either case (CVE-2024-40635 is of this kind).
+func wellFormed(file []byte, ids ...int) []byte {
+	out := make([]byte, 0, len(file))
+	for line := range bytes.Lines(file) {
+		fields := bytes.Split(bytes.TrimSpace(line), []byte(":"))
+		good := len(fields[0]) > 0
+		for _, i := range ids {
+			good = good && i < len(fields) && isID(fields[i])
+		}
+		if good {
+			out = append(out, line...)
+		}
+	}
+	return out
+}
+
+func isID(field []byte) bool {
+	for _, c := range field {
+		if c < '0' || c > '9' {
+			return false
+		}
+	}
+	n, err := strconv.ParseUint(string(field), 10, 64)
+	return err == nil && n <= maxID
 }

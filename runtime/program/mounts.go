@@ -298,7 +298,8 @@ func (c *container) protect() {
 	for _, p := range c.linux.ReadonlyPaths {
 		c.during("making " + p + " read-only")
 		done := c.label()
-		r := c.openat2(fd(c.root), inside(p), unix.O_PATH, inRoot, "opening", on(unix.ENOENT, done), on(unix.ENOTDIR, done))
+		dir, name := c.nearest(p)
+		r := c.openat2(fd(dir), name, unix.O_PATH, inRoot, "opening", on(unix.ENOENT, done), on(unix.ENOTDIR, done))
 		t := c.clone(r, unix.AT_RECURSIVE, "copying the mount")
 		c.setattr(t, attrRO, 0, 0, true, "setting the attribute")
 		c.attach(t, fd(r), "", "attaching")
@@ -306,9 +307,16 @@ func (c *container) protect() {
 		c.close(r)
 		c.place(done)
 	}
-	if len(c.linux.MaskedPaths) == 0 {
-		return
+	if len(c.linux.MaskedPaths) > 0 {
+		c.mask()
 	}
+	if c.proc != None {
+		c.close(c.proc)
+	}
+}
+
+// mask puts /dev/null over files, and an empty directory over directories.
+func (c *container) mask() {
 	c.during("masking paths")
 	null := c.openat(fd(c.dev), "null", unix.O_PATH|unix.O_NOFOLLOW, "opening /dev/null")
 	c.isDevice(fd(null), "", 1, 3, "verifying /dev/null", nil)
@@ -316,15 +324,16 @@ func (c *container) protect() {
 		c.during("masking " + p)
 		done := c.label()
 		target := c.reg()
+		dir, name := c.nearest(p)
 		file := c.later(done, func() {
-			c.open(unix.SYS_OPENAT2, target, "opening", []Catch{on(unix.ENOENT, done), on(unix.ENOTDIR, done)}, fd(c.root), c.text(inside(p)),
+			c.open(unix.SYS_OPENAT2, target, "opening", []Catch{on(unix.ENOENT, done), on(unix.ENOTDIR, done)}, fd(dir), c.text(name),
 				c.how(formHow, unix.O_PATH|unix.O_CLOEXEC, 0, inRoot), num(24))
 			t := c.clone(null, 0, "copying /dev/null")
 			c.attach(t, fd(target), "", "attaching /dev/null")
 			c.close(t)
 			c.close(target)
 		})
-		c.open(unix.SYS_OPENAT2, target, "opening", []Catch{on(unix.ENOENT, done), on(unix.ENOTDIR, file)}, fd(c.root), c.text(inside(p)),
+		c.open(unix.SYS_OPENAT2, target, "opening", []Catch{on(unix.ENOENT, done), on(unix.ENOTDIR, file)}, fd(dir), c.text(name),
 			c.how(formHow, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0, inRoot), num(24))
 		t := c.clone(c.made["mask"], 0, "copying an empty directory")
 		c.attach(t, fd(target), "", "attaching an empty directory")
@@ -332,6 +341,24 @@ func (c *container) protect() {
 		c.close(target)
 		c.place(done)
 	}
+}
+
+// nearest returns the mount of this program's own that p lies in, and the rest
+// of p. Who can write to the root filesystem meanwhile could, by a link for
+// /proc, make a path that is to be hidden look missing.
+func (c *container) nearest(p string) (Reg, string) {
+	p = path.Clean("/" + p)
+	best, dir := "", c.root
+	consider := func(at string, r Reg) {
+		if r != None && len(at) > len(best) && strings.HasPrefix(p, at+"/") {
+			best, dir = at, r
+		}
+	}
+	consider("/proc", c.proc)
+	for at, r := range c.made {
+		consider(at, r)
+	}
+	return dir, inside(p[len(best):])
 }
 
 // inside makes a container path relative, for use with the root's descriptor.

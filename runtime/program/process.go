@@ -46,10 +46,15 @@ func (e *entry) identity() {
 		keys = append(keys, k)
 	}
 	slices.Sort(keys)
-	if len(keys) > 0 && e.proc == None {
+	if len(keys) == 0 {
+		return
+	}
+	proc := e.proc
+	if proc == None {
 		r := e.fsopen("proc")
 		e.fscreate(r)
-		e.proc = e.fsmount(r, 0)
+		proc = e.fsmount(r, 0)
+		defer e.close(proc)
 	}
 	for _, k := range keys {
 		file, err := e.sysctlFile(k)
@@ -57,10 +62,7 @@ func (e *entry) identity() {
 			e.fail(errs.InvalidParameter, "linux.sysctl: %w", err)
 			continue
 		}
-		e.put(fd(e.proc), "sys/"+file, e.linux.Sysctl[k], "open sysctl "+k+" file")
-	}
-	if e.proc != None {
-		e.close(e.proc)
+		e.put(fd(proc), "sys/"+file, e.linux.Sysctl[k], "open sysctl "+k+" file")
 	}
 }
 
