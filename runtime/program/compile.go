@@ -355,6 +355,9 @@ func (c *container) legacyOverlay(o *Overlay) {
 	if s.Len() >= 4096 {
 		c.fail(errs.InvalidParameter, "root: the names of %d layers do not fit the options of a mount", len(o.Lower))
 	}
+	for _, dir := range all { // the mount would not say which one is missing
+		c.close(c.openat(cwd, dir, unix.O_PATH|unix.O_DIRECTORY, "opening "+dir))
+	}
 	c.call(unix.SYS_CHDIR, "entering "+base, nil, c.text(base))
 	c.call(unix.SYS_MOUNT, "mounting overlay", nil, c.text("overlay"), c.text(target), c.text("overlay"), imm(0, formMS), c.text(s.String()))
 	c.root = c.openat(cwd, target, unix.O_PATH|unix.O_DIRECTORY, "opening "+target)
