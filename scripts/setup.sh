@@ -3,6 +3,7 @@
 # if none is on PATH. Does nothing when all is there; never starts a service.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+. scripts/apt.sh
 
 # program or file that a package brings -> package
 needs=(
@@ -26,9 +27,6 @@ needs=(
 
 have() { case $1 in cmd:*) command -v "${1#cmd:}" >/dev/null || [[ -x /usr/sbin/${1#cmd:} || -x /sbin/${1#cmd:} ]] ;; file:*) [[ -e ${1#file:} ]] ;; esac; }
 
-# busybox must be the static one: a dynamic one cannot run in an image of its own.
-static_busybox() { command -v busybox >/dev/null && ! readelf -l "$(command -v busybox)" 2>/dev/null | grep -q INTERP; }
-
 missing=()
 for n in "${needs[@]}"; do
   read -r probe package <<<"$n"
@@ -41,41 +39,19 @@ if [[ ${#missing[@]} == 0 && -z $docker ]]; then
   echo "setup: everything is there"
   exit 0
 fi
-if ! command -v apt-get >/dev/null; then
-  echo "setup: no apt-get here; please install: ${missing[*]}${docker:+ docker (the client)}" >&2
-  exit 1
-fi
-if [[ $(id -u) != 0 ]]; then
-  echo "setup: needs root to install: ${missing[*]}${docker:+ docker (the client)}; try: sudo make setup" >&2
-  exit 1
-fi
-
-export DEBIAN_FRONTEND=noninteractive
-# A package's service must not start: for the time of the install, invoke-rc.d
-# is told no, unless the machine already says so.
-policy=/usr/sbin/policy-rc.d
-if [[ ! -e $policy ]]; then
-  printf '#!/bin/sh\nexit 101\n' >$policy
-  chmod +x $policy
-  trap 'rm -f $policy' EXIT
-fi
-
-echo "setup: installing ${missing[*]:-no package}${docker:+, and a docker client}"
-apt-get update -q >/dev/null
-if [[ ${#missing[@]} != 0 ]]; then
-  apt-get install -q -y --no-install-recommends "${missing[@]}" >/dev/null
-fi
+install_packages "${missing[@]}"
 if [[ -n $docker ]]; then
   # docker-cli is the client alone. Where Debian has only docker.io, which
   # brings a daemon, the client is taken out of the package without installing it.
+  ((${#missing[@]})) || update_packages
   if [[ -n $(apt-cache madison docker-cli 2>/dev/null) ]]; then
-    apt-get install -q -y --no-install-recommends docker-cli >/dev/null
+    install_packages docker-cli
   else
     tmp=$(mktemp -d)
-    (cd "$tmp" && apt-get download -q -o APT::Sandbox::User=root docker.io >/dev/null && dpkg-deb -x docker.io_*.deb x)
+    trap 'rm -rf "$tmp"' EXIT
+    fetch_package docker.io "$tmp"
     mkdir -p bin/tools
-    install -m 0755 "$tmp/x/usr/bin/docker" bin/tools/docker
-    rm -rf "$tmp"
+    install -m 0755 "$tmp/usr/bin/docker" bin/tools/docker
   fi
 fi
 echo "setup: done"
