@@ -40,6 +40,10 @@ demo: build ## run hello-world on a private engine and registry, offline; ROOT=d
 test: ## set up, build, check, run every test, and look for leftovers
 	@scripts/test.sh
 
+.PHONY: vmtest
+vmtest: ## the runtime's tests in a virtual machine with cgroup v2 alone: VMTEST='-run X ./runtime/spawn'
+	@scripts/vmtest.sh $(VMTEST)
+
 .PHONY: check
 check: ## gofmt, go vet, staticcheck, shell syntax, and the rules of test/deps
 	@scripts/check.sh

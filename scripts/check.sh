@@ -14,7 +14,7 @@ if [[ -n $unformatted ]]; then
 fi
 
 echo "check: shell syntax"
-for s in scripts/*.sh bench/*.sh .ci/run; do
+for s in scripts/*.sh scripts/*/*.sh bench/*.sh .ci/run; do
   [[ -e $s ]] || continue
   bash -n "$s"
 done
