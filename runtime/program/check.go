@@ -19,20 +19,9 @@ func check(in Input) error {
 	switch {
 	case s == nil:
 		return bad("there is no spec")
-	case s.Process == nil:
-		return bad("process is missing")
-	case len(s.Process.Args) == 0 || s.Process.Args[0] == "":
-		return bad("process.args must not be empty")
-	case !path.IsAbs(s.Process.Cwd):
-		return bad("process.cwd must be an absolute path, not %q", s.Process.Cwd)
-	case len(in.Seccomp)%8 != 0 || len(in.Seccomp) > 8*4096:
-		return bad("a seccomp filter has 8 bytes an instruction and at most 4096 instructions, not %d bytes", len(in.Seccomp))
-	case in.Facts.LastCap < 0 || in.Facts.LastCap > 63:
-		return bad("%d cannot be the last capability", in.Facts.LastCap)
-	case in.CgroupTasks < 0:
-		return bad("%d cgroups make no sense", in.CgroupTasks)
-	case in.PreserveFDs < 0 || in.PreserveFDs > maxParts:
-		return bad("%d preserved descriptors make no sense", in.PreserveFDs)
+	}
+	if err := checkProcess(in); err != nil {
+		return err
 	}
 	n := len(s.Mounts)
 	if l := s.Linux; l != nil {
@@ -49,6 +38,29 @@ func check(in Input) error {
 	}
 	if s.Linux != nil && s.Linux.Seccomp != nil && len(in.Seccomp) == 0 {
 		return bad("linux.seccomp is a profile, and its filter is missing")
+	}
+	return nil
+}
+
+// checkProcess is the part of check that is about the process alone.
+func checkProcess(in Input) error {
+	bad := func(format string, args ...any) error { return errs.New(errs.InvalidParameter, format, args...) }
+	p := in.Spec.Process
+	switch {
+	case p == nil:
+		return bad("process is missing")
+	case len(p.Args) == 0 || p.Args[0] == "":
+		return bad("process.args must not be empty")
+	case !path.IsAbs(p.Cwd):
+		return bad("process.cwd must be an absolute path, not %q", p.Cwd)
+	case len(in.Seccomp)%8 != 0 || len(in.Seccomp) > 8*4096:
+		return bad("a seccomp filter has 8 bytes an instruction and at most 4096 instructions, not %d bytes", len(in.Seccomp))
+	case in.Facts.LastCap < 0 || in.Facts.LastCap > 63:
+		return bad("%d cannot be the last capability", in.Facts.LastCap)
+	case in.CgroupTasks < 0:
+		return bad("%d cgroups make no sense", in.CgroupTasks)
+	case in.PreserveFDs < 0 || in.PreserveFDs > maxParts:
+		return bad("%d preserved descriptors make no sense", in.PreserveFDs)
 	}
 	return nil
 }

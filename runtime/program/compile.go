@@ -26,7 +26,7 @@ func Compile(in Input) (*Program, error) {
 	c.rootfs()
 	c.mountAll()
 	c.devices()
-	c.terminal()
+	terminal{&c}.give()
 	c.created()
 	e := entry{container: &c}
 	e.identity() // before /proc/sys is read-only, and after hooks have made network devices
@@ -153,23 +153,13 @@ func (c *container) plan() {
 	for i := range c.in.CgroupTasks {
 		c.cgroups = append(c.cgroups, c.need(Need{Kind: NeedCgroup, Index: i}))
 	}
-	if c.process.Terminal {
-		c.console = c.need(Need{Kind: NeedConsole})
-	} else {
-		for i := range c.stdio {
-			c.stdio[i] = c.need(Need{Kind: NeedStdio, Index: i})
-		}
-	}
+	arrival{c}.needStreams()
 	if c.in.Created || c.in.Hold || !c.p.OwnPIDs() {
 		c.sync = c.need(Need{Kind: NeedSync})
 	}
 	if c.in.Hold {
 		c.hold = c.need(Need{Kind: NeedHold})
 	}
-	for i := range c.in.PreserveFDs {
-		c.preserved = append(c.preserved, c.need(Need{Kind: NeedPreserved, Index: i}))
-	}
-	c.p.LowFD = 3 + c.in.PreserveFDs
 	c.mounts = make([]mount, 0, len(c.spec.Mounts))
 	for _, m := range c.spec.Mounts {
 		o, err := parseOptions(m.Options)
@@ -219,13 +209,7 @@ func (c *container) birth() {
 		// hold by /proc (CVE-2016-9962). Execve takes it back.
 		c.prctl(unix.PR_SET_DUMPABLE, 0, 0, "becoming untraceable")
 	}
-	if len(c.cgroups) > 0 {
-		c.during("joining the cgroup")
-		for _, r := range c.cgroups {
-			c.write(r, "0", "writing tasks")
-			c.close(r)
-		}
-	}
+	arrival{c}.joinCgroups()
 	if c.makes(specs.CgroupNamespace) {
 		c.during("")
 		c.unshare(unix.CLONE_NEWCGROUP, "creating the cgroup namespace")
@@ -241,13 +225,9 @@ func (c *container) birth() {
 		c.close(j.ns)
 	}
 	c.during("")
-	if adj := c.process.OOMScoreAdj; adj != nil {
-		c.put(cwd, "/proc/self/oom_score_adj", itoa(*adj), "can't set oom_score_adj "+itoa(*adj))
-	}
+	arrival{c}.oomScore()
 	c.call(unix.SYS_SETSID, "creating the session", nil)
-	ok := c.label()
-	c.call(unix.SYS_KEYCTL, "joining a session keyring of its own", []Catch{on(unix.ENOSYS, ok)}, num(unix.KEYCTL_JOIN_SESSION_KEYRING), num(0))
-	c.place(ok)
+	arrival{c}.keyring()
 	c.call(unix.SYS_UMASK, "setting the umask", nil, imm(0, formOctal))
 	if c.mountns != None {
 		// What others have there stays as it is, and sees what follows.

@@ -62,10 +62,10 @@ func flagNames(f form) []named {
 			{unix.O_NOFOLLOW, "O_NOFOLLOW"}, {unix.O_NOCTTY, "O_NOCTTY"}, {unix.O_CLOEXEC, "O_CLOEXEC"}}
 	case formResolve:
 		return []named{{unix.RESOLVE_IN_ROOT, "IN_ROOT"}, {unix.RESOLVE_NO_MAGICLINKS, "NO_MAGICLINKS"}, {unix.RESOLVE_NO_SYMLINKS, "NO_SYMLINKS"},
-			{unix.RESOLVE_NO_XDEV, "NO_XDEV"}}
+			{unix.RESOLVE_NO_XDEV, "NO_XDEV"}, {unix.RESOLVE_BENEATH, "BENEATH"}}
 	case formClone:
 		return []named{{unix.CLONE_NEWNS, "NEWNS"}, {unix.CLONE_NEWPID, "NEWPID"}, {unix.CLONE_NEWIPC, "NEWIPC"}, {unix.CLONE_NEWUTS, "NEWUTS"},
-			{unix.CLONE_NEWNET, "NEWNET"}, {unix.CLONE_NEWCGROUP, "NEWCGROUP"}}
+			{unix.CLONE_NEWNET, "NEWNET"}, {unix.CLONE_NEWCGROUP, "NEWCGROUP"}, {unix.CLONE_NEWUSER, "NEWUSER"}, {unix.CLONE_NEWTIME, "NEWTIME"}}
 	case formAttr:
 		return []named{{attrRO, "RDONLY"}, {unix.MOUNT_ATTR_NOSUID, "NOSUID"}, {unix.MOUNT_ATTR_NODEV, "NODEV"}, {unix.MOUNT_ATTR_NOEXEC, "NOEXEC"},
 			{attrAtime, "ATIME"}, {unix.MOUNT_ATTR_NOATIME, "NOATIME"}, {unix.MOUNT_ATTR_STRICTATIME, "STRICTATIME"},
@@ -137,11 +137,12 @@ func name(list []named, v uint64) (string, bool) {
 	return "", false
 }
 
-var opNames = [...]string{OpPath: "path", OpTest: "test", OpStore: "store", OpFail: "fail", OpClose: "close_others", OpSignals: "signals"}
+var opNames = [...]string{OpPath: "path", OpTest: "test", OpStore: "store", OpFail: "fail", OpClose: "close_others", OpSignals: "signals", OpClone: "clone"}
 
 var needNames = [...]string{NeedTree: "tree", NeedNamespace: "namespace", NeedPidNS: "pid namespace", NeedNetNS: "network namespace",
 	NeedCaller: "pidfd of the caller", NeedStdio: "standard stream", NeedConsole: "console socket", NeedCgroup: "cgroup's tasks",
-	NeedSync: "socket to the caller", NeedHold: "file to wait at", NeedPreserved: "preserved file"}
+	NeedSync: "socket to the caller", NeedHold: "file to wait at", NeedPreserved: "preserved file",
+	NeedTarget: "pidfd of the container", NeedRoot: "root of the container"}
 
 // String returns the program as text, one step a line.
 func (p *Program) String() string {

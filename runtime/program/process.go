@@ -186,9 +186,16 @@ func (e *entry) limits() {
 // from starting. Without no_new_privs the filter needs CAP_SYS_ADMIN, so it
 // comes before the capabilities go; else it comes last.
 func (e *entry) credentials() {
+	e.become()
+	e.settle(e.capabilities(), e.process.User.UID != 0) // the change of user has kept them permitted, not effective
+}
+
+// become changes user, limits and working directory. All capabilities are left
+// permitted.
+func (e *entry) become() {
 	e.during("")
-	u, caps, nnp := e.process.User, e.capabilities(), e.process.NoNewPrivileges
-	if nnp {
+	u, caps := e.process.User, e.capabilities()
+	if e.process.NoNewPrivileges {
 		e.prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, "setting no_new_privs")
 	}
 	for n := range e.in.Facts.LastCap + 1 {
@@ -221,6 +228,12 @@ func (e *entry) credentials() {
 
 	e.during("")
 	e.prctl(unix.PR_SET_KEEPCAPS, 0, 0, "clearing keepcaps")
+}
+
+// settle gives up what become has left. With raise, permitted capabilities are
+// not effective yet.
+func (e *entry) settle(caps capSets, raise bool) {
+	e.during("")
 	if !e.in.Detached {
 		e.prctl(unix.PR_SET_PDEATHSIG, int(unix.SIGKILL), 0, "setting the parent-death signal") // lost when the user changed
 		poll := e.block(Block{Data: make([]byte, 8), form: formPoll})
@@ -232,14 +245,14 @@ func (e *entry) credentials() {
 	e.streams()
 
 	e.during("setting capabilities")
-	all := e.in.Facts.Caps
+	all, nnp := e.in.Facts.Caps, e.process.NoNewPrivileges
 	if e.in.Hold { // the filter may not allow what this takes
 		e.capset(capSets{effective: caps.effective, permitted: all})
 		e.find()
 		e.during("setting capabilities")
 	}
 	if !nnp && len(e.in.Seccomp) > 0 {
-		if u.UID != 0 || e.in.Hold { // the change of user has kept them permitted, not effective
+		if raise || e.in.Hold {
 			e.capset(capSets{effective: all, permitted: all})
 		}
 		e.seccomp()

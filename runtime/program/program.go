@@ -1,6 +1,6 @@
 // Package program turns an OCI runtime spec into a program: the flat list of
 // system calls by which a newly cloned process becomes the container's first
-// process, ending in execve.
+// process, or one more in a running container, ending in execve.
 //
 //	needs  r0 = tree "/srv/data" recursive        descriptors that the caller opens first
 //	clone  NEWNS|NEWPID|...                       how the process is made
@@ -21,12 +21,12 @@
 // The package is pure: the same Input gives the same Program, no system call
 // is made and nothing is looked up. What it needs to know of the machine comes
 // in as Facts. It must not know who runs the program, nor how. A Program is
-// immutable once Compile has returned it and may be used by several goroutines.
+// immutable once it has been returned and may be used by several goroutines.
 package program
 
 import "golang.org/x/sys/unix"
 
-// Program is a compiled container start.
+// Program is a compiled start of a process.
 type Program struct {
 	Clone  uint64  // CLONE_NEW* flags that the process is made with
 	Needs  []Need  // opened by the caller; the result of Needs[i] is register i
@@ -40,6 +40,8 @@ type Program struct {
 
 	Last  int // index of the first step that may replace the process by the user's
 	LowFD int // what Needs open must be this or higher: lower numbers are the user's
+
+	Twice bool // the process makes another that stays (OpClone), and ends
 }
 
 // Speaks reports whether the process has a socket to its caller. Such a one
@@ -60,6 +62,7 @@ func (p *Program) Speaks() bool {
 const (
 	TellCreated = -1 - iota // namespaces and mounts are there; it waits
 	TellReady               // all that is left is execve, and before it what Hold waits for
+	TellBorn                // OpClone has made the process of this number, whose own messages may come earlier
 )
 
 // OwnPIDs reports whether the process is alone in its pid namespace, so that
@@ -89,6 +92,7 @@ const (
 	OpJump              // do nothing
 	OpClose             // close all descriptors from Args[0] on but the registers Args[1] and Args[2]
 	OpSignals           // default action for every signal, and none blocked
+	OpClone             // make the process that goes on with the next step, as another child of the caller; this one tells TellBorn and ends
 )
 
 // Flags of OpPath.
@@ -170,6 +174,8 @@ const (
 	NeedSync                      // a unix socket that keeps messages apart: see TellCreated
 	NeedHold                      // the file that the process reads one byte from before execve
 	NeedPreserved                 // file Index of those that become descriptors 3, 4, ...
+	NeedTarget                    // a pidfd of the container's first process
+	NeedRoot                      // the root directory of that process
 )
 
 // Need is a descriptor that exists before the process is made. It must be

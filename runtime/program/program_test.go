@@ -117,25 +117,31 @@ func TestGoldens(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p, err := Compile(input(f))
-			if err != nil {
-				t.Fatal(err)
-			}
-			checkProgram(t, p)
-			got, file := p.String(), filepath.Join("testdata", name+".golden")
-			if *update {
-				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-			want, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got != string(want) {
-				t.Errorf("%s (-update rewrites it):\n%s", file, difference(string(want), got))
-			}
+			golden(t, name, p, err)
 		})
+	}
+}
+
+// golden compares a program with its file.
+func golden(t *testing.T, name string, p *Program, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkProgram(t, p)
+	got, file := p.String(), filepath.Join("testdata", name+".golden")
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s (-update rewrites it):\n%s", file, difference(string(want), got))
 	}
 }
 

@@ -10,14 +10,15 @@ import (
 
 // inputs are the descriptors that a program needs.
 type inputs struct {
-	fds     []int // of program.Needs
-	own     []int // those to close again
-	pidNS   int   // or -1
-	console int   // our end of the console socket, or -1
-	sync    int   // our end of the child's socket, or -1
-	report  int   // the child's end, or -1
-	lowest  int   // that a descriptor may have
-	theirs  []int // those that only the child may hold, once it is there
+	fds     []int        // of program.Needs
+	own     []int        // those to close again
+	target  *ExecRequest // what an exec's program needs besides
+	pidNS   int          // or -1
+	console int          // our end of the console socket, or -1
+	sync    int          // our end of the child's socket, or -1
+	report  int          // the child's end, or -1
+	lowest  int          // that a descriptor may have
+	theirs  []int        // those that only the child may hold, once it is there
 }
 
 // open opens what p needs. The caller closes in, whatever the result.
@@ -65,6 +66,12 @@ func (in *inputs) open(p *program.Program, r *Request) error {
 		case program.NeedCgroup:
 			doing = "using a cgroup's tasks file"
 			fd, err = in.above(r.CgroupTasks[n.Index])
+		case program.NeedTarget:
+			doing = "using the container's pidfd"
+			fd, err = in.above(in.target.PidFD)
+		case program.NeedRoot:
+			doing = "opening the container's root"
+			fd, err = in.keep(unix.Open("/proc/"+strconv.Itoa(in.target.Pid)+"/root", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0))
 		}
 		if err != nil {
 			return failed(n.Context, doing, err)

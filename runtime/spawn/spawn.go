@@ -1,6 +1,6 @@
-// Package spawn starts a container's first process: it compiles the spec into
-// a program (package program), opens what the program needs, and forks a child
-// that runs it.
+// Package spawn starts a container's first process, and more processes in a
+// running one: it compiles the spec into a program (package program), opens
+// what the program needs, and forks a child that runs it.
 //
 //	Start                          child
 //	  | compile, open, link
@@ -35,6 +35,11 @@
 //
 // In both cases the child runs Go code that neither allocates nor grows its
 // stack, as package syscall does.
+//
+// Exec makes two children where the container has a pid namespace of its own,
+// which only a process born there is in: the first, borrowing if it joins no
+// user namespace, joins all namespaces and gives up what it can; the second, a
+// copy, is born inside, a child of this process too, and ends in execve.
 //
 // Start leaves nothing behind when it fails: the child's mounts die with its
 // mount namespace, and its descriptors with it.
@@ -151,9 +156,14 @@ func Start(r *Request) (*Process, error) {
 	if err := in.open(p, r); err != nil {
 		return nil, err
 	}
+	return launch(&forking{program: p, borrow: !p.Speaks()}, &in, r)
+}
+
+// launch forks, and returns when the child has nothing more to say.
+func launch(f *forking, in *inputs, r *Request) (*Process, error) {
 	process := &Process{reaped: make(chan struct{})}
-	f := &forking{program: p, machine: link(p, in.fds), fds: in.fds, pidNS: in.pidNS, report: in.report}
-	f.args = cloneArgs{flags: p.Clone | unix.CLONE_PIDFD, exitSignal: uint64(unix.SIGCHLD), pidfd: uint64(uintptr(unsafe.Pointer(&f.pidfd)))}
+	f.machine, f.fds, f.pidNS, f.sync, f.report = link(f.program, in.fds), in.fds, in.pidNS, in.sync, in.report
+	f.args = cloneArgs{flags: f.program.Clone | unix.CLONE_PIDFD, exitSignal: uint64(unix.SIGCHLD), pidfd: uint64(uintptr(unsafe.Pointer(&f.pidfd)))}
 	if r.CgroupDir != nil {
 		fd, err := descriptor(r.CgroupDir)
 		if err != nil {
@@ -164,14 +174,14 @@ func Start(r *Request) (*Process, error) {
 	}
 	forked := make(chan error)
 	go process.supervise(f, forked)
-	err = <-forked
+	err := <-forked
 	runtime.KeepAlive(r)
 	if err != nil {
 		return nil, err
 	}
 	process.PidFD = os.NewFile(uintptr(f.pidfd), "pidfd")
 	in.forked()
-	if err = f.result(process.Pid, in.sync, r); err == nil && in.console >= 0 {
+	if err = f.result(process.Pid, r); err == nil && in.console >= 0 {
 		if process.Console, err = receive(in.console); err != nil {
 			err = failed("receiving the terminal", "", err)
 		}
@@ -198,8 +208,11 @@ type forking struct {
 	args    cloneArgs
 	fds     []int // of the program's needs
 	pidfd   int32
-	pidNS   int // pid namespace for the child; -1: as args say
-	report  int // the child's end of its socket; -1: it borrows this process's memory
+	pidNS   int       // pid namespace for the child; -1: as args say
+	borrow  bool      // the child borrows this process's memory
+	sync    int       // our end of the child's socket, or -1
+	report  int       // the child's end, or -1
+	early   []message // of the second child, heard before the first one's
 }
 
 // supervise forks, tells forked, and reaps.
@@ -240,30 +253,67 @@ func (f *forking) fork() (int, error) {
 			return 0, failed("joining the pid namespace", "setns", err)
 		}
 	}
-	if f.machine.report = int32(f.report); f.report < 0 {
+	if f.borrow {
 		f.args.flags |= unix.CLONE_VM | unix.CLONE_VFORK
-	} else {
+	}
+	if f.machine.report = int32(f.report); f.report >= 0 {
 		f.machine.foreign = &foreigners(f.fds)[0]
 	}
 	pid, errno := fork(&f.args, f.machine)
 	if errno != 0 {
 		return 0, failed("creating the container's process", "clone3", errno)
 	}
+	if f.program.Twice {
+		return f.second(pid)
+	}
 	return pid, nil
 }
 
-// result learns how the child's program goes, and does what Start has to do
-// meanwhile. sync is this side of the child's socket.
-func (f *forking) result(pid, sync int, r *Request) error {
-	if f.report < 0 {
-		m := f.machine
-		if m.errno == 0 && int(m.step) < f.program.Last {
-			return f.killed(int(m.step))
+// second takes the process that OpClone has made in place of the one that made
+// it, which has nothing more to do. It is our child too, so nobody else can
+// have its number.
+func (f *forking) second(first int) (int, error) {
+	_, err := reap(first)
+	unix.Close(int(f.pidfd))
+	if err != nil {
+		return 0, err
+	}
+	for {
+		m, err := hear(f.sync, unix.MSG_DONTWAIT)
+		switch {
+		case err == unix.EAGAIN && len(f.early) > 0: // there is no second
+			return 0, f.failure(f.early[0])
+		case err == unix.EAGAIN:
+			return 0, f.killed(-1)
+		case err != nil:
+			return 0, failed("hearing from the container's process", "", err)
+		case m.what != program.TellBorn:
+			f.early = append(f.early, m)
+			continue
 		}
-		return f.failure(m.step, m.errno)
+		fd, err := unix.PidfdOpen(int(m.value), 0)
+		if err != nil {
+			_ = unix.Kill(int(m.value), unix.SIGKILL)
+			_, _ = reap(int(m.value))
+			return 0, failed("opening a pidfd", "", err)
+		}
+		f.pidfd = int32(fd)
+		return int(m.value), nil
+	}
+}
+
+// result learns how the child's program goes, and does what Start has to do
+// meanwhile.
+func (f *forking) result(pid int, r *Request) error {
+	if f.report < 0 {
+		m := message{f.machine.step, f.machine.errno}
+		if m.value == 0 && int(m.what) < f.program.Last {
+			return f.killed(int(m.what))
+		}
+		return f.failure(m)
 	}
 	for ready := false; ; {
-		what, value, err := hear(sync)
+		m, err := f.next()
 		switch {
 		case err == io.EOF && ready:
 			return nil
@@ -271,45 +321,59 @@ func (f *forking) result(pid, sync int, r *Request) error {
 			return f.killed(-1)
 		case err != nil:
 			return failed("hearing from the container's process", "", err)
-		case what >= 0:
-			return f.failure(what, value)
-		case what == program.TellCreated:
+		case m.what >= 0:
+			return f.failure(m)
+		case m.what == program.TellCreated:
 			if err := r.Created(pid); err != nil {
 				return err
 			}
-			_ = unix.Sendto(sync, []byte{1}, unix.MSG_NOSIGNAL, nil) // whether it still listens is to be heard next
-		case what == program.TellReady && r.Hold != nil:
+			_ = unix.Sendto(f.sync, []byte{1}, unix.MSG_NOSIGNAL, nil) // whether it still listens is to be heard next
+		case m.what == program.TellReady && r.Hold != nil:
 			return nil
-		case what == program.TellReady:
+		case m.what == program.TellReady:
 			ready = true
 		}
 	}
 }
 
-// hear receives one message of the child's: see program.TellCreated.
-func hear(fd int) (what, value int32, err error) {
+// message is what a child tells: see program.TellCreated.
+type message struct{ what, value int32 }
+
+// next is the child's next message.
+func (f *forking) next() (message, error) {
+	if len(f.early) > 0 {
+		m := f.early[0]
+		f.early = f.early[1:]
+		return m, nil
+	}
+	return hear(f.sync, 0)
+}
+
+// hear receives a message.
+func hear(fd, flags int) (message, error) {
 	var b [8]byte
 	for {
-		switch n, err := unix.Read(fd, b[:]); {
+		switch n, _, err := unix.Recvfrom(fd, b[:], flags); {
 		case err == unix.EINTR:
 		case err != nil:
-			return 0, 0, err
+			return message{}, err
 		case n == 0:
-			return 0, 0, io.EOF
+			return message{}, io.EOF
 		case n == len(b):
-			return int32(binary.NativeEndian.Uint32(b[:])), int32(binary.NativeEndian.Uint32(b[4:])), nil
+			return message{int32(binary.NativeEndian.Uint32(b[:])), int32(binary.NativeEndian.Uint32(b[4:]))}, nil
 		default:
-			return 0, 0, unix.EBADMSG
+			return message{}, unix.EBADMSG
 		}
 	}
 }
 
-// failure is the error of a step that gave e; none if that is 0.
-func (f *forking) failure(step, e int32) error {
+// failure is the error that a step gave; none if that is 0.
+func (f *forking) failure(m message) error {
+	step, e := int(m.what), unix.Errno(m.value)
 	if e == 0 {
 		return nil
 	}
-	return newError(int(step), f.program.Steps[step].Doing, unix.Errno(e), f.program.Explain(int(step), unix.Errno(e)))
+	return newError(step, f.program.Steps[step].Doing, e, f.program.Explain(step, e))
 }
 
 // killed is the error of a child that has ended without a word, at a step if

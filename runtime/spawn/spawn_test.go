@@ -638,22 +638,22 @@ func TestFacts(t *testing.T) {
 	}
 }
 
+// refusing is a filter: if the call is nr then errno 77 else allow.
+func refusing(nr uint32) (out []byte) {
+	for _, i := range []unix.SockFilter{{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS}, {Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jf: 1, K: nr},
+		{Code: unix.BPF_RET, K: 0x00050000 | 77}, {Code: unix.BPF_RET, K: 0x7fff0000}} {
+		out = append(out, byte(i.Code), byte(i.Code>>8), i.Jt, i.Jf, byte(i.K), byte(i.K>>8), byte(i.K>>16), byte(i.K>>24))
+	}
+	return out
+}
+
 func TestSeccomp(t *testing.T) {
 	needRoot(t)
-	// if syscall == uname then errno 77 else allow
-	filter := func(nr uint32) []byte {
-		var out []byte
-		for _, i := range []unix.SockFilter{{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS}, {Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jf: 1, K: nr},
-			{Code: unix.BPF_RET, K: 0x00050000 | 77}, {Code: unix.BPF_RET, K: 0x7fff0000}} {
-			out = append(out, byte(i.Code), byte(i.Code>>8), i.Jt, i.Jf, byte(i.K), byte(i.K>>8), byte(i.K>>16), byte(i.K>>24))
-		}
-		return out
-	}
 	for _, nnp := range []bool{false, true} {
 		for _, uid := range []uint32{0, 1000} {
 			out := shell(t, "grep -E 'Seccomp|NoNew' /proc/self/status; hostname 2>&1 || true", func(r *Request) {
 				r.Spec.Process.NoNewPrivileges, r.Spec.Process.User.UID = nnp, uid
-				r.Seccomp = filter(unix.SYS_UNAME)
+				r.Seccomp = refusing(unix.SYS_UNAME)
 			})
 			expect(t, out, "Seccomp:\t2", map[bool]string{true: "NoNewPrivs:\t1", false: "NoNewPrivs:\t0"}[nnp])
 			if strings.Contains(out, "davit-test") {

@@ -1,0 +1,110 @@
+package spawn
+
+import (
+	"os"
+	"strconv"
+
+	"github.com/davit-engine/davit/errs"
+	"github.com/davit-engine/davit/runtime/program"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// ExecRequest says what to run in a running container. The files stay the
+// caller's, who may close them when Exec has returned.
+type ExecRequest struct {
+	PidFD *os.File // of the container's first process
+	Pid   int      // the same, for /proc
+
+	Process      *specs.Process
+	Facts        *program.Facts // nil: DetectFacts
+	Seccomp      []byte         // as in Request
+	SeccompFlags uint32
+
+	Stdin, Stdout, Stderr *os.File   // as in Request
+	PreserveFDs           []*os.File // become descriptors 3, 4, ... of the process
+
+	CgroupTasks []*os.File // as in Request: the container's
+	CgroupDir   *os.File
+
+	HostRoot bool // the process's root is that of the container's first process as it is now, also before that has entered its own
+	Detached bool // the process outlives the caller: no parent-death signal
+}
+
+// Exec runs one more process in a running container, and returns once execve
+// has succeeded. The process leads a session and a process group of its own,
+// so that whatever it starts can be signalled with it. Errors are those of
+// Start; of kind errs.Conflict if the container has ended meanwhile.
+func Exec(r *ExecRequest) (*Process, error) {
+	p, err := r.exec()
+	if err != nil && r.ended() {
+		return nil, errs.New(errs.Conflict, "the container is not running: %w", err)
+	}
+	return p, err
+}
+
+func (r *ExecRequest) exec() (*Process, error) {
+	facts := r.Facts
+	if facts == nil {
+		f := DetectFacts()
+		facts = &f
+	}
+	join, err := r.namespaces()
+	if err != nil {
+		return nil, failed("looking at the container's namespaces", "", err)
+	}
+	if r.ended() { // what was seen may be another process's
+		return nil, failed("looking at the container's namespaces", "", unix.ESRCH)
+	}
+	p, err := program.CompileExec(program.ExecInput{Process: r.Process, Join: join, Seccomp: r.Seccomp, SeccompFlags: r.SeccompFlags, Facts: *facts,
+		CgroupTasks: len(r.CgroupTasks), PreserveFDs: len(r.PreserveFDs), HostRoot: r.HostRoot, Detached: r.Detached})
+	if err != nil {
+		return nil, err
+	}
+	as := &Request{Spec: &specs.Spec{Process: r.Process}, Stdin: r.Stdin, Stdout: r.Stdout, Stderr: r.Stderr, PreserveFDs: r.PreserveFDs,
+		CgroupTasks: r.CgroupTasks, CgroupDir: r.CgroupDir}
+	in := inputs{target: r}
+	defer in.close()
+	if err := in.open(p, as); err != nil {
+		return nil, err
+	}
+	// Until the second child nobody inside can see the process. One that joins a
+	// user namespace must not make our memory its own.
+	return launch(&forking{program: p, borrow: p.Twice && join&unix.CLONE_NEWUSER == 0}, &in, as)
+}
+
+// ended reports whether the container's first process has ended.
+func (r *ExecRequest) ended() bool {
+	fd, err := descriptor(r.PidFD)
+	if err != nil {
+		return false
+	}
+	list := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	n, err := unix.Poll(list, 0)
+	return err == nil && n == 1 && list[0].Revents&unix.POLLIN != 0
+}
+
+var namespaceFiles = [...]struct {
+	name string
+	flag int
+}{
+	{"user", unix.CLONE_NEWUSER}, {"mnt", unix.CLONE_NEWNS}, {"pid", unix.CLONE_NEWPID}, {"net", unix.CLONE_NEWNET},
+	{"ipc", unix.CLONE_NEWIPC}, {"uts", unix.CLONE_NEWUTS}, {"cgroup", unix.CLONE_NEWCGROUP}, {"time", unix.CLONE_NEWTIME},
+}
+
+// namespaces returns in which namespaces the container is and we are not.
+func (r *ExecRequest) namespaces() (join int, err error) {
+	for _, n := range namespaceFiles {
+		var ours, theirs unix.Stat_t
+		if unix.Stat("/proc/thread-self/ns/"+n.name, &ours) != nil {
+			continue // the kernel lacks it
+		}
+		if err := unix.Stat("/proc/"+strconv.Itoa(r.Pid)+"/ns/"+n.name, &theirs); err != nil {
+			return 0, err
+		}
+		if ours.Ino != theirs.Ino || ours.Dev != theirs.Dev {
+			join |= n.flag
+		}
+	}
+	return join, nil
+}
