@@ -94,7 +94,7 @@ func run(t testing.TB, c *Cgroup, script string) *exec.Cmd {
 	for i := range procs {
 		join += fmt.Sprintf("echo 0 >&%d && exec %d>&- && ", i+3, i+3)
 	}
-	cmd := exec.Command("/bin/bash", "-c", join+script)
+	cmd := exec.Command("/bin/bash", "-c", join+"{ "+script+"\n}")
 	cmd.ExtraFiles = procs
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}
 	dir, err := c.Dir()
@@ -452,8 +452,8 @@ func BenchmarkDeviceProgram(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	for range min(b.N, 60) { // the kernel takes 64 programs for a group
-		if err := attachDeviceProgram(c.dirs[0].path, r.program()); err != nil {
+	for b.Loop() {
+		if err := setDeviceProgram(c.dirs[0].path, r.program()); err != nil {
 			b.Skip(err)
 		}
 	}

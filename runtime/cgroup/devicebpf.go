@@ -113,9 +113,11 @@ func encode(code []bpfInstruction) []byte {
 	return out
 }
 
-// attachDeviceProgram loads a program and attaches it to the v2 group at dir.
-// It stays in force until the group is removed.
-func attachDeviceProgram(dir string, code []bpfInstruction) error {
+// setDeviceProgram puts a program into force for the v2 group at dir, until
+// the group is removed. It takes the place of an earlier one with no moment
+// between in which neither or, for devices that only one of them grants, either
+// is in force.
+func setDeviceProgram(dir string, code []bpfInstruction) error {
 	group, err := open(dir, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return err
@@ -132,13 +134,77 @@ func attachDeviceProgram(dir string, code []bpfInstruction) error {
 		return fmt.Errorf("loading the device program: %w", err)
 	}
 	defer unix.Close(program)
-	attr := struct{ target, program, kind, flags uint32 }{
-		uint32(group), uint32(program), unix.BPF_CGROUP_DEVICE, unix.BPF_F_ALLOW_MULTI,
+	old, err := devicePrograms(group)
+	if err != nil {
+		return fmt.Errorf("looking for device programs: %w", err)
 	}
-	if _, _, errno := unix.Syscall(unix.SYS_BPF, unix.BPF_PROG_ATTACH, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr)); errno != 0 {
-		return fmt.Errorf("attaching the device program: %w", errno)
+	defer func() {
+		for _, fd := range old {
+			_ = unix.Close(fd)
+		}
+	}()
+	attr := attachment{target: uint32(group), program: uint32(program), kind: unix.BPF_CGROUP_DEVICE, flags: unix.BPF_F_ALLOW_MULTI}
+	if len(old) == 1 {
+		attr.flags |= unix.BPF_F_REPLACE
+		attr.replace = uint32(old[0])
+	}
+	if _, err := bpf(unix.BPF_PROG_ATTACH, unsafe.Pointer(&attr), unsafe.Sizeof(attr)); err != nil {
+		return fmt.Errorf("attaching the device program: %w", err)
+	}
+	if len(old) == 1 {
+		return nil
+	}
+	// Of several programs all must grant an access. Those of others go last.
+	for _, fd := range old {
+		attr := attachment{target: uint32(group), program: uint32(fd), kind: unix.BPF_CGROUP_DEVICE}
+		if _, err := bpf(unix.BPF_PROG_DETACH, unsafe.Pointer(&attr), unsafe.Sizeof(attr)); err != nil {
+			return fmt.Errorf("detaching a device program: %w", err)
+		}
 	}
 	return nil
+}
+
+// attachment is bpf_attr for BPF_PROG_ATTACH and BPF_PROG_DETACH.
+type attachment struct{ target, program, kind, flags, replace uint32 }
+
+// devicePrograms opens the device programs of a group itself.
+func devicePrograms(group int) (fds []int, err error) {
+	var ids [64]uint32 // the kernel takes no more for a group
+	query := struct {
+		target, kind, flags, attached uint32
+		ids                           uint64
+		count                         uint32
+		_                             uint32
+	}{target: uint32(group), kind: unix.BPF_CGROUP_DEVICE, ids: uint64(uintptr(unsafe.Pointer(&ids))), count: uint32(len(ids))}
+	_, err = bpf(unix.BPF_PROG_QUERY, unsafe.Pointer(&query), unsafe.Sizeof(query))
+	runtime.KeepAlive(&ids)
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range ids[:min(int(query.count), len(ids))] {
+		attr := struct{ id, next, flags uint32 }{id: id}
+		fd, err := bpf(unix.BPF_PROG_GET_FD_BY_ID, unsafe.Pointer(&attr), unsafe.Sizeof(attr))
+		if err == unix.ENOENT {
+			continue // it went meanwhile
+		}
+		if err != nil {
+			for _, fd := range fds {
+				_ = unix.Close(fd)
+			}
+			return nil, err
+		}
+		unix.CloseOnExec(fd)
+		fds = append(fds, fd)
+	}
+	return fds, nil
+}
+
+func bpf(command int, attr unsafe.Pointer, size uintptr) (int, error) {
+	r, _, errno := unix.Syscall(unix.SYS_BPF, uintptr(command), uintptr(attr), size)
+	if errno != 0 {
+		return -1, errno
+	}
+	return int(r), nil
 }
 
 // loadDeviceProgram calls bpf(BPF_PROG_LOAD); log takes the verifier's words.
@@ -157,15 +223,15 @@ func loadDeviceProgram(text, license, log []byte) (int, error) {
 	if log != nil {
 		attr.level, attr.size, attr.log = 1, uint32(len(log)), address(log)
 	}
-	fd, _, errno := unix.Syscall(unix.SYS_BPF, unix.BPF_PROG_LOAD, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr))
+	fd, err := bpf(unix.BPF_PROG_LOAD, unsafe.Pointer(&attr), unsafe.Sizeof(attr))
 	runtime.KeepAlive(text)
 	runtime.KeepAlive(license)
 	runtime.KeepAlive(log)
-	if errno != 0 {
-		return -1, errno
+	if err != nil {
+		return -1, err
 	}
-	unix.CloseOnExec(int(fd))
-	return int(fd), nil
+	unix.CloseOnExec(fd)
+	return fd, nil
 }
 
 // address returns where b lies, for a field of a bpf_attr. The caller keeps b

@@ -2,6 +2,7 @@ package cgroup
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -196,12 +197,82 @@ func (r rules) v1() []setting {
 		list = append(list, setting{file: file, value: "a"})
 		file = "devices.allow"
 	}
-	if len(r.exceptions) == 0 {
+	return appendDevices(list, file, r.exceptions)
+}
+
+func appendDevices(list []setting, file string, devices []exception) []setting {
+	if len(devices) == 0 {
 		return list
 	}
-	all := setting{file: file, value: r.exceptions[0].String()}
-	for _, e := range r.exceptions[1:] {
+	all := setting{file: file, value: devices[0].String()}
+	for _, e := range devices[1:] {
 		all.more = append(all.more, e.String())
 	}
 	return append(list, all)
+}
+
+// deviceChange returns what to write into the device files of a v1 group that
+// lives. Between two lists of allowed devices only the difference is written,
+// so that no device is lost for a moment.
+func (p *planner) deviceChange(i int, want rules) []setting {
+	text, err := p.group.fs.read(p.group.dirs[i].path + "/devices.list")
+	have, ok := parseDevices(text)
+	switch {
+	case want.allow:
+		return append([]setting{{file: "devices.allow", value: "a"}}, want.v1()...)
+	case err != nil || !ok || have.allow:
+		return want.v1()
+	}
+	var list []setting
+	list = appendDevices(list, "devices.allow", want.without(have))
+	return appendDevices(list, "devices.deny", have.without(want))
+}
+
+// without returns what r has that other has not, entry by entry, as the kernel
+// keeps them: an entry covered by a wider one is one of its own.
+func (r rules) without(other rules) (rest []exception) {
+	for _, e := range r.exceptions {
+		for _, o := range other.exceptions {
+			if o.kind == e.kind && o.major == e.major && o.minor == e.minor {
+				e.access &^= o.access
+			}
+		}
+		if e.access != 0 {
+			rest = append(rest, e)
+		}
+	}
+	return rest
+}
+
+// parseDevices reads devices.list. A group that allows all but some devices
+// does not tell which.
+func parseDevices(text string) (r rules, ok bool) {
+	for line := range strings.Lines(text) {
+		f := strings.Fields(line)
+		if len(f) != 3 {
+			return rules{}, false
+		}
+		if f[0] == "a" {
+			return rules{allow: true}, true
+		}
+		acc, err := parseAccess(f[2])
+		major, minor, ok := strings.Cut(f[1], ":")
+		e := exception{kind: f[0][0], major: wildcard, minor: wildcard, access: acc}
+		if err != nil || !ok || (f[0] != "b" && f[0] != "c") {
+			return rules{}, false
+		}
+		for _, number := range []struct {
+			text string
+			n    *int64
+		}{{major, &e.major}, {minor, &e.minor}} {
+			if number.text == "*" {
+				continue
+			}
+			if *number.n, err = strconv.ParseInt(number.text, 10, 64); err != nil {
+				return rules{}, false
+			}
+		}
+		r.add(e)
+	}
+	return r, true
 }

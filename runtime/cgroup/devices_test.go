@@ -139,7 +139,7 @@ func TestDeviceProgramInTheKernel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := attachDeviceProgram(c.dirs[0].path, r.program()); err != nil {
+	if err := setDeviceProgram(c.dirs[0].path, r.program()); err != nil {
 		if strings.Contains(err.Error(), unix.ENOSYS.Error()) || strings.Contains(err.Error(), unix.EINVAL.Error()) {
 			t.Skipf("this kernel has no device programs: %v", err)
 		}

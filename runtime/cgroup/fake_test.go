@@ -2,6 +2,7 @@ package cgroup
 
 import (
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -43,6 +44,14 @@ func (f *fakeV2) children(dir string) (names []string, _ error) {
 		}
 	}
 	return names, nil
+}
+
+func (f *fakeV2) names(dir string) ([]string, error) {
+	g, ok := f.groups[dir]
+	if !ok {
+		return nil, pathError("open", dir, unix.ENOENT)
+	}
+	return slices.Sorted(maps.Keys(g)), nil
 }
 
 func (f *fakeV2) mkdir(dir string) error {

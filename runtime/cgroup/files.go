@@ -17,6 +17,7 @@ type files interface {
 	read(path string) (string, error)
 	write(path string, values ...string) error // each value by a call of its own
 	children(path string) ([]string, error)    // names of subdirectories
+	names(path string) ([]string, error)       // names of files
 }
 
 // kernel is the real thing.
@@ -68,14 +69,17 @@ func (kernel) read(path string) (string, error) {
 	}
 }
 
-func (kernel) children(path string) ([]string, error) {
+func (kernel) children(path string) ([]string, error) { return list(path, true) }
+func (kernel) names(path string) ([]string, error)    { return list(path, false) }
+
+func list(path string, directories bool) ([]string, error) {
 	entries, err := os.ReadDir(path)
 	if err != nil {
 		return nil, err
 	}
 	var names []string
 	for _, e := range entries {
-		if e.IsDir() {
+		if e.IsDir() == directories {
 			names = append(names, e.Name())
 		}
 	}

@@ -35,15 +35,19 @@ func everyLimit() *specs.LinuxResources {
 	dev.Major, dev.Minor = 8, 16
 	free := dev
 	free.Rate = 0
-	w := specs.LinuxWeightDevice{Weight: ptr[uint16](200)}
+	w := specs.LinuxWeightDevice{Weight: ptr[uint16](200), LeafWeight: ptr[uint16](250)}
 	w.Major = 8
 	return &specs.LinuxResources{
 		Memory: &specs.LinuxMemory{Limit: ptr[int64](1000), Swap: ptr[int64](1500), Reservation: ptr[int64](700),
-			Swappiness: ptr[uint64](60), DisableOOMKiller: ptr(true)},
-		CPU: &specs.LinuxCPU{Shares: ptr[uint64](512), Quota: ptr[int64](5000), Period: ptr[uint64](20000), Burst: ptr[uint64](100),
+			Swappiness: ptr[uint64](60), DisableOOMKiller: ptr(true), CheckBeforeUpdate: ptr(true),
+			//lint:ignore SA1019 the field is passed over, and it has to be
+			Kernel: ptr[int64](1), KernelTCP: ptr[int64](1), UseHierarchy: ptr(true)}, // passed over as well
+		CPU: &specs.LinuxCPU{Shares: ptr[uint64](512), // idle groups have none
+			Quota: ptr[int64](5000), Period: ptr[uint64](20000), Burst: ptr[uint64](100),
 			Idle: ptr[int64](1), Cpus: "0-1", Mems: "0"},
-		Pids: &specs.LinuxPids{Limit: ptr[int64](10)},
-		BlockIO: &specs.LinuxBlockIO{Weight: ptr[uint16](500), WeightDevice: []specs.LinuxWeightDevice{w},
+		Pids:    &specs.LinuxPids{Limit: ptr[int64](10)},
+		Network: &specs.LinuxNetwork{ClassID: ptr[uint32](0x100001), Priorities: []specs.LinuxInterfacePriority{{Name: "lo", Priority: 3}}},
+		BlockIO: &specs.LinuxBlockIO{Weight: ptr[uint16](500), LeafWeight: ptr[uint16](300), WeightDevice: []specs.LinuxWeightDevice{w},
 			ThrottleReadBpsDevice: []specs.LinuxThrottleDevice{dev}, ThrottleWriteBpsDevice: []specs.LinuxThrottleDevice{free},
 			ThrottleReadIOPSDevice: []specs.LinuxThrottleDevice{dev}, ThrottleWriteIOPSDevice: []specs.LinuxThrottleDevice{dev}},
 		HugepageLimits: []specs.LinuxHugepageLimit{{Pagesize: "2MB", Limit: 4 << 20}},
@@ -69,7 +73,11 @@ func text(h *Hierarchies, p plan) string {
 func TestPlans(t *testing.T) {
 	for name, h := range layouts() {
 		t.Run(name, func(t *testing.T) {
-			p, err := h.plan(everyLimit())
+			res := everyLimit()
+			if h.Version() == 2 { // these it refuses
+				res.Network, res.BlockIO.LeafWeight, res.BlockIO.WeightDevice[0].LeafWeight = nil, nil, nil
+			}
+			p, err := h.plan(res)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -129,6 +137,10 @@ func TestPlanErrors(t *testing.T) {
 		{"many shares", hosts["v1"], specs.LinuxResources{CPU: &specs.LinuxCPU{Shares: ptr[uint64](262145)}}, "maximum allowed cpu-shares is 262144"},
 		{"swappiness", hosts["v1"], specs.LinuxResources{Memory: &specs.LinuxMemory{Swappiness: ptr[uint64](101)}}, "between 0 and 100"},
 		{"block weight", hosts["v1"], specs.LinuxResources{BlockIO: &specs.LinuxBlockIO{Weight: ptr[uint16](9)}}, "between 10 and 1000"},
+		{"leaf weight on v2", hosts["v2"], specs.LinuxResources{BlockIO: &specs.LinuxBlockIO{LeafWeight: ptr[uint16](10)}}, "needs cgroup v1"},
+		{"network class on v2", hosts["v2"], specs.LinuxResources{Network: &specs.LinuxNetwork{ClassID: ptr[uint32](1)}}, `"net_cls"`},
+		{"network priority on v2", hosts["v2"], specs.LinuxResources{Network: &specs.LinuxNetwork{
+			Priorities: []specs.LinuxInterfacePriority{{Name: "eth0", Priority: 1}}}}, `"net_prio"`},
 		{"page size", hosts["v1"], specs.LinuxResources{HugepageLimits: []specs.LinuxHugepageLimit{{Pagesize: "../x"}}}, "page size"},
 		{"unified on v1", hosts["v1"], specs.LinuxResources{Unified: map[string]string{"memory.high": "1"}}, "v2 controller"},
 		{"unified path", hosts["v2"], specs.LinuxResources{Unified: map[string]string{"../memory.high": "1"}}, "file name"},
