@@ -33,11 +33,18 @@ func (c arrival) joinCgroups() {
 	}
 }
 
-// oomScore sets what the host's /proc lets us set only before it is left.
-func (c arrival) oomScore() {
+// onHost does what takes the host's /proc, or rights that a user namespace
+// does not give.
+func (c arrival) onHost() {
+	c.during("")
 	if adj := c.process.OOMScoreAdj; adj != nil {
 		c.put(cwd, "/proc/self/oom_score_adj", itoa(*adj), "can't set oom_score_adj "+itoa(*adj))
 	}
+	c.labels()
+	if !c.schedulesLate() {
+		c.schedule()
+	}
+	c.ioPriority()
 }
 
 // keyring keeps the caller's keys from the process.

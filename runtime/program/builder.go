@@ -188,7 +188,7 @@ func (b *code) text(s string) Arg {
 
 // how returns a block of up to four 64-bit words, the same for the same words.
 func (b *code) how(f form, words ...uint64) Arg {
-	key := [4]uint64{uint64(f) << 56}
+	key := [4]uint64{uint64(f)<<56 | uint64(len(words))<<48}
 	for i, w := range words {
 		key[i] ^= w
 	}

@@ -1,6 +1,9 @@
 package program
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // capNames are the capabilities by number (linux/capability.h).
 var capNames = [...]string{"CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
@@ -23,12 +26,7 @@ func (e *entry) capabilities() capSets {
 	}
 	set := func(names []string) (v uint64) {
 		for _, name := range names {
-			name = strings.TrimPrefix(name, "CAP_")
-			for n, known := range capNames {
-				if name == known {
-					v |= 1 << n
-				}
-			}
+			v |= capability(name)
 		}
 		return v & e.in.Facts.Caps
 	}
@@ -37,4 +35,33 @@ func (e *entry) capabilities() capSets {
 	sets.inheritable &= sets.bounding | sets.permitted
 	sets.ambient &= sets.permitted & sets.inheritable
 	return sets
+}
+
+// capability is the bit of a capability by its name; 0 if there is none.
+func capability(name string) uint64 {
+	name = strings.TrimPrefix(name, "CAP_")
+	for n, known := range capNames {
+		if name == known {
+			return 1 << n
+		}
+	}
+	return 0
+}
+
+// unknownCapabilities are those that capabilities leaves out because the kernel
+// does not know them or the caller cannot grant them, in order.
+func (e *entry) unknownCapabilities() (list []string) {
+	s := e.process.Capabilities
+	if s == nil {
+		return nil
+	}
+	for _, set := range [][]string{s.Bounding, s.Effective, s.Permitted, s.Inheritable, s.Ambient} {
+		for _, name := range set {
+			if capability(name)&e.in.Facts.Caps == 0 {
+				list = append(list, name)
+			}
+		}
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
 }

@@ -36,6 +36,9 @@ func check(in Input) error {
 	if f := unsupportedField(s); f != "" {
 		return errs.New(errs.NotImplemented, "%s is not supported", f)
 	}
+	if s.Linux != nil && s.Linux.MountLabel != "" && !in.Facts.SELinux {
+		return errs.New(errs.NotImplemented, "linux.mountLabel: this kernel has no SELinux, or it is off")
+	}
 	if s.Linux != nil && s.Linux.Seccomp != nil && len(in.Seccomp) == 0 {
 		return bad("linux.seccomp is a profile, and its filter is missing")
 	}
@@ -91,7 +94,7 @@ func checkRoot(r Root) error {
 
 // unsupportedField names the first field that is set and not supported.
 func unsupportedField(s *specs.Spec) string {
-	p, l, h := s.Process, s.Linux, s.Hooks
+	l, h := s.Linux, s.Hooks
 	if l == nil {
 		l = &specs.Linux{}
 	}
@@ -113,15 +116,10 @@ func unsupportedField(s *specs.Spec) string {
 		{len(h.StartContainer) > 0, "hooks.startContainer"},
 		{len(h.Poststart) > 0, "hooks.poststart"},
 		{len(h.Poststop) > 0, "hooks.poststop"},
-		{p.ApparmorProfile != "", "process.apparmorProfile"},
-		{p.SelinuxLabel != "", "process.selinuxLabel"},
-		{p.Scheduler != nil, "process.scheduler"},
-		{p.IOPriority != nil, "process.ioPriority"},
 		{len(l.UIDMappings) > 0, "linux.uidMappings"},
 		{len(l.GIDMappings) > 0, "linux.gidMappings"},
 		{len(l.NetDevices) > 0, "linux.netDevices"},
 		{len(l.TimeOffsets) > 0, "linux.timeOffsets"},
-		{l.MountLabel != "", "linux.mountLabel"},
 		{l.IntelRdt != nil, "linux.intelRdt"},
 		{l.MemoryPolicy != nil, "linux.memoryPolicy"},
 		{l.Personality != nil, "linux.personality"},

@@ -9,8 +9,8 @@ import (
 )
 
 // command is the file to execute: one name, or one for each directory of PATH.
-// A file of PATH that may not be executed counts for more than one that is not
-// there.
+// There a file that may not be executed counts for no more than one that does
+// not exist, as for Go's os/exec and so for Docker: 127, not 126.
 type command struct {
 	name   string // as the user has it
 	files  []Arg
@@ -36,6 +36,8 @@ func (e *entry) command() command {
 	return c
 }
 
+const notInPath = "executable file not found in $PATH"
+
 func (c *command) doing() string { return "exec " + c.name }
 
 // refusal is an error text of the command, in the words of Go's os/exec, which
@@ -51,24 +53,12 @@ func (e *entry) find() {
 	c := e.command()
 	found := e.label()
 	if c.search {
-		denied := make([]label, len(c.files)+1)
-		for i := range denied {
-			denied[i] = e.label()
-		}
 		for i := range c.files {
 			next := e.label()
-			e.executable(&c, i, found, next, denied[i+1])
+			e.executable(&c, i, found, next, next)
 			e.place(next)
 		}
-		e.refuse(unix.ENOENT, c.refusal("executable file not found in $PATH"))
-		for i := range c.files {
-			e.place(denied[i])
-			if i > 0 {
-				e.executable(&c, i, found, denied[i+1], denied[i+1])
-			}
-		}
-		e.place(denied[len(c.files)])
-		e.refuse(unix.EACCES, c.refusal("permission denied"))
+		e.refuse(unix.ENOENT, c.refusal(notInPath))
 		e.place(found)
 		return
 	}
@@ -113,29 +103,25 @@ func (e *entry) execPath(c *command, argv, env Arg) {
 	e.denied(c, e.refusing())
 }
 
-// execSearch tries each directory of PATH.
+// execSearch tries each directory of PATH. What may not be executed is passed
+// over, unless it looks as if it might.
 func (e *entry) execSearch(c *command, argv, env Arg) {
-	denied := make([]label, len(c.files)+1)
-	for i := range denied {
-		denied[i] = e.label()
-	}
-	try := func(i int, missing label) {
-		e.execve(c, i, argv, env, on(unix.ENOENT, missing), on(unix.ENOTDIR, missing), on(unix.EACCES, denied[i+1]))
-	}
 	for i := range c.files {
 		next := e.label()
-		try(i, next)
+		denied := e.later(next, func() {
+			odd := e.label()
+			e.executable(c, i, odd, next, next)
+			e.place(odd)
+			if e.in.Hold {
+				e.lament(unix.EACCES, c.doing()+": permission denied")
+			} else {
+				e.failing(unix.EACCES, c.doing())
+			}
+		})
+		e.execve(c, i, argv, env, on(unix.ENOENT, next), on(unix.ENOTDIR, next), on(unix.EACCES, denied))
 		e.place(next)
 	}
-	e.refusing()(unix.ENOENT, c.refusal("executable file not found in $PATH"))
-	for i := range c.files {
-		e.place(denied[i])
-		if i > 0 {
-			try(i, denied[i+1])
-		}
-	}
-	e.place(denied[len(c.files)])
-	e.refusing()(unix.EACCES, c.refusal("permission denied"))
+	e.refusing()(unix.ENOENT, c.refusal(notInPath))
 }
 
 // execve executes file i. What is not caught has no listener after Hold, and

@@ -24,7 +24,7 @@ func Compile(in Input) (*Program, error) {
 	c.plan()
 	c.birth()
 	c.rootfs()
-	c.mountAll()
+	mounter{&c}.all()
 	c.devices()
 	terminal{&c}.give()
 	c.created()
@@ -224,8 +224,8 @@ func (c *container) birth() {
 		c.setns(j.ns, j.flag, "setns")
 		c.close(j.ns)
 	}
+	arrival{c}.onHost()
 	c.during("")
-	arrival{c}.oomScore()
 	c.call(unix.SYS_SETSID, "creating the session", nil)
 	arrival{c}.keyring()
 	c.call(unix.SYS_UMASK, "setting the umask", nil, imm(0, formOctal))
@@ -290,6 +290,7 @@ func (c *container) rootfs() {
 	if o.Volatile {
 		c.fsset(r, "volatile", nil)
 	}
+	mounter{c}.context(r)
 	c.fscreate(r)
 	c.root = c.fsmount(r, 0)
 	c.attach(c.root, cwd, over, "attaching")
@@ -331,6 +332,9 @@ func (c *container) legacyOverlay(o *Overlay) {
 	}
 	if o.Volatile {
 		s.WriteString(",volatile")
+	}
+	if label := c.linux.MountLabel; label != "" {
+		s.WriteString(`,context="` + label + `"`)
 	}
 	if s.Len() >= 4096 {
 		c.fail(errs.InvalidParameter, "root: the names of %d layers do not fit the options of a mount", len(o.Lower))

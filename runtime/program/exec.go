@@ -100,9 +100,10 @@ func (x *visitor) prepare() {
 	}
 	x.prctl(unix.PR_SET_DUMPABLE, 0, 0, "becoming untraceable") // CVE-2016-9962; execve takes it back
 	a := arrival{x.container}
+	a.affinity(initialCPUs)
 	a.joinCgroups()
-	x.during("")
-	a.oomScore()
+	a.affinity(finalCPUs)
+	a.onHost()
 }
 
 // join enters the namespaces. Who has all rights on the host has them on each
@@ -152,10 +153,17 @@ func (x *visitor) appear(e *entry, caps capSets) {
 	if last == 0 || !x.process.NoNewPrivileges && len(x.in.Seccomp) > 0 || x.joins(unix.CLONE_NEWTIME) {
 		last |= x.in.Facts.Caps & (1 << unix.CAP_SYS_ADMIN)
 	}
+	if (arrival{x.container}).schedulesLate() {
+		last |= x.in.Facts.Caps & (1 << unix.CAP_SYS_NICE)
+	}
 	e.capset(capSets{effective: caps.effective | last, permitted: caps.permitted | last, inheritable: caps.inheritable})
 	x.during("")
 	if x.p.Twice {
 		x.add(OpClone, "creating the process")
+	}
+	if (arrival{x.container}).schedulesLate() {
+		arrival{x.container}.schedule()
+		x.during("")
 	}
 	if x.joins(unix.CLONE_NEWTIME) { // takes memory of one's own
 		x.setns(x.target, unix.CLONE_NEWTIME, "joining the time namespace")

@@ -35,6 +35,15 @@ func TestExecGoldens(t *testing.T) {
 			in.Join = in.Join&^unix.CLONE_NEWPID | unix.CLONE_NEWTIME
 			in.Detached, in.PreserveFDs, in.CgroupTasks = true, 2, 1
 		},
+		"exec-labels-scheduling": func(in *ExecInput) {
+			in.Facts.AppArmor, in.Facts.SELinux = true, true
+			p := in.Process
+			p.ApparmorProfile, p.SelinuxLabel = "docker-default", "system_u:system_r:container_t:s0:c1,c2"
+			p.Scheduler = &specs.Scheduler{Policy: specs.SchedRR, Priority: 3, Flags: []specs.LinuxSchedulerFlag{specs.SchedFlagResetOnFork}}
+			p.IOPriority = &specs.LinuxIOPriority{Class: specs.IOPRIO_CLASS_BE, Priority: 1}
+			p.ExecCPUAffinity = &specs.CPUAffinity{Initial: "0-1", Final: "65"}
+			in.CgroupTasks = 1
+		},
 		"exec-host-root": func(in *ExecInput) {
 			adj := 7
 			in.HostRoot, in.Process.OOMScoreAdj = true, &adj
@@ -56,6 +65,7 @@ func TestExecRefused(t *testing.T) {
 		{func(in *ExecInput) { in.Process.Args = nil }, "process.args"},
 		{func(in *ExecInput) { in.Process.Cwd = "x" }, "process.cwd"},
 		{func(in *ExecInput) { in.Join = 1 }, "not a set of namespaces"},
+		{func(in *ExecInput) { in.Process.ExecCPUAffinity = &specs.CPUAffinity{Final: "x"} }, "process.execCPUAffinity"},
 		{func(in *ExecInput) { in.PreserveFDs = -1 }, "preserved descriptors"},
 	} {
 		if _, err := CompileExec(execInput(c.change)); errs.KindOf(err) != errs.InvalidParameter || !strings.Contains(err.Error(), c.text) {

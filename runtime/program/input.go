@@ -27,6 +27,8 @@ type Facts struct {
 	Caps      uint64       // capabilities that can be granted, bit n for capability n
 	LastCap   int          // the highest capability that the kernel knows
 	NoFile    Limit        // RLIMIT_NOFILE for a spec that names none
+	AppArmor  bool         // the kernel has it, and it is on
+	SELinux   bool         // the kernel has it, and a policy is loaded
 }
 
 // Controller is one mounted hierarchy of cgroup v1.

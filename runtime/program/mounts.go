@@ -13,8 +13,11 @@ import (
 // Magic numbers of filesystems, as fstatfs gives them.
 const procMagic = 0x9fa0
 
-// mountAll mounts what the spec lists, in its order.
-func (c *container) mountAll() {
+// mounter mounts what the spec lists.
+type mounter struct{ *container }
+
+// all mounts everything, in the spec's order.
+func (c mounter) all() {
 	unshared := c.cgroupns == None
 	for i := range c.mounts {
 		m := &c.mounts[i]
@@ -61,7 +64,7 @@ func insideProc(m *mount) bool {
 }
 
 // bind attaches a tree that the caller has opened.
-func (c *container) bind(m *mount) {
+func (c mounter) bind(m *mount) {
 	if m.Destination == "/proc" {
 		c.call(unix.SYS_FSTATFS, "looking at its source", nil, fd(m.tree), mem(Scratch))
 		c.test(Scratch, 0, 8, ^uint64(0), procMagic, unix.EPERM, "")
@@ -120,7 +123,7 @@ func (c *container) bind(m *mount) {
 
 // unequal fails with ENOTDIR, as mount(2) would, if one is a directory and the
 // other is not; else with EINVAL.
-func (c *container) unequal(tree, target Reg) {
+func (c mounter) unequal(tree, target Reg) {
 	same, file := c.label(), c.label()
 	isDir := func(r Reg, no label) {
 		c.statx(fd(r), "", "looking at both sides")
@@ -139,7 +142,7 @@ func (c *container) unequal(tree, target Reg) {
 
 // outsideProc refuses a target that symbolic links of the image have led into
 // a procfs, where a mount could fool later steps.
-func (c *container) outsideProc(target Reg, dest string) {
+func (c mounter) outsideProc(target Reg, dest string) {
 	ok := c.label()
 	bad := c.later(ok, func() {
 		c.refuse(unix.EPERM, "\""+dest+"\" cannot be mounted because it is inside /proc")
@@ -151,7 +154,7 @@ func (c *container) outsideProc(target Reg, dest string) {
 }
 
 // forget drops what is known of directories that a mount at dest has covered.
-func (c *container) forget(dest string) {
+func (c mounter) forget(dest string) {
 	for _, d := range slices.Sorted(maps.Keys(c.made)) {
 		if d == dest || strings.HasPrefix(d, dest+"/") {
 			c.close(c.made[d])
@@ -165,7 +168,7 @@ func (c *container) forget(dest string) {
 }
 
 // filesystem mounts a filesystem of any type.
-func (c *container) filesystem(m *mount) {
+func (c mounter) filesystem(m *mount) {
 	fstype := m.Type
 	if fstype == "cgroup" {
 		fstype = "cgroup2"
@@ -186,6 +189,9 @@ func (c *container) filesystem(m *mount) {
 		c.fsset(r, "ro", nil)
 	}
 	c.options(r, m.data)
+	if fstype != "proc" && fstype != "sysfs" && fstype != "cgroup2" { // SELinux has labels of its own for those
+		c.context(r)
+	}
 	c.fscreate(r)
 	attr := m.set | m.rset
 	fill := m.Destination == "/dev" && fstype == "tmpfs" && attr&attrRO != 0
@@ -220,7 +226,7 @@ func (c *container) filesystem(m *mount) {
 
 // directory opens a mount point that must be a directory and makes it if it
 // is missing. With real set, no part of dest may be a symbolic link.
-func (c *container) directory(dest string, real bool, fstype string) Reg {
+func (c mounter) directory(dest string, real bool, fstype string) Reg {
 	parent, name := path.Split(dest)
 	if p, ok := c.made[strings.TrimSuffix(parent, "/")]; ok {
 		// Nobody but this program writes there, so plain names do.
@@ -251,7 +257,7 @@ func (c *container) directory(dest string, real bool, fstype string) Reg {
 
 // cgroupV1 mounts a tmpfs and in it each hierarchy, beginning at the cgroup
 // that the process is in.
-func (c *container) cgroupV1(m *mount) {
+func (c mounter) cgroupV1(m *mount) {
 	r := c.fsopen("tmpfs")
 	c.options(r, []string{"mode=755"})
 	c.fscreate(r)

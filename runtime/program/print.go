@@ -121,7 +121,8 @@ var callNames = [...]named{
 	{unix.SYS_CAPSET, "capset"}, {unix.SYS_PPOLL, "ppoll"}, {unix.SYS_SETGROUPS, "setgroups"}, {unix.SYS_SETGID, "setgid"},
 	{unix.SYS_SETUID, "setuid"}, {unix.SYS_SECCOMP, "seccomp"}, {unix.SYS_DUP3, "dup3"}, {unix.SYS_CLOSE_RANGE, "close_range"},
 	{unix.SYS_EXECVE, "execve"}, {unix.SYS_READ, "read"}, {unix.SYS_CHROOT, "chroot"}, {unix.SYS_FACCESSAT2, "faccessat2"},
-	{unix.SYS_EXIT_GROUP, "exit_group"},
+	{unix.SYS_EXIT_GROUP, "exit_group"}, {unix.SYS_SCHED_SETATTR, "sched_setattr"}, {unix.SYS_SCHED_SETAFFINITY, "sched_setaffinity"},
+	{unix.SYS_IOPRIO_SET, "ioprio_set"},
 }
 
 // tellNames are the messages to the caller.

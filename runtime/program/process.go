@@ -85,7 +85,7 @@ func (e *entry) sysctlFile(key string) (string, error) {
 			return r
 		}, key)
 	}
-	if file == "" || path.Clean("/" + file)[1:] != file || strings.ContainsAny(file, "\x00\\") {
+	if file == "" || path.Clean("/" + file)[1:] != file || strings.ContainsFunc(file, func(r rune) bool { return r <= ' ' || r == '\\' }) {
 		return "", errs.New(errs.InvalidParameter, "%q is not a parameter's name", key)
 	}
 	needs := func(ns specs.LinuxNamespaceType) (string, error) {
@@ -126,16 +126,6 @@ var rlimits = [...]named{
 	{unix.RLIMIT_RTTIME, "RLIMIT_RTTIME"},
 }
 
-// rlimit finds a resource by its name.
-func rlimit(name string) (int, bool) {
-	for _, n := range rlimits {
-		if n.name == name {
-			return int(n.value), true
-		}
-	}
-	return 0, false
-}
-
 // workdir makes the working directory if it is missing and the caller wants
 // that. It does so before the root filesystem is read-only.
 func (e *entry) workdir() {
@@ -163,7 +153,7 @@ func (e *entry) limits() {
 	}
 	seen := map[string]bool{}
 	for _, l := range e.process.Rlimits {
-		resource, ok := rlimit(l.Type)
+		resource, ok := numbered(rlimits[:], l.Type)
 		switch {
 		case !ok:
 			e.fail(errs.InvalidParameter, "process.rlimits: unknown type %q", l.Type)
@@ -173,7 +163,7 @@ func (e *entry) limits() {
 			e.fail(errs.InvalidParameter, "process.rlimits: %s: the soft limit %d is above the hard one, %d", l.Type, l.Soft, l.Hard)
 		}
 		seen[l.Type] = true
-		set(resource, l.Type, l.Soft, l.Hard)
+		set(int(resource), l.Type, l.Soft, l.Hard)
 	}
 	if n := e.in.Facts.NoFile; !seen["RLIMIT_NOFILE"] && n.Hard > 0 {
 		set(unix.RLIMIT_NOFILE, "RLIMIT_NOFILE", n.Soft, n.Hard)
@@ -194,6 +184,9 @@ func (e *entry) credentials() {
 // permitted.
 func (e *entry) become() {
 	e.during("")
+	if unknown := e.unknownCapabilities(); len(unknown) > 0 {
+		e.p.Warnings = append(e.p.Warnings, "ignoring unknown or unavailable capabilities: "+strings.Join(unknown, ", "))
+	}
 	u, caps := e.process.User, e.capabilities()
 	if e.process.NoNewPrivileges {
 		e.prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, "setting no_new_privs")

@@ -41,6 +41,8 @@ type Program struct {
 	Last  int // index of the first step that may replace the process by the user's
 	LowFD int // what Needs open must be this or higher: lower numbers are the user's
 
+	Warnings []string // what the spec asks for and the process will not have, for a log
+
 	Twice bool // the process makes another that stays (OpClone), and ends
 }
 

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -112,6 +113,18 @@ func TestGoldens(t *testing.T) {
 			in.Root = Root{Dir: "/srv/root"}
 			in.Spec.Linux.Namespaces[0].Path = "/proc/7/ns/mnt"
 			in.Spec.Linux.MaskedPaths = []string{"/proc/kcore"}
+		},
+		"labels": func(in *Input) {
+			in.Facts.AppArmor, in.Facts.SELinux = true, true
+			p := in.Spec.Process
+			p.ApparmorProfile, p.SelinuxLabel = "docker-default", "system_u:system_r:container_t:s0:c1,c2"
+			in.Spec.Linux.MountLabel = "system_u:object_r:container_file_t:s0:c1,c2"
+		},
+		"scheduling": func(in *Input) {
+			p := in.Spec.Process
+			p.Scheduler = &specs.Scheduler{Policy: specs.SchedDeadline, Flags: []specs.LinuxSchedulerFlag{specs.SchedFlagResetOnFork, specs.SchedFlagReclaim}, Runtime: 1e6, Deadline: 2e6, Period: 3e6}
+			p.IOPriority = &specs.LinuxIOPriority{Class: specs.IOPRIO_CLASS_IDLE, Priority: 7}
+			p.ExecCPUAffinity = &specs.CPUAffinity{Initial: "0", Final: "1"} // not for the first process
 		},
 		"seccomp-privileged": func(in *Input) { in.Seccomp = make([]byte, 16) },
 	} {
@@ -256,6 +269,19 @@ func TestRefused(t *testing.T) {
 		{func(in *Input) { in.Spec.Hooks = &specs.Hooks{Poststop: []specs.Hook{{}}} }, errs.NotImplemented, "hooks.poststop"},
 		{func(in *Input) { in.Spec.Process.ApparmorProfile = "x" }, errs.NotImplemented, "process.apparmorProfile"},
 		{func(in *Input) { in.Spec.Process.SelinuxLabel = "x" }, errs.NotImplemented, "process.selinuxLabel"},
+		{func(in *Input) { in.Spec.Linux.MountLabel = "x" }, errs.NotImplemented, "linux.mountLabel"},
+		{func(in *Input) { in.Spec.Process.Scheduler = &specs.Scheduler{} }, errs.InvalidParameter, "process.scheduler: the policy is missing"},
+		{func(in *Input) { in.Spec.Process.Scheduler = &specs.Scheduler{Policy: "SCHED_X"} }, errs.InvalidParameter, "process.scheduler: unknown policy"},
+		{func(in *Input) { in.Spec.Process.Scheduler = &specs.Scheduler{Policy: specs.SchedOther, Priority: 1} }, errs.InvalidParameter, "takes no priority"},
+		{func(in *Input) { in.Spec.Process.Scheduler = &specs.Scheduler{Policy: specs.SchedFIFO, Runtime: 1} }, errs.InvalidParameter, "takes no runtime"},
+		{func(in *Input) { in.Spec.Process.Scheduler = &specs.Scheduler{Policy: specs.SchedOther, Nice: 20} }, errs.InvalidParameter, "nice value 20"},
+		{func(in *Input) {
+			in.Spec.Process.Scheduler = &specs.Scheduler{Policy: specs.SchedOther, Flags: []specs.LinuxSchedulerFlag{"X"}}
+		}, errs.InvalidParameter, "unknown flag"},
+		{func(in *Input) { in.Spec.Process.IOPriority = &specs.LinuxIOPriority{Class: "X"} }, errs.InvalidParameter, "process.ioPriority: unknown class"},
+		{func(in *Input) {
+			in.Spec.Process.IOPriority = &specs.LinuxIOPriority{Class: specs.IOPRIO_CLASS_BE, Priority: 8}
+		}, errs.InvalidParameter, "process.ioPriority: the priority 8"},
 		{func(in *Input) { in.Spec.Linux.IntelRdt = &specs.LinuxIntelRdt{} }, errs.NotImplemented, "linux.intelRdt"},
 		{func(in *Input) { in.Spec.Linux.Seccomp = &specs.LinuxSeccomp{} }, errs.InvalidParameter, "linux.seccomp"},
 		{func(in *Input) { in.Seccomp = make([]byte, 9) }, errs.InvalidParameter, "seccomp filter"},
@@ -328,6 +354,9 @@ func TestSysctlNames(t *testing.T) {
 		"":                                  "",
 		"vm.overcommit_memory":              "",
 		"kernel.shm_rmid_forced=1+kernel.x": "",
+		"kernel.shm_rmid_forced+kernel.x":   "",
+		"kernel.msgmax\nkernel.x":           "",
+		"net.ipv4.ip_forward\n":             "",
 	} {
 		p, err := Compile(input(func(in *Input) { in.Spec.Linux.Sysctl = map[string]string{key: "1"} }))
 		switch {
@@ -339,10 +368,54 @@ func TestSysctlNames(t *testing.T) {
 			t.Errorf("%q does not write %s", key, want)
 		}
 	}
+	// CVE-2022-0811: a value that others have split into more parameters goes
+	// into one file, whole.
+	value := "0+kernel.core_pattern=|/evil\nkernel.core_pattern=|/evil\x00"
+	p, err := Compile(input(func(in *Input) { in.Spec.Linux.Sysctl = map[string]string{"net.ipv4.ip_forward": value[:len(value)-1]} }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text := p.String(); strings.Count(text, `"sys/`) != 1 || !strings.Contains(text, strconv.Quote(value[:len(value)-1])) {
+		t.Error(text)
+	}
+	if _, err := Compile(input(func(in *Input) { in.Spec.Linux.Sysctl = map[string]string{"net.ipv4.ip_forward": value} })); err == nil {
+		t.Error("a value with a NUL is accepted")
+	}
 	for ns, key := range map[specs.LinuxNamespaceType]string{"network": "net.x", "ipc": "kernel.msgmax"} {
 		if _, err := Compile(input(func(in *Input) { dropNS(in, ns); in.Spec.Linux.Sysctl = map[string]string{key: "1"} })); err == nil {
 			t.Errorf("%s is accepted in the host's %s namespace", key, ns)
 		}
+	}
+}
+
+func TestCPUSet(t *testing.T) {
+	for list, want := range map[string]string{"0": "1", "0-3,7": "8f", " 1 , 2": "6", "63-64": "8000000000000000 1", "": "", "a": "", "3-1": "",
+		"-1": "", "1-": "", "0,,1": "", "16384": "", "99999999999": "", "0-99999": ""} {
+		set, err := cpuSet(list)
+		var words []string
+		for i := 0; i < len(set); i += 8 {
+			words = append(words, strconv.FormatUint(get64(set[i:]), 16))
+		}
+		if got := strings.Join(words, " "); got != want || (err == nil) != (want != "") {
+			t.Errorf("%q: %s, %v", list, got, err)
+		}
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	p, err := Compile(input(func(in *Input) {
+		c := in.Spec.Process.Capabilities
+		c.Bounding, c.Ambient = append(c.Bounding, "CAP_MADE_UP"), []string{"CAP_MADE_UP", "CAP_SYS_TIME"}
+		in.Facts.Caps &^= 1 << 25
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(p.Warnings, "\n"); got != "ignoring unknown or unavailable capabilities: CAP_MADE_UP, CAP_SYS_TIME" {
+		t.Error(got)
+	}
+	if p, _ = Compile(input(nil)); len(p.Warnings) > 0 {
+		t.Error(p.Warnings)
 	}
 }
 

@@ -2,6 +2,7 @@ package spawn
 
 import (
 	"os"
+	"slices"
 	"strconv"
 
 	"github.com/davit-engine/davit/errs"
@@ -49,6 +50,11 @@ func (r *ExecRequest) exec() (*Process, error) {
 		f := DetectFacts()
 		facts = &f
 	}
+	tasks, dir, closeTasks, err := r.cgroup()
+	if err != nil {
+		return nil, failed("joining the cgroup", "", err)
+	}
+	defer closeTasks()
 	join, err := r.namespaces()
 	if err != nil {
 		return nil, failed("looking at the container's namespaces", "", err)
@@ -57,12 +63,12 @@ func (r *ExecRequest) exec() (*Process, error) {
 		return nil, failed("looking at the container's namespaces", "", unix.ESRCH)
 	}
 	p, err := program.CompileExec(program.ExecInput{Process: r.Process, Join: join, Seccomp: r.Seccomp, SeccompFlags: r.SeccompFlags, Facts: *facts,
-		CgroupTasks: len(r.CgroupTasks), PreserveFDs: len(r.PreserveFDs), HostRoot: r.HostRoot, Detached: r.Detached})
+		CgroupTasks: len(tasks), PreserveFDs: len(r.PreserveFDs), HostRoot: r.HostRoot, Detached: r.Detached})
 	if err != nil {
 		return nil, err
 	}
 	as := &Request{Spec: &specs.Spec{Process: r.Process}, Stdin: r.Stdin, Stdout: r.Stdout, Stderr: r.Stderr, PreserveFDs: r.PreserveFDs,
-		CgroupTasks: r.CgroupTasks, CgroupDir: r.CgroupDir}
+		CgroupTasks: tasks, CgroupDir: dir}
 	in := inputs{target: r}
 	defer in.close()
 	if err := in.open(p, as); err != nil {
@@ -71,6 +77,24 @@ func (r *ExecRequest) exec() (*Process, error) {
 	// Until the second child nobody inside can see the process. One that joins a
 	// user namespace must not make our memory its own.
 	return launch(&forking{program: p, borrow: p.Twice && join&unix.CLONE_NEWUSER == 0}, &in, as)
+}
+
+// cgroup says how the process gets into its cgroups. One that is to have certain
+// CPUs before that cannot be born in one.
+func (r *ExecRequest) cgroup() (tasks []*os.File, dir *os.File, done func(), err error) {
+	if r.CgroupDir == nil || r.Process == nil || r.Process.ExecCPUAffinity == nil || r.Process.ExecCPUAffinity.Initial == "" {
+		return r.CgroupTasks, r.CgroupDir, func() {}, nil
+	}
+	at, err := descriptor(r.CgroupDir)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	fd, err := unix.Openat(at, "cgroup.procs", unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	procs := os.NewFile(uintptr(fd), "cgroup.procs")
+	return append(slices.Clip(r.CgroupTasks), procs), nil, func() { procs.Close() }, nil
 }
 
 // ended reports whether the container's first process has ended.

@@ -33,6 +33,9 @@ func DetectFacts() program.Facts {
 	if unix.Getrlimit(unix.RLIMIT_NOFILE, &l) == nil {
 		f.NoFile = program.Limit{Soft: min(l.Max, softFiles), Hard: l.Max}
 	}
+	enabled, _ := os.ReadFile("/sys/module/apparmor/parameters/enabled") // none: no AppArmor
+	f.AppArmor = strings.HasPrefix(string(enabled), "Y")
+	f.SELinux = unix.Statfs("/sys/fs/selinux", &st) == nil && st.Type == unix.SELINUX_MAGIC
 	return f
 }
 

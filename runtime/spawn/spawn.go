@@ -103,6 +103,8 @@ type Process struct {
 	PidFD   *os.File // the caller closes it
 	Console *os.File // the terminal's master when the spec asks for a terminal; the caller closes it
 
+	Warnings []string // what the spec asks for and the process does not have, for a log
+
 	reaped chan struct{} // closed when status and err are there
 	status unix.WaitStatus
 	err    error
@@ -161,7 +163,7 @@ func Start(r *Request) (*Process, error) {
 
 // launch forks, and returns when the child has nothing more to say.
 func launch(f *forking, in *inputs, r *Request) (*Process, error) {
-	process := &Process{reaped: make(chan struct{})}
+	process := &Process{Warnings: f.program.Warnings, reaped: make(chan struct{})}
 	f.machine, f.fds, f.pidNS, f.sync, f.report = link(f.program, in.fds), in.fds, in.pidNS, in.sync, in.report
 	f.args = cloneArgs{flags: f.program.Clone | unix.CLONE_PIDFD, exitSignal: uint64(unix.SIGCHLD), pidfd: uint64(uintptr(unsafe.Pointer(&f.pidfd)))}
 	if r.CgroupDir != nil {
@@ -355,6 +357,8 @@ func hear(fd, flags int) (message, error) {
 	for {
 		switch n, _, err := unix.Recvfrom(fd, b[:], flags); {
 		case err == unix.EINTR:
+		case err == unix.ECONNRESET: // it has ended without reading what was sent
+			return message{}, io.EOF
 		case err != nil:
 			return message{}, err
 		case n == 0:
