@@ -234,6 +234,8 @@ func (c *container) birth() {
 		c.during("joining the mount namespace " + c.namespaces[specs.MountNamespace])
 		c.setns(c.mountns, unix.CLONE_NEWNS, "setns")
 		c.close(c.mountns)
+		// The copy of the root comes from the caller's namespace, where it may be shared.
+		c.setattr(c.tree, 0, 0, unix.MS_SLAVE, true, "making the host's mounts unreachable for ours")
 		return
 	}
 	// Nothing of what follows may reach the host's mount table.

@@ -357,8 +357,7 @@ func hear(fd, flags int) (message, error) {
 	for {
 		switch n, _, err := unix.Recvfrom(fd, b[:], flags); {
 		case err == unix.EINTR:
-		case err == unix.ECONNRESET: // it has ended without reading what was sent
-			return message{}, io.EOF
+		case err == unix.ECONNRESET: // it ended before it read all that we said; what it said comes next
 		case err != nil:
 			return message{}, err
 		case n == 0:
