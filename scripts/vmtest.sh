@@ -93,7 +93,7 @@ add_program() {
   file=$(command -v "$1")
   for file in "$file" $(ldd "$file" 2>/dev/null | grep -o '/[^ ]*'); do
     mkdir -p "$root${file%/*}"
-    cp -L -p "$file" "$root$file"
+    cp -L -p --remove-destination "$file" "$root$file"
   done
 }
 
@@ -101,21 +101,20 @@ add_program() {
 disk() {
   local applet rel package
   root=$work/root
-  mkdir -p "$root"/{usr/bin,usr/sbin,usr/lib,usr/lib64,etc,dev,proc,sys,run,tmp,root,var/tmp,davit/bin,davit/src}
+  mkdir -p "$root"/{usr/bin,usr/sbin,usr/lib,usr/lib64,etc,dev,proc,sys,run,tmp,root,var/tmp,davit/bin,davit/programs,davit/src}
   for applet in bin sbin lib lib64; do ln -s "usr/$applet" "$root/$applet"; done
   chmod 1777 "$root/tmp" "$root/var/tmp"
   cp "$(command -v busybox)" "$root/bin/busybox"
   for applet in $(busybox --list); do [[ -e $root/bin/$applet ]] || ln -s busybox "$root/bin/$applet"; done
   ln -s /bin/busybox "$root/sbin/modprobe" # where the kernel looks for it
-  add_program bash
-  add_program newuidmap
-  add_program newgidmap
+  for applet in bash newuidmap newgidmap tar; do add_program "$applet"; done
   cp -r "$kernel/lib/modules" "$root/lib/"
   install -m 0755 scripts/vm/init.sh "$root/sbin/init"
   printf 'root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/tmp:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n' >"$root/etc/passwd"
   printf 'root:x:0:\ntty:x:5:\nuser:x:1000:\nnogroup:x:65534:\n' >"$root/etc/group"
   printf 'user:100000:65536\n' | tee "$root/etc/subuid" >"$root/etc/subgid"
   cp -r bin/. "$root/davit/bin/"
+  go build -o "$root/davit/programs/" $(go list -f '{{if eq .Name "main"}}{{.ImportPath}}{{end}}' ./test/...)
   git ls-files -co --exclude-standard '*/testdata/*' | cpio_copy "$root/davit/src"
   for package in "${packages[@]}"; do
     rel=$(go list -f '{{.Dir}}' "$package")
@@ -169,7 +168,7 @@ cp "$work/console" "$cache/console.log"
 cat "$work/qemu.err" >&2
 if ! grep -q '^=== end' "$work/log"; then
   tail -n 20 "$work/console" >&2
-  die "the machine ended, or was ended after $deadline s, before the tests did; see $cache/last.log and console.log"
+  die "the machine ended after $((SECONDS - began)) s (of $deadline), before the tests did; see $cache/last.log and console.log"
 fi
 echo "vmtest: $((SECONDS - began)) s in the machine; the whole output: $cache/last.log"
 exit "$status"

@@ -1,7 +1,7 @@
 #!/bin/busybox sh
 # Process 1 of scripts/vmtest.sh's machine: makes the machine what a server is,
 # runs the tests, and turns it off.
-export PATH=/davit/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TMPDIR=/var/tmp DAVIT_BIN=/davit/bin
+export PATH=/davit/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TMPDIR=/var/tmp DAVIT_BIN=/davit/bin DAVIT_PROGRAMS=/davit/programs
 mount -t proc -o nosuid,nodev,noexec proc /proc
 mount -t sysfs -o nosuid,nodev,noexec sys /sys
 mount -t tmpfs -o nosuid,nodev,mode=755 run /run

@@ -57,6 +57,9 @@ func hostile(t testing.TB) string {
 var scratch string // removed at the end; set by TestMain
 
 var built = sync.OnceValues(func() (string, error) {
+	if dir := os.Getenv("DAVIT_PROGRAMS"); dir != "" { // make vmtest: there is no compiler
+		return filepath.Join(dir, "hostile"), nil
+	}
 	path := filepath.Join(scratch, "hostile")
 	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, "./hostile")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
