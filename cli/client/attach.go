@@ -1,0 +1,123 @@
+package client
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+
+	"github.com/moby/moby/api/types/container"
+
+	"github.com/davit-engine/davit/errs"
+)
+
+// AttachOptions choose the streams to attach.
+type AttachOptions struct {
+	Stdin, Stdout, Stderr bool
+	DetachKeys            string // "" for the engine's
+}
+
+// Stream is a connection that has become that of a container's streams. What
+// is read is multiplexed unless the container has a terminal.
+type Stream struct {
+	net.Conn
+	r *bufio.Reader // holds what came with the answer's head
+}
+
+// Read implements io.Reader.
+func (s *Stream) Read(p []byte) (int, error) { return s.r.Read(p) }
+
+// CloseWrite tells the container that there is no more input.
+func (s *Stream) CloseWrite() error { return CloseWrite(s.Conn) }
+
+// CloseWrite ends one direction of a connection, where it has two.
+func CloseWrite(conn net.Conn) error {
+	if half, ok := conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
+
+// Attach turns a connection into that of a container's streams. The
+// context ends the attempt, not the connection.
+func (c Containers) Attach(ctx context.Context, id string, o AttachOptions) (*Stream, error) {
+	at, err := containerPath(id, "/attach")
+	if err != nil {
+		return nil, err
+	}
+	if err := c.api.negotiate(ctx); err != nil {
+		return nil, err
+	}
+	query := url.Values{"stream": {"1"}}
+	flag(query, "stdin", o.Stdin)
+	flag(query, "stdout", o.Stdout)
+	flag(query, "stderr", o.Stderr)
+	set(query, "detachKeys", o.DetachKeys)
+	h := c.api.make(request{method: http.MethodPost, path: at, query: query, header: http.Header{
+		"Connection": {"Upgrade"}, "Upgrade": {"tcp"}, "Content-Type": {"text/plain"},
+	}}, c.api.APIVersion()).WithContext(ctx)
+	conn, err := c.api.Dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r := bufio.NewReader(conn)
+	answer, err := exchange(conn, r, h)
+	if err != nil {
+		return nil, c.api.failed(h, err)
+	}
+	if answer.StatusCode != http.StatusSwitchingProtocols {
+		defer answer.Body.Close()
+		if answer.StatusCode >= http.StatusMultipleChoices {
+			return nil, failure(answer)
+		}
+		return nil, errs.New(errs.System, "unable to upgrade to tcp, received %d", answer.StatusCode)
+	}
+	if !answer.Body.(*body).stop() {
+		return nil, ctx.Err()
+	}
+	return &Stream{conn, r}, nil
+}
+
+// Waiting is the engine's promise to say how a container ends.
+type Waiting struct {
+	answer io.ReadCloser
+	err    error // why there is no answer
+}
+
+// Wait asks how a container ends. It returns when the engine has
+// understood: an end after that is not missed. An error comes with the result.
+func (c Containers) Wait(ctx context.Context, id string, condition container.WaitCondition) *Waiting {
+	at, err := containerPath(id, "/wait")
+	if err != nil {
+		return &Waiting{err: err}
+	}
+	query := url.Values{}
+	set(query, "condition", string(condition))
+	answer, err := c.api.stream(ctx, request{method: http.MethodPost, path: at, query: query})
+	return &Waiting{answer, err}
+}
+
+// maxWaitText bounds what is shown of an answer that is no JSON.
+const maxWaitText = 2 << 10
+
+// Result waits for the end. It may be called once.
+func (w *Waiting) Result() (result container.WaitResponse, err error) {
+	if w.err != nil {
+		return result, w.err
+	}
+	defer w.answer.Close()
+	// The value counts, not the end of the stream behind it.
+	decoder := json.NewDecoder(w.answer)
+	err = decoder.Decode(&result)
+	var syntax *json.SyntaxError
+	if errors.As(err, &syntax) {
+		// The status was sent long ago, so a proxy that gives up can only write into the answer.
+		text, _ := io.ReadAll(io.LimitReader(io.MultiReader(decoder.Buffered(), w.answer), maxWaitText))
+		err = errors.New(string(text))
+	}
+	return result, err
+}
