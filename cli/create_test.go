@@ -149,6 +149,9 @@ func normal(t *testing.T, body []byte) map[string]any {
 	host := m["HostConfig"].(map[string]any)
 	delete(host, "KernelMemory")
 	delete(host, "KernelMemoryTCP")
+	if reflect.DeepEqual(host["ConsoleSize"], []any{0.0, 0.0}) {
+		delete(host, "ConsoleSize")
+	}
 	for _, caps := range []string{"CapAdd", "CapDrop"} {
 		if list, ok := host[caps].([]any); ok {
 			for i, c := range list {

@@ -45,7 +45,7 @@ func report(e *env.Env, err error) int {
 	if errors.As(err, &exit) {
 		status = exit.Status
 	}
-	text := e.Text(err)
+	text := err.Error()
 	if text == "" {
 		return status
 	}

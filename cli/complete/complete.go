@@ -11,9 +11,9 @@ import (
 	"time"
 
 	"github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
+	"github.com/davit-engine/davit/cli/client"
 	"github.com/davit-engine/davit/cli/env"
 )
 
@@ -64,19 +64,19 @@ func ask(e *env.Env, args []string, list func(ctx context.Context, api *client.C
 func Containers(e *env.Env, all bool, states ...container.ContainerState) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 		return ask(e, args, func(ctx context.Context, api *client.Client, typed map[string]bool) ([]string, error) {
-			options := client.ContainerListOptions{All: all}
+			options := client.ListOptions{All: all}
 			for _, s := range states {
 				if options.Filters == nil {
 					options.Filters = client.Filters{}
 				}
 				options.Filters.Add("status", string(s))
 			}
-			list, err := api.ContainerList(ctx, options)
+			list, err := api.Containers.List(ctx, options)
 			if err != nil {
 				return nil, err
 			}
 			var names []string
-			for _, c := range list.Items {
+			for _, c := range list {
 				for _, n := range c.Names {
 					n = strings.TrimPrefix(n, "/")
 					// A name with a slash in it is a link's.
@@ -99,12 +99,12 @@ func OneContainer(e *env.Env, all bool, states ...container.ContainerState) cobr
 func Images(e *env.Env) cobra.CompletionFunc {
 	return func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 		return ask(e, args, func(ctx context.Context, api *client.Client, typed map[string]bool) ([]string, error) {
-			list, err := api.ImageList(ctx, client.ImageListOptions{})
+			list, err := api.Images.List(ctx, false, nil)
 			if err != nil {
 				return nil, err
 			}
 			var names []string
-			for _, image := range list.Items {
+			for _, image := range list {
 				for _, n := range image.RepoTags {
 					if n != "<none>:<none>" && !typed[n] {
 						names = append(names, n)

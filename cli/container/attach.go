@@ -5,9 +5,9 @@ import (
 	"errors"
 
 	"github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
+	"github.com/davit-engine/davit/cli/client"
 	"github.com/davit-engine/davit/cli/complete"
 	"github.com/davit-engine/davit/cli/env"
 	"github.com/davit-engine/davit/cli/term"
@@ -39,12 +39,11 @@ func (o *attachOptions) run(ctx context.Context, e *env.Env, name string) error 
 		return err
 	}
 	// The wait comes first: a container that ends in between still has a status.
-	waiting := api.ContainerWait(ctx, name, client.ContainerWaitOptions{})
-	inspected, err := api.ContainerInspect(ctx, name, client.ContainerInspectOptions{})
+	end := api.Containers.Wait(ctx, name, "")
+	c, _, err := api.Containers.Inspect(ctx, name, false)
 	if err != nil {
 		return err
 	}
-	c := inspected.Container
 	if err := attachable(c.State); err != nil {
 		return err
 	}
@@ -52,8 +51,8 @@ func (o *attachOptions) run(ctx context.Context, e *env.Env, name string) error 
 	if stdin && c.Config.Tty && !e.In.IsTerminal() {
 		return errors.New("the input device is not a TTY")
 	}
-	s, err := attach(ctx, e, c.ID, c.Config.Tty, client.ContainerAttachOptions{
-		Stream: true, Stdin: stdin, Stdout: true, Stderr: true, DetachKeys: detachKeys(e, o.detachKeys),
+	s, err := attach(ctx, e, c.ID, c.Config.Tty, client.AttachOptions{
+		Stdin: stdin, Stdout: true, Stderr: true, DetachKeys: detachKeys(e, o.detachKeys),
 	})
 	if err != nil {
 		return err
@@ -68,13 +67,13 @@ func (o *attachOptions) run(ctx context.Context, e *env.Env, name string) error 
 		resize(ctx, e, api, c.ID, 1)
 		followSize(ctx, e, api, c.ID)
 	}
-	switch err := s.copy(ctx); {
+	switch err := s.copy(); {
 	case errors.Is(err, term.ErrDetached):
 		return &env.Exit{Status: env.StatusError, Text: err.Error()}
 	case err != nil:
 		return err
 	}
-	return env.Silent(status(e, waiting))
+	return env.Silent(status(e, end))
 }
 
 func attachable(s *container.State) error {

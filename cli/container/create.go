@@ -7,15 +7,15 @@ import (
 	"os"
 	"strings"
 
-	cerrdefs "github.com/containerd/errdefs"
-	"github.com/distribution/reference"
-	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/davit-engine/davit/cli/client"
 	"github.com/davit-engine/davit/cli/complete"
 	"github.com/davit-engine/davit/cli/env"
+	"github.com/davit-engine/davit/cli/name"
 	"github.com/davit-engine/davit/cli/transfer"
+	"github.com/davit-engine/davit/errs"
 )
 
 // NewCreateCmd returns "create".
@@ -71,7 +71,7 @@ func failed(e *env.Env, cmd *cobra.Command, err error) error {
 
 // report is the text of an error of run or create.
 func report(e *env.Env, cmd *cobra.Command, err error) string {
-	text := strings.TrimSpace(e.Text(err))
+	text := strings.TrimSpace(err.Error())
 	if e.Hint(text) == "" {
 		text += "\n\nRun '" + cmd.CommandPath() + " --help' for more information"
 	}
@@ -79,7 +79,7 @@ func report(e *env.Env, cmd *cobra.Command, err error) string {
 }
 
 // prepare makes the request and checks it as far as this side can.
-func (c *creation) prepare(e *env.Env, f *pflag.FlagSet, args []string) (*client.ContainerCreateOptions, error) {
+func (c *creation) prepare(e *env.Env, f *pflag.FlagSet, args []string) (*client.CreateOptions, error) {
 	switch c.pull {
 	case "always", "missing", "never", "":
 	default:
@@ -109,7 +109,7 @@ func apiSocket(e *env.Env) string {
 
 // create makes the container, pulling its image first if need be, and returns
 // its ID.
-func (c *creation) create(ctx context.Context, e *env.Env, request *client.ContainerCreateOptions) (string, error) {
+func (c *creation) create(ctx context.Context, e *env.Env, request *client.CreateOptions) (string, error) {
 	api, err := e.Client()
 	if err != nil {
 		return "", err
@@ -124,16 +124,16 @@ func (c *creation) create(ctx context.Context, e *env.Env, request *client.Conta
 			return "", err
 		}
 	}
-	answer, err := api.ContainerCreate(ctx, *request)
-	if cerrdefs.IsNotFound(err) && c.pull == "missing" && imageMissing(err) {
+	answer, err := api.Containers.Create(ctx, *request)
+	if errs.Is(err, errs.NotFound) && c.pull == "missing" && imageMissing(err) {
 		if !c.quiet {
-			fmt.Fprintf(e.Err, "Unable to find image '%s' locally\n", familiar(request.Config.Image))
+			fmt.Fprintf(e.Err, "Unable to find image '%s' locally\n", familiar(request.Image))
 		}
 		if err := c.fetch(ctx, e, request); err != nil {
 			remember("")
 			return "", err
 		}
-		answer, err = api.ContainerCreate(ctx, *request)
+		answer, err = api.Containers.Create(ctx, *request)
 	}
 	if err != nil {
 		remember("")
@@ -152,23 +152,23 @@ func imageMissing(err error) bool {
 	return strings.Contains(text, "image") || strings.Contains(text, "manifest")
 }
 
-func (c *creation) fetch(ctx context.Context, e *env.Env, request *client.ContainerCreateOptions) error {
-	ref, err := reference.ParseNormalizedNamed(request.Config.Image)
+func (c *creation) fetch(ctx context.Context, e *env.Env, request *client.CreateOptions) error {
+	ref, err := name.Parse(request.Image)
 	if err != nil {
 		return err
 	}
 	return transfer.Pull(ctx, e, transfer.Options{
-		Ref: reference.TagNameOnly(ref), Platform: request.Platform, Out: e.Err, Quiet: c.quiet,
+		Ref: ref.Tagged(), Platform: request.Platform, Out: e.Err, Quiet: c.quiet,
 	})
 }
 
 // familiar is an image's name as people write it, with its tag.
-func familiar(name string) string {
-	ref, err := reference.ParseNormalizedNamed(name)
+func familiar(image string) string {
+	ref, err := name.Parse(image)
 	if err != nil {
-		return name
+		return image
 	}
-	return reference.FamiliarString(reference.TagNameOnly(ref))
+	return ref.Tagged().Short()
 }
 
 // cidFile creates the file that is to hold the container's ID. The function

@@ -37,7 +37,7 @@ func each(e *env.Env, names []string, do func(name string) error) error {
 			continue
 		}
 		if err != nil {
-			failures = append(failures, errors.New(e.Text(err)))
+			failures = append(failures, err)
 			continue
 		}
 		fmt.Fprintln(e.Out, name)

@@ -2,7 +2,6 @@ package container
 
 import (
 	"github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
 	"github.com/davit-engine/davit/cli/complete"
@@ -21,8 +20,7 @@ func NewKillCmd(e *env.Env) *cobra.Command {
 				return err
 			}
 			return each(e, args, func(name string) error {
-				_, err := api.ContainerKill(cmd.Context(), name, client.ContainerKillOptions{Signal: signal})
-				return err
+				return api.Containers.Kill(cmd.Context(), name, signal)
 			})
 		},
 	}

@@ -4,16 +4,16 @@ import (
 	"io"
 
 	"github.com/moby/moby/api/pkg/stdcopy"
-	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
+	"github.com/davit-engine/davit/cli/client"
 	"github.com/davit-engine/davit/cli/complete"
 	"github.com/davit-engine/davit/cli/env"
 )
 
 // NewLogsCmd returns "logs".
 func NewLogsCmd(e *env.Env) *cobra.Command {
-	o := client.ContainerLogsOptions{ShowStdout: true, ShowStderr: true}
+	var o client.LogsOptions
 	cmd := &cobra.Command{
 		Use: "logs [OPTIONS] CONTAINER", Short: "Fetch the logs of a container",
 		Args: env.Arguments(1, 1), ValidArgsFunction: complete.OneContainer(e, true),
@@ -23,16 +23,16 @@ func NewLogsCmd(e *env.Env) *cobra.Command {
 				return err
 			}
 			// Only the configuration says whether the stream is framed.
-			c, err := api.ContainerInspect(cmd.Context(), args[0], client.ContainerInspectOptions{})
+			c, _, err := api.Containers.Inspect(cmd.Context(), args[0], false)
 			if err != nil {
 				return err
 			}
-			lines, err := api.ContainerLogs(cmd.Context(), c.Container.ID, o)
+			lines, err := api.Containers.Logs(cmd.Context(), c.ID, o)
 			if err != nil {
 				return err
 			}
 			defer lines.Close()
-			if c.Container.Config != nil && c.Container.Config.Tty {
+			if c.Config != nil && c.Config.Tty {
 				_, err = io.Copy(e.Out, lines)
 			} else {
 				_, err = stdcopy.StdCopy(e.Out, e.Err, lines)

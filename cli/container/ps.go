@@ -9,10 +9,10 @@ import (
 
 	"github.com/docker/go-units"
 	"github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/client"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
+	"github.com/davit-engine/davit/cli/client"
 	"github.com/davit-engine/davit/cli/complete"
 	"github.com/davit-engine/davit/cli/env"
 	"github.com/davit-engine/davit/cli/flags"
@@ -73,14 +73,14 @@ func (o *psOptions) run(cmd *cobra.Command, e *env.Env) error {
 		o.format = e.Config().PsFormat
 	}
 	size := o.size || strings.Contains(o.format, ".Size")
-	list, err := api.ContainerList(cmd.Context(), client.ContainerListOptions{All: o.all, Limit: o.last, Size: size, Filters: o.filter.Values})
+	list, err := api.Containers.List(cmd.Context(), client.ListOptions{All: o.all, Limit: o.last, Size: size, Filters: o.filter.Values})
 	if err != nil {
 		return err
 	}
-	rows := make([]*row, len(list.Items))
+	rows := make([]*row, len(list))
 	now := time.Now()
-	for i := range list.Items {
-		rows[i] = &row{c: &list.Items[i], noTrunc: o.noTrunc, now: now}
+	for i := range list {
+		rows[i] = &row{c: &list[i], noTrunc: o.noTrunc, now: now}
 	}
 	if o.quiet && o.format == "" {
 		for _, r := range rows {

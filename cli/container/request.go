@@ -10,17 +10,16 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
-	"github.com/moby/moby/client"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/pflag"
 
+	"github.com/davit-engine/davit/cli/client"
 	"github.com/davit-engine/davit/cli/flags"
 )
 
 // request turns the parsed options and the arguments IMAGE [COMMAND...] into
 // the request that creates the container. proxies are variables that the
 // user's configuration gives every container.
-func (c *creation) request(f *pflag.FlagSet, args []string, proxies map[string]string) (*client.ContainerCreateOptions, error) {
+func (c *creation) request(f *pflag.FlagSet, args []string, proxies map[string]string) (*client.CreateOptions, error) {
 	config, err := c.config(f, args, proxies)
 	if err != nil {
 		return nil, err
@@ -39,13 +38,15 @@ func (c *creation) request(f *pflag.FlagSet, args []string, proxies map[string]s
 	if err != nil {
 		return nil, err
 	}
-	platform, err := parsePlatform(c.platform)
+	platform, err := flags.Platform(c.platform)
 	if err != nil {
 		return nil, err
 	}
-	return &client.ContainerCreateOptions{
-		Config: config, HostConfig: host, Platform: platform, Name: c.name,
-		NetworkingConfig: &network.NetworkingConfig{EndpointsConfig: endpoints},
+	return &client.CreateOptions{
+		CreateRequest: container.CreateRequest{
+			Config: config, HostConfig: host, NetworkingConfig: &network.NetworkingConfig{EndpointsConfig: endpoints},
+		},
+		Name: c.name, Platform: platform,
 	}, nil
 }
 
@@ -124,7 +125,7 @@ func (c *creation) hostConfig(f *pflag.FlagSet) (*container.HostConfig, error) {
 		LogConfig:  container.LogConfig{Type: c.logDriver, Config: flags.Pairs(c.logOptions.Values)},
 		Runtime:    c.runtime,
 		Privileged: c.privileged, ReadonlyRootfs: c.readOnly, OomScoreAdj: c.oomScoreAdj,
-		CapAdd: c.capAdd.Values, CapDrop: c.capDrop.Values, GroupAdd: c.groups.Values,
+		CapAdd: capabilities(c.capAdd.Values), CapDrop: capabilities(c.capDrop.Values), GroupAdd: c.groups.Values,
 		IpcMode: container.IpcMode(c.ipc), PidMode: container.PidMode(c.pid), UTSMode: container.UTSMode(c.uts),
 		UsernsMode: container.UsernsMode(c.userns), CgroupnsMode: container.CgroupnsMode(c.cgroupns), Isolation: container.Isolation(c.how),
 		Sysctls: c.sysctls.Values, ShmSize: c.shmSize.Value,
@@ -352,11 +353,3 @@ func userDefined(mode string) bool {
 }
 
 func multi(mode string) bool { return mode == "default" || mode == "bridge" }
-
-// parsePlatform reads os[/arch[/variant]]; an empty one is none.
-func parsePlatform(text string) (*ocispec.Platform, error) {
-	if text == "" {
-		return nil, nil
-	}
-	return flags.Platform(text)
-}

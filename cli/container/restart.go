@@ -1,9 +1,9 @@
 package container
 
 import (
-	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
+	"github.com/davit-engine/davit/cli/client"
 	"github.com/davit-engine/davit/cli/complete"
 	"github.com/davit-engine/davit/cli/env"
 )
@@ -20,8 +20,7 @@ func NewRestartCmd(e *env.Env) *cobra.Command {
 				return err
 			}
 			return each(e, args, func(name string) error {
-				_, err := api.ContainerRestart(cmd.Context(), name, client.ContainerRestartOptions{Signal: o.signal, Timeout: o.seconds(cmd)})
-				return err
+				return api.Containers.Restart(cmd.Context(), name, client.StopOptions{Signal: o.signal, Timeout: o.seconds(cmd)})
 			})
 		},
 	}

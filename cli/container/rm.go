@@ -4,18 +4,18 @@ import (
 	"errors"
 	"strings"
 
-	cerrdefs "github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
+	"github.com/davit-engine/davit/cli/client"
 	"github.com/davit-engine/davit/cli/complete"
 	"github.com/davit-engine/davit/cli/env"
+	"github.com/davit-engine/davit/errs"
 )
 
 // NewRmCmd returns "rm".
 func NewRmCmd(e *env.Env) *cobra.Command {
-	var o client.ContainerRemoveOptions
+	var o client.RemoveOptions
 	cmd := &cobra.Command{
 		Use: "rm [OPTIONS] CONTAINER [CONTAINER...]", Aliases: []string{"remove"}, Short: "Remove one or more containers",
 		Args: env.Arguments(1, -1),
@@ -35,8 +35,8 @@ func NewRmCmd(e *env.Env) *cobra.Command {
 				if name == "" {
 					return errors.New("container name cannot be empty")
 				}
-				_, err := api.ContainerRemove(cmd.Context(), name, o)
-				if o.Force && cerrdefs.IsNotFound(err) {
+				err := api.Containers.Remove(cmd.Context(), name, o)
+				if o.Force && errs.Is(err, errs.NotFound) {
 					// As rm -f: what is not there is a line on stderr, no failure.
 					_, _ = e.Err.Write([]byte(err.Error() + "\n"))
 					return errAbsent
@@ -46,8 +46,8 @@ func NewRmCmd(e *env.Env) *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.BoolVarP(&o.RemoveVolumes, "volumes", "v", false, "Remove anonymous volumes associated with the container")
-	f.BoolVarP(&o.RemoveLinks, "link", "l", false, "Remove the specified link")
+	f.BoolVarP(&o.Volumes, "volumes", "v", false, "Remove anonymous volumes associated with the container")
+	f.BoolVarP(&o.Links, "link", "l", false, "Remove the specified link")
 	f.BoolVarP(&o.Force, "force", "f", false, "Force the removal of a running container (uses SIGKILL)")
 	return cmd
 }

@@ -7,9 +7,9 @@ import (
 	"time"
 
 	"github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
+	"github.com/davit-engine/davit/cli/client"
 	"github.com/davit-engine/davit/cli/complete"
 	"github.com/davit-engine/davit/cli/env"
 	"github.com/davit-engine/davit/cli/term"
@@ -69,8 +69,8 @@ func (o *runOptions) run(cmd *cobra.Command, e *env.Env, args []string) error {
 		return failed(e, cmd, err)
 	}
 	if o.detach {
-		if _, err := api.ContainerStart(ctx, id, client.ContainerStartOptions{}); err != nil {
-			return o.startFailed(ctx, e, cmd, err, client.ContainerWaitResult{})
+		if err := api.Containers.Start(ctx, id, client.StartOptions{}); err != nil {
+			return o.startFailed(ctx, e, cmd, err, nil)
 		}
 		fmt.Fprintln(e.Out, id)
 		return nil
@@ -83,68 +83,61 @@ func (o *runOptions) foreground(ctx context.Context, e *env.Env, cmd *cobra.Comm
 	if o.autoRemove {
 		condition = container.WaitConditionRemoved
 	}
-	exit := make(chan client.ContainerWaitResult, 1)
-	go func() { exit <- api.ContainerWait(ctx, id, client.ContainerWaitOptions{Condition: condition}) }()
-	listening := make(chan *forwarder, 1)
+	exit := make(chan *client.Waiting, 1)
+	go func() { exit <- api.Containers.Wait(ctx, id, condition) }()
+	var signals *forwarder
 	if o.sigProxy {
-		go func() { listening <- forwardSignals() }() // while the engine answers
-	} else {
-		listening <- nil
+		signals = forwardSignals() // while the engine answers
+		defer signals.stop()
 	}
-
-	copying, stop := context.WithCancel(ctx)
-	defer stop()
-	var copied chan error
+	var s *session
 	if config.AttachStdin || config.AttachStdout || config.AttachStderr {
-		s, err := attach(ctx, e, id, config.Tty, client.ContainerAttachOptions{
-			Stream: true, Stdin: config.AttachStdin, Stdout: config.AttachStdout, Stderr: config.AttachStderr,
+		var err error
+		s, err = attach(ctx, e, id, config.Tty, client.AttachOptions{
+			Stdin: config.AttachStdin, Stdout: config.AttachStdout, Stderr: config.AttachStderr,
 			DetachKeys: detachKeys(e, o.detachKeys),
 		})
 		if err != nil {
 			return failed(e, cmd, err)
 		}
-		copied = make(chan error, 1)
-		go func() { copied <- s.copy(copying) }()
-		defer s.conn.Close()
+		defer s.close()
 	} else {
 		fmt.Fprintln(e.Out, id)
 	}
-	waiting := <-exit
-	signals := <-listening
-	defer signals.stop()
+	end := <-exit
 	if signals != nil {
 		signals.to(api, id)
 	}
-	if _, err := api.ContainerStart(ctx, id, client.ContainerStartOptions{}); err != nil {
-		stop()
-		if copied != nil {
-			<-copied // the terminal is as before
-		}
-		return o.startFailed(ctx, e, cmd, err, waiting)
+	if err := api.Containers.Start(ctx, id, client.StartOptions{}); err != nil {
+		return o.startFailed(ctx, e, cmd, err, end)
 	}
 	if config.Tty && config.AttachStdout && e.Out.IsTerminal() {
 		followSize(ctx, e, api, id)
 	}
-	if copied != nil {
-		switch err := <-copied; {
+	if s != nil {
+		switch err := s.copy(); {
 		case errors.Is(err, term.ErrDetached):
 			return nil
 		case err != nil:
 			return err
 		}
 	}
-	return env.Silent(status(e, waiting))
+	return env.Silent(status(e, end))
 }
 
 // startFailed reports why a container did not start. With --rm the engine
 // removes it, and that is awaited for a while, so that its name is free again.
-func (o *runOptions) startFailed(ctx context.Context, e *env.Env, cmd *cobra.Command, err error, waiting client.ContainerWaitResult) error {
-	if o.autoRemove && waiting.Result != nil {
+func (o *runOptions) startFailed(ctx context.Context, e *env.Env, cmd *cobra.Command, err error, end *client.Waiting) error {
+	if o.autoRemove && end != nil {
 		timer := time.NewTimer(5 * time.Second)
 		defer timer.Stop()
+		ended := make(chan struct{})
+		go func() {
+			_, _ = end.Result() // that it came is all
+			close(ended)
+		}()
 		select {
-		case <-waiting.Result:
-		case <-waiting.Error:
+		case <-ended:
 		case <-timer.C:
 		case <-ctx.Done():
 		}
@@ -155,18 +148,16 @@ func (o *runOptions) startFailed(ctx context.Context, e *env.Env, cmd *cobra.Com
 }
 
 // status waits for the container's end and returns its exit status.
-func status(e *env.Env, waiting client.ContainerWaitResult) int {
-	select {
-	case answer := <-waiting.Result:
-		if answer.Error != nil {
-			fmt.Fprintln(e.Err, "Error waiting for container:", answer.Error.Message)
-			return env.StatusEngine
-		}
-		return int(answer.StatusCode)
-	case err := <-waiting.Error:
-		fmt.Fprintln(e.Err, "Error waiting for container:", e.Text(err))
+func status(e *env.Env, end *client.Waiting) int {
+	answer, err := end.Result()
+	if err == nil && answer.Error != nil {
+		err = errors.New(answer.Error.Message)
+	}
+	if err != nil {
+		fmt.Fprintln(e.Err, "Error waiting for container:", err)
 		return env.StatusEngine
 	}
+	return int(answer.StatusCode)
 }
 
 // detachKeys are those of the option, else those of the configuration.

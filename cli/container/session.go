@@ -10,9 +10,9 @@ import (
 	"syscall"
 
 	"github.com/moby/moby/api/pkg/stdcopy"
-	"github.com/moby/moby/client"
 	"golang.org/x/sys/unix"
 
+	"github.com/davit-engine/davit/cli/client"
 	"github.com/davit-engine/davit/cli/env"
 	"github.com/davit-engine/davit/cli/term"
 )
@@ -20,16 +20,19 @@ import (
 // session is one attachment of this process's streams to a container's.
 type session struct {
 	env    *env.Env
-	conn   client.HijackedResponse
+	conn   *client.Stream
 	tty    bool
 	stdin  bool
 	stdout bool
 	stderr bool
 	keys   []byte // that detach, on a tty
+
+	restore func() // makes the terminal what it was
 }
 
-// attach opens the attachment; nothing is copied yet.
-func attach(ctx context.Context, e *env.Env, id string, tty bool, o client.ContainerAttachOptions) (*session, error) {
+// attach opens the attachment; nothing is copied yet. From now until close the
+// terminal is raw.
+func attach(ctx context.Context, e *env.Env, id string, tty bool, o client.AttachOptions) (*session, error) {
 	api, err := e.Client()
 	if err != nil {
 		return nil, err
@@ -44,34 +47,38 @@ func attach(ctx context.Context, e *env.Env, id string, tty bool, o client.Conta
 			return nil, err
 		}
 	}
-	answer, err := api.ContainerAttach(ctx, id, o)
-	if err != nil {
+	if s.conn, err = api.Containers.Attach(ctx, id, o); err != nil {
 		return nil, err
 	}
-	s.conn = answer.HijackedResponse
+	s.restore = func() {}
+	if tty && o.Stdin {
+		undo, err := e.In.MakeRaw()
+		if err != nil {
+			_ = s.conn.Close()
+			return nil, err
+		}
+		s.restore = sync.OnceFunc(undo)
+	}
 	return s, nil
 }
 
-// copy moves bytes until the container closes its output, or the user detaches
-// (term.ErrDetached). The terminal is raw meanwhile, and as before afterwards.
-func (s *session) copy(ctx context.Context) error {
-	defer s.conn.Close()
-	restore := func() {}
-	if s.tty && s.stdin {
-		undo, err := s.env.In.MakeRaw()
-		if err != nil {
-			return err
-		}
-		restore = sync.OnceFunc(undo)
-	}
-	defer restore()
+// close ends the attachment. It may be called again.
+func (s *session) close() {
+	s.restore()
+	_ = s.conn.Close()
+}
 
+// copy moves bytes until the container closes its output, or the user detaches
+// (term.ErrDetached), and closes the session.
+func (s *session) copy() error {
+	defer s.close()
+	if !s.stdin {
+		return s.copyOut()
+	}
 	output := make(chan error, 1)
 	go func() { output <- s.copyOut() }()
 	input := make(chan error, 1)
-	if s.stdin {
-		go func() { input <- s.copyIn() }()
-	}
+	go func() { input <- s.copyIn() }()
 	for {
 		select {
 		case err := <-output:
@@ -84,8 +91,6 @@ func (s *session) copy(ctx context.Context) error {
 				return nil
 			}
 			input = nil // the container's output goes on
-		case <-ctx.Done():
-			return ctx.Err()
 		}
 	}
 }
@@ -94,11 +99,11 @@ func (s *session) copyOut() error {
 	var err error
 	switch {
 	case !s.stdout && !s.stderr:
-		_, err = io.Copy(io.Discard, s.conn.Reader)
+		_, err = io.Copy(io.Discard, s.conn)
 	case s.tty:
-		_, err = io.Copy(s.env.Out, s.conn.Reader)
+		_, err = io.Copy(s.env.Out, s.conn)
 	default:
-		_, err = stdcopy.StdCopy(s.env.Out, s.env.Err, s.conn.Reader)
+		_, err = stdcopy.StdCopy(s.env.Out, s.env.Err, s.conn)
 	}
 	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) {
 		err = nil // a container that is killed may leave half a frame
@@ -111,7 +116,7 @@ func (s *session) copyIn() error {
 	if s.tty {
 		in = term.Escape(in, s.keys)
 	}
-	_, err := io.Copy(s.conn.Conn, in)
+	_, err := io.Copy(s.conn, in)
 	if errors.Is(err, term.ErrDetached) {
 		return err
 	}
@@ -144,5 +149,5 @@ func resize(ctx context.Context, e *env.Env, api *client.Client, id string, extr
 		return
 	}
 	// It may not run yet or no more; then the size does not matter.
-	_, _ = api.ContainerResize(ctx, id, client.ContainerResizeOptions{Height: uint(height + extra), Width: uint(width)})
+	_ = api.Containers.Resize(ctx, id, width, height+extra)
 }

@@ -8,8 +8,9 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/moby/moby/client"
 	"golang.org/x/sys/unix"
+
+	"github.com/davit-engine/davit/cli/client"
 )
 
 // forwarder passes the signals that this process gets on to a container.
@@ -41,7 +42,7 @@ func (f *forwarder) to(api *client.Client, id string) {
 		for s := range f.signals {
 			if name := forwarded(s); name != "" && !f.done.Load() {
 				// It may have ended already; its exit is reported elsewhere.
-				_, _ = api.ContainerKill(context.Background(), id, client.ContainerKillOptions{Signal: name})
+				_ = api.Containers.Kill(context.Background(), id, name)
 			}
 		}
 	}()

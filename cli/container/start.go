@@ -7,9 +7,9 @@ import (
 	"strings"
 
 	"github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
+	"github.com/davit-engine/davit/cli/client"
 	"github.com/davit-engine/davit/cli/complete"
 	"github.com/davit-engine/davit/cli/env"
 	"github.com/davit-engine/davit/cli/term"
@@ -43,7 +43,7 @@ func (o *startOptions) run(ctx context.Context, e *env.Env, names []string) erro
 	if err != nil {
 		return err
 	}
-	request := client.ContainerStartOptions{CheckpointID: o.checkpoint, CheckpointDir: o.checkpointDir}
+	request := client.StartOptions{Checkpoint: o.checkpoint, CheckpointDir: o.checkpointDir}
 	if o.attach || o.stdin {
 		if len(names) > 1 {
 			return errors.New("you cannot start and attach multiple containers at once")
@@ -52,8 +52,8 @@ func (o *startOptions) run(ctx context.Context, e *env.Env, names []string) erro
 	}
 	var failed []string
 	for _, name := range names {
-		if _, err := api.ContainerStart(ctx, name, request); err != nil {
-			fmt.Fprintln(e.Err, e.Text(err))
+		if err := api.Containers.Start(ctx, name, request); err != nil {
+			fmt.Fprintln(e.Err, err)
 			failed = append(failed, name)
 			continue
 		}
@@ -65,18 +65,17 @@ func (o *startOptions) run(ctx context.Context, e *env.Env, names []string) erro
 	return nil
 }
 
-func (o *startOptions) foreground(ctx context.Context, e *env.Env, api *client.Client, name string, request client.ContainerStartOptions) error {
-	inspected, err := api.ContainerInspect(ctx, name, client.ContainerInspectOptions{})
+func (o *startOptions) foreground(ctx context.Context, e *env.Env, api *client.Client, name string, request client.StartOptions) error {
+	c, _, err := api.Containers.Inspect(ctx, name, false)
 	if err != nil {
 		return err
 	}
-	c := inspected.Container
 	stdin := o.stdin && c.Config.OpenStdin
 	if stdin && c.Config.Tty && !e.In.IsTerminal() {
 		return errors.New("the input device is not a TTY")
 	}
-	s, err := attach(ctx, e, c.ID, c.Config.Tty, client.ContainerAttachOptions{
-		Stream: true, Stdin: stdin, Stdout: true, Stderr: true, DetachKeys: detachKeys(e, o.detachKeys),
+	s, err := attach(ctx, e, c.ID, c.Config.Tty, client.AttachOptions{
+		Stdin: stdin, Stdout: true, Stderr: true, DetachKeys: detachKeys(e, o.detachKeys),
 	})
 	if err != nil {
 		return err
@@ -86,29 +85,23 @@ func (o *startOptions) foreground(ctx context.Context, e *env.Env, api *client.C
 		defer signals.stop()
 		signals.to(api, c.ID)
 	}
-	copying, stop := context.WithCancel(ctx)
-	defer stop()
-	copied := make(chan error, 1)
-	go func() { copied <- s.copy(copying) }()
-
+	defer s.close()
 	condition := container.WaitConditionNextExit
 	if c.HostConfig != nil && c.HostConfig.AutoRemove {
 		condition = container.WaitConditionRemoved
 	}
-	waiting := api.ContainerWait(ctx, c.ID, client.ContainerWaitOptions{Condition: condition})
-	if _, err := api.ContainerStart(ctx, c.ID, request); err != nil {
-		stop()
-		<-copied // the terminal is as before
+	end := api.Containers.Wait(ctx, c.ID, condition)
+	if err := api.Containers.Start(ctx, c.ID, request); err != nil {
 		return err
 	}
 	if c.Config.Tty && e.Out.IsTerminal() {
 		followSize(ctx, e, api, c.ID)
 	}
-	switch err := <-copied; {
+	switch err := s.copy(); {
 	case errors.Is(err, term.ErrDetached):
 		return nil
 	case err != nil:
 		return err
 	}
-	return env.Silent(status(e, waiting))
+	return env.Silent(status(e, end))
 }

@@ -1,9 +1,9 @@
 package container
 
 import (
-	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
+	"github.com/davit-engine/davit/cli/client"
 	"github.com/davit-engine/davit/cli/complete"
 	"github.com/davit-engine/davit/cli/env"
 )
@@ -42,8 +42,7 @@ func NewStopCmd(e *env.Env) *cobra.Command {
 				return err
 			}
 			return each(e, args, func(name string) error {
-				_, err := api.ContainerStop(cmd.Context(), name, client.ContainerStopOptions{Signal: o.signal, Timeout: o.seconds(cmd)})
-				return err
+				return api.Containers.Stop(cmd.Context(), name, client.StopOptions{Signal: o.signal, Timeout: o.seconds(cmd)})
 			})
 		},
 	}

@@ -246,6 +246,21 @@ func extraHosts(values []string) ([]string, error) {
 	return out, nil
 }
 
+// capabilities gives capabilities the names that the kernel has for them,
+// whichever way they were written.
+func capabilities(names []string) []string {
+	out := make([]string, 0, len(names))
+	for _, n := range names {
+		n = strings.ToUpper(n)
+		if n != "ALL" && !strings.HasPrefix(n, "CAP_") {
+			n = "CAP_" + n
+		}
+		out = append(out, n)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
 func parseAddresses(values []string) ([]netip.Addr, error) {
 	out := []netip.Addr{}
 	for _, v := range values {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
 	"github.com/davit-engine/davit/cli/complete"
@@ -23,13 +22,12 @@ func NewWaitCmd(e *env.Env) *cobra.Command {
 			}
 			var failures []error
 			for _, name := range args {
-				waiting := api.ContainerWait(cmd.Context(), name, client.ContainerWaitOptions{})
-				select {
-				case answer := <-waiting.Result:
-					fmt.Fprintln(e.Out, answer.StatusCode)
-				case err := <-waiting.Error:
-					failures = append(failures, errors.New(e.Text(err)))
+				answer, err := api.Containers.Wait(cmd.Context(), name, "").Result()
+				if err != nil {
+					failures = append(failures, err)
+					continue
 				}
+				fmt.Fprintln(e.Out, answer.StatusCode)
 			}
 			return errors.Join(failures...)
 		},

@@ -1,19 +1,17 @@
 package env
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/docker/go-connections/tlsconfig"
-	"github.com/moby/moby/client"
 
+	"github.com/davit-engine/davit/cli/client"
 	"github.com/davit-engine/davit/cli/config"
 )
 
@@ -34,31 +32,16 @@ func (e *Env) Client() (*client.Client, error) {
 		return nil, err
 	}
 	e.host = endpoint.Host
-	opts := []client.Opt{client.WithAPIVersionFromEnv(), client.WithUserAgent("Davit-Client")}
-	if headers := e.Config().HTTPHeaders; len(headers) > 0 {
-		opts = append(opts, client.WithHTTPHeaders(headers))
+	options := client.Config{Host: endpoint.Host, Headers: e.Config().HTTPHeaders, Version: e.Getenv("DOCKER_API_VERSION")}
+	if strings.HasPrefix(endpoint.Host, "ssh://") {
+		options.Dial, err = sshDialer(endpoint.Host)
+	} else {
+		options.TLS, err = e.tls(endpoint)
 	}
-	switch {
-	case strings.HasPrefix(endpoint.Host, "ssh://"):
-		dial, err := sshDialer(endpoint.Host)
-		if err != nil {
-			return nil, err
-		}
-		opts = append(opts, client.WithHost("http://davit.localhost"), client.WithDialContext(dial))
-	default:
-		secure, err := e.tls(endpoint)
-		if err != nil {
-			return nil, err
-		}
-		if secure != nil {
-			opts = append(opts, client.WithHTTPClient(&http.Client{
-				Transport:     &http.Transport{TLSClientConfig: secure},
-				CheckRedirect: client.CheckRedirect,
-			}))
-		}
-		opts = append(opts, client.WithHost(endpoint.Host))
+	if err != nil {
+		return nil, err
 	}
-	e.api, err = client.New(opts...)
+	e.api, err = client.New(options)
 	return e.api, err
 }
 
@@ -208,7 +191,5 @@ func (e *Env) tls(endpoint config.Endpoint) (*tls.Config, error) {
 	}
 	return c, nil
 }
-
-type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
 
 var errNoSSH = errors.New("an ssh:// host needs the ssh program, and it is not on the PATH")

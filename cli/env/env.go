@@ -9,8 +9,7 @@ package env
 import (
 	"os"
 
-	"github.com/moby/moby/client"
-
+	"github.com/davit-engine/davit/cli/client"
 	"github.com/davit-engine/davit/cli/config"
 	"github.com/davit-engine/davit/cli/term"
 )

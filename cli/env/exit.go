@@ -2,8 +2,6 @@ package env
 
 import (
 	"strings"
-
-	"github.com/moby/moby/client"
 )
 
 // Exit statuses that Docker gives a meaning.
@@ -54,16 +52,6 @@ func containsAny(text string, parts ...string) bool {
 		}
 	}
 	return false
-}
-
-// Text returns what to print for err. That no engine answers is said in the
-// words that programs around Docker look for.
-func (e *Env) Text(err error) string {
-	text := err.Error()
-	if client.IsErrConnectionFailed(err) && strings.HasPrefix(text, "failed to connect to the docker API") {
-		return "Cannot connect to the Docker daemon at " + e.host + ". Is the docker daemon running?"
-	}
-	return text
 }
 
 // Hint returns what to do about an error with this text, "" if nothing is

@@ -15,7 +15,7 @@ import (
 
 // sshDialer returns a dialer for ssh://[user@]host[:port][/socket]: each
 // connection is one run of `davit system dial-stdio` on the far side.
-func sshDialer(host string) (dialFunc, error) {
+func sshDialer(host string) (func(context.Context) (net.Conn, error), error) {
 	args, err := sshArgs(host)
 	if err != nil {
 		return nil, err
@@ -24,7 +24,7 @@ func sshDialer(host string) (dialFunc, error) {
 	if err != nil {
 		return nil, errNoSSH
 	}
-	return func(context.Context, string, string) (net.Conn, error) { return dialCommand(program, args) }, nil
+	return func(context.Context) (net.Conn, error) { return dialCommand(program, args) }, nil
 }
 
 func sshArgs(host string) ([]string, error) {

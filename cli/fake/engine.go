@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"net/url"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -42,8 +43,11 @@ type Engine struct {
 	programs   map[string]Program    // guarded by mu, by image
 }
 
-// APIVersion is the newest that the engine says it speaks.
+// APIVersion is the newest that the engine speaks; requests of a newer one are
+// refused, as Docker does.
 const APIVersion = "1.51"
+
+const newest = 51
 
 // Start begins to answer on a socket in a temporary directory.
 func Start(t testing.TB) *Engine {
@@ -86,7 +90,8 @@ func Reply(w http.ResponseWriter, status int, body any) {
 	_ = json.NewEncoder(w).Encode(body)
 }
 
-// Requests returns those seen so far, pings left out.
+// Requests returns those seen so far; pings and those of a version that the
+// engine does not speak are left out.
 func (e *Engine) Requests() []Request {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -127,6 +132,10 @@ func (e *Engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Server", "Davit/fake (linux)")
 	if r.URL.Path == "/_ping" {
 		_, _ = io.WriteString(w, "OK")
+		return
+	}
+	if minor, _ := strconv.Atoi(strings.TrimPrefix(version, "1.")); minor > newest {
+		Reply(w, http.StatusBadRequest, "client version "+version+" is too new. Maximum supported API version is "+APIVersion)
 		return
 	}
 	request := Request{Method: r.Method, Path: r.URL.Path, Version: version, Query: r.URL.Query(), Header: r.Header.Clone()}

@@ -15,7 +15,8 @@ import (
 	"strings"
 
 	"github.com/docker/go-units"
-	"github.com/moby/moby/client"
+
+	"github.com/davit-engine/davit/cli/client"
 )
 
 // List collects every occurrence of an option, checked by Check if set.

@@ -67,10 +67,13 @@ func TestPlatform(t *testing.T) {
 			t.Errorf("%s: %v, %v", in, p, err)
 		}
 	}
-	for _, in := range []string{"", "linux/", "nonsense", "a/b/c/d", "linux/am d"} {
+	for _, in := range []string{" ", "linux/", "nonsense", "a/b/c/d", "linux/am d"} {
 		if p, err := Platform(in); err == nil {
 			t.Errorf("%q gives %v", in, p)
 		}
+	}
+	if p, err := Platform(""); p != nil || err != nil {
+		t.Errorf("none gives %v, %v", p, err)
 	}
 }
 

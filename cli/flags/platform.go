@@ -9,8 +9,11 @@ import (
 )
 
 // Platform reads os[/arch[/variant]] or an architecture alone, with the usual
-// other names of architectures (x86_64, aarch64 ...).
+// other names of architectures (x86_64, aarch64 ...). An empty text is none.
 func Platform(text string) (*ocispec.Platform, error) {
+	if text == "" {
+		return nil, nil
+	}
 	parts := strings.Split(strings.ToLower(strings.TrimSpace(text)), "/")
 	for _, p := range parts {
 		if p == "" || strings.ContainsFunc(p, func(r rune) bool {

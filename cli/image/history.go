@@ -8,7 +8,6 @@ import (
 
 	"github.com/docker/go-units"
 	"github.com/moby/moby/api/types/image"
-	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
 	"github.com/davit-engine/davit/cli/complete"
@@ -45,22 +44,18 @@ func (o *historyOptions) run(cmd *cobra.Command, e *env.Env, name string) error 
 	if err != nil {
 		return err
 	}
-	var options []client.ImageHistoryOption
-	if o.platform != "" {
-		p, err := flags.Platform(o.platform)
-		if err != nil {
-			return err
-		}
-		options = append(options, client.ImageHistoryWithPlatform(*p))
-	}
-	answer, err := api.ImageHistory(cmd.Context(), name, options...)
+	platform, err := flags.Platform(o.platform)
 	if err != nil {
 		return err
 	}
-	steps := make([]*step, len(answer.Items))
+	answer, err := api.Images.History(cmd.Context(), name, platform)
+	if err != nil {
+		return err
+	}
+	steps := make([]*step, len(answer))
 	now := time.Now()
-	for i := range answer.Items {
-		steps[i] = &step{h: &answer.Items[i], o: o, now: now}
+	for i := range answer {
+		steps[i] = &step{h: &answer[i], o: o, now: now}
 	}
 	if o.quiet && o.format == "" {
 		for _, s := range steps {

@@ -1,13 +1,12 @@
 package image
 
 import (
-	"io"
 	"os"
 	"strings"
 
-	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
+	"github.com/davit-engine/davit/cli/client"
 	"github.com/davit-engine/davit/cli/env"
 	"github.com/davit-engine/davit/cli/flags"
 	"github.com/davit-engine/davit/cli/transfer"
@@ -34,40 +33,35 @@ func NewImportCmd(e *env.Env) *cobra.Command {
 }
 
 func (o *importOptions) run(cmd *cobra.Command, e *env.Env, args []string) error {
-	source := client.ImageImportSource{SourceName: "-"}
+	options := client.ImportOptions{Source: "-", Message: o.message, Changes: o.changes.Values}
 	switch name := args[0]; {
 	case name == "-":
-		source.Source = io.NopCloser(e.In)
+		options.Upload = e.In
 	case strings.HasPrefix(name, "http://"), strings.HasPrefix(name, "https://"):
-		source.SourceName = name // the engine fetches it
+		options.Source = name // the engine fetches it
 	default:
 		f, err := os.Open(name)
 		if err != nil {
 			return err
 		}
 		defer f.Close()
-		source.Source = f
+		options.Upload = f
 	}
-	options := client.ImageImportOptions{Message: o.message, Changes: o.changes.Values}
-	if o.platform != "" {
-		p, err := flags.Platform(o.platform)
-		if err != nil {
-			return err
-		}
-		options.Platform = *p
-	}
-	ref := ""
 	if len(args) == 2 {
-		ref = args[1]
+		options.Name = args[1]
+	}
+	var err error
+	if options.Platform, err = flags.Platform(o.platform); err != nil {
+		return err
 	}
 	api, err := e.Client()
 	if err != nil {
 		return err
 	}
-	answer, err := api.ImageImport(cmd.Context(), source, ref, options)
+	answer, err := api.Images.Import(cmd.Context(), options)
 	if err != nil {
 		return err
 	}
 	defer answer.Close()
-	return transfer.Messages(answer, e.Out)
+	return transfer.Messages(answer, e.Out, false)
 }

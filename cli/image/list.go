@@ -6,16 +6,16 @@ import (
 	"strings"
 	"time"
 
-	"github.com/distribution/reference"
 	"github.com/docker/go-units"
 	"github.com/moby/moby/api/types/image"
-	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
+	"github.com/davit-engine/davit/cli/client"
 	"github.com/davit-engine/davit/cli/complete"
 	"github.com/davit-engine/davit/cli/env"
 	"github.com/davit-engine/davit/cli/flags"
 	"github.com/davit-engine/davit/cli/format"
+	"github.com/davit-engine/davit/cli/name"
 )
 
 type listOptions struct {
@@ -70,11 +70,11 @@ func (o *listOptions) run(cmd *cobra.Command, e *env.Env, args []string) error {
 	if o.format == "" && !o.quiet {
 		o.format = e.Config().ImagesFormat
 	}
-	list, err := api.ImageList(cmd.Context(), client.ImageListOptions{All: o.all, Filters: filters})
+	list, err := api.Images.List(cmd.Context(), o.all, filters)
 	if err != nil {
 		return err
 	}
-	rows := o.rows(list.Items)
+	rows := o.rows(list)
 	if o.quiet && o.format == "" {
 		for _, r := range rows {
 			fmt.Fprintln(e.Out, r.ID())
@@ -149,26 +149,18 @@ func byRepository(s *image.Summary) (tags, digests map[string][]string, order []
 			order = append(order, repository)
 		}
 	}
-	for _, name := range s.RepoTags {
-		ref, err := reference.ParseNormalizedNamed(name)
-		if err != nil {
-			continue
-		}
-		if tagged, ok := ref.(reference.NamedTagged); ok {
-			repository := reference.FamiliarName(ref)
+	for _, text := range s.RepoTags {
+		if ref, err := name.Parse(text); err == nil && ref.Tag != "" {
+			repository := ref.Familiar()
 			note(repository)
-			tags[repository] = append(tags[repository], tagged.Tag())
+			tags[repository] = append(tags[repository], ref.Tag)
 		}
 	}
-	for _, name := range s.RepoDigests {
-		ref, err := reference.ParseNormalizedNamed(name)
-		if err != nil {
-			continue
-		}
-		if canonical, ok := ref.(reference.Canonical); ok {
-			repository := reference.FamiliarName(ref)
+	for _, text := range s.RepoDigests {
+		if ref, err := name.Parse(text); err == nil && ref.Digest != "" {
+			repository := ref.Familiar()
 			note(repository)
-			digests[repository] = append(digests[repository], canonical.Digest().String())
+			digests[repository] = append(digests[repository], ref.Digest)
 		}
 	}
 	return tags, digests, order

@@ -4,13 +4,13 @@ import (
 	"errors"
 	"fmt"
 
-	cerrdefs "github.com/containerd/errdefs"
-	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
+	"github.com/davit-engine/davit/cli/client"
 	"github.com/davit-engine/davit/cli/complete"
 	"github.com/davit-engine/davit/cli/env"
 	"github.com/davit-engine/davit/cli/flags"
+	"github.com/davit-engine/davit/errs"
 )
 
 type removeOptions struct {
@@ -45,24 +45,26 @@ func (o *removeOptions) run(cmd *cobra.Command, e *env.Env, names []string) erro
 	if err != nil {
 		return err
 	}
-	request := client.ImageRemoveOptions{Force: o.force, PruneChildren: !o.noPrune}
+	request := client.ImageRemoveOptions{Force: o.force, KeepParents: o.noPrune}
 	for _, text := range o.platforms.Values {
 		p, err := flags.Platform(text)
 		if err != nil {
 			return err
 		}
-		request.Platforms = append(request.Platforms, *p)
+		if p != nil {
+			request.Platforms = append(request.Platforms, *p)
+		}
 	}
 	var failures []error
 	serious := false
 	for _, name := range names {
-		answer, err := api.ImageRemove(cmd.Context(), name, request)
+		answer, err := api.Images.Remove(cmd.Context(), name, request)
 		if err != nil {
-			serious = serious || !cerrdefs.IsNotFound(err)
-			failures = append(failures, errors.New(e.Text(err)))
+			serious = serious || !errs.Is(err, errs.NotFound)
+			failures = append(failures, err)
 			continue
 		}
-		for _, item := range answer.Items {
+		for _, item := range answer {
 			if item.Deleted != "" {
 				fmt.Fprintln(e.Out, "Deleted:", item.Deleted)
 			} else {

@@ -4,10 +4,9 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/distribution/reference"
-
 	"github.com/davit-engine/davit/cli/env"
 	"github.com/davit-engine/davit/cli/flags"
+	"github.com/davit-engine/davit/cli/name"
 	"github.com/davit-engine/davit/cli/transfer"
 )
 
@@ -18,24 +17,19 @@ type transferOptions struct {
 }
 
 // options reads the image's name, and says which tag is meant if it has none.
-func (o *transferOptions) options(e *env.Env, name string) (transfer.Options, error) {
-	ref, err := reference.ParseNormalizedNamed(name)
+func (o *transferOptions) options(e *env.Env, text string) (transfer.Options, error) {
+	ref, err := name.Parse(text)
 	switch {
 	case err != nil:
 		return transfer.Options{}, err
-	case o.all && !reference.IsNameOnly(ref):
+	case o.all && !ref.NameOnly():
 		return transfer.Options{}, errors.New("tag can't be used with --all-tags/-a")
-	case !o.all && reference.IsNameOnly(ref):
-		ref = reference.TagNameOnly(ref)
-		if tagged, ok := ref.(reference.Tagged); ok && !o.quiet {
-			fmt.Fprintln(e.Out, "Using default tag:", tagged.Tag())
+	case !o.all && ref.NameOnly():
+		ref = ref.Tagged()
+		if !o.quiet {
+			fmt.Fprintln(e.Out, "Using default tag:", ref.Tag)
 		}
 	}
-	options := transfer.Options{Ref: ref, All: o.all, Out: e.Out, Quiet: o.quiet}
-	if o.platform != "" {
-		if options.Platform, err = flags.Platform(o.platform); err != nil {
-			return transfer.Options{}, err
-		}
-	}
-	return options, nil
+	platform, err := flags.Platform(o.platform)
+	return transfer.Options{Ref: ref, All: o.all, Platform: platform, Out: e.Out, Quiet: o.quiet}, err
 }

@@ -5,9 +5,9 @@ import (
 	"io"
 	"os"
 
-	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
+	"github.com/davit-engine/davit/cli/client"
 	"github.com/davit-engine/davit/cli/env"
 )
 
@@ -22,16 +22,14 @@ func NewDialStdioCmd(e *env.Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			conn, err := api.Dialer()(cmd.Context())
+			conn, err := api.Dial(cmd.Context())
 			if err != nil {
 				return err
 			}
 			defer conn.Close()
 			go func() {
 				_, _ = io.Copy(conn, e.In)
-				if half, ok := conn.(client.CloseWriter); ok {
-					_ = half.CloseWrite()
-				}
+				_ = client.CloseWrite(conn) // the answer ends the command
 			}()
 			// The engine's end of the conversation ends ours.
 			_, err = io.Copy(e.Out, conn)

@@ -12,9 +12,9 @@ import (
 	"time"
 
 	"github.com/moby/moby/api/types/events"
-	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
+	"github.com/davit-engine/davit/cli/client"
 	"github.com/davit-engine/davit/cli/complete"
 	"github.com/davit-engine/davit/cli/env"
 	"github.com/davit-engine/davit/cli/flags"
@@ -53,20 +53,11 @@ func (o *eventsOptions) run(ctx context.Context, e *env.Env) error {
 	if err != nil {
 		return err
 	}
-	stream := api.Events(ctx, client.EventsListOptions{Since: o.since, Until: o.until, Filters: o.filter.Values})
-	for {
-		select {
-		case m := <-stream.Messages:
-			if err := show(m); err != nil {
-				return err
-			}
-		case err := <-stream.Err:
-			if errors.Is(err, io.EOF) {
-				return nil // the time given by --until has come
-			}
-			return err
-		}
+	err = api.Events(ctx, client.EventsOptions{Since: o.since, Until: o.until, Filters: o.filter.Values}, show)
+	if errors.Is(err, io.EOF) {
+		return nil // the time given by --until has come
 	}
+	return err
 }
 
 func (o *eventsOptions) printer(w io.Writer) (func(events.Message) error, error) {

@@ -10,7 +10,6 @@ import (
 
 	"github.com/docker/go-units"
 	"github.com/moby/moby/api/types/system"
-	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
 	"github.com/davit-engine/davit/cli/complete"
@@ -49,11 +48,11 @@ func NewInfoCmd(e *env.Env, build Build) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			answer, failed := api.Info(cmd.Context(), client.InfoOptions{})
+			answer, failed := api.Info(cmd.Context())
 			if failed == nil {
-				all.Info = answer.Info
+				all.Info = answer
 			} else {
-				all.ServerErrors = []string{e.Text(failed)}
+				all.ServerErrors = []string{failed.Error()}
 			}
 			if source != "" {
 				raw, err := json.Marshal(all)
@@ -61,7 +60,7 @@ func NewInfoCmd(e *env.Env, build Build) *cobra.Command {
 					return err
 				}
 				if failed != nil {
-					fmt.Fprintln(e.Err, e.Text(failed))
+					fmt.Fprintln(e.Err, failed)
 				}
 				return format.Object(e.Out, source, all, raw)
 			}

@@ -7,14 +7,14 @@ import (
 	"errors"
 	"fmt"
 
-	cerrdefs "github.com/containerd/errdefs"
-	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
+	"github.com/davit-engine/davit/cli/client"
 	"github.com/davit-engine/davit/cli/complete"
 	"github.com/davit-engine/davit/cli/env"
 	"github.com/davit-engine/davit/cli/flags"
 	"github.com/davit-engine/davit/cli/format"
+	"github.com/davit-engine/davit/errs"
 )
 
 type inspectOptions struct {
@@ -86,7 +86,7 @@ func (o *inspectOptions) run(ctx context.Context, e *env.Env, names []string) er
 	for _, name := range names {
 		one, err := o.find(ctx, api, name)
 		if err != nil {
-			failures = append(failures, errors.New(e.Text(err)))
+			failures = append(failures, err)
 			continue
 		}
 		if o.format != "" && o.format != "json" {
@@ -114,25 +114,20 @@ func (o *inspectOptions) run(ctx context.Context, e *env.Env, names []string) er
 // was given.
 func (o *inspectOptions) find(ctx context.Context, api *client.Client, name string) (object, error) {
 	if o.kind != "image" {
-		c, err := api.ContainerInspect(ctx, name, client.ContainerInspectOptions{Size: o.size})
-		if err == nil || o.kind == "container" || !cerrdefs.IsNotFound(err) {
-			return object{c.Container, c.Raw}, err
+		c, raw, err := api.Containers.Inspect(ctx, name, o.size)
+		if err == nil || o.kind == "container" || !errs.Is(err, errs.NotFound) {
+			return object{c, raw}, err
 		}
 	}
-	var raw bytes.Buffer
-	options := []client.ImageInspectOption{client.ImageInspectWithRawResponse(&raw)}
-	if o.platform != "" {
-		p, err := flags.Platform(o.platform)
-		if err != nil {
-			return object{}, err
-		}
-		options = append(options, client.ImageInspectWithPlatform(p))
+	platform, err := flags.Platform(o.platform)
+	if err != nil {
+		return object{}, err
 	}
-	i, err := api.ImageInspect(ctx, name, options...)
-	if err != nil && o.kind == "" && cerrdefs.IsNotFound(err) {
+	i, raw, err := api.Images.Inspect(ctx, name, platform)
+	if err != nil && o.kind == "" && errs.Is(err, errs.NotFound) {
 		return object{}, fmt.Errorf("error: no such object: %s", name)
 	}
-	return object{i.InspectResponse, raw.Bytes()}, err
+	return object{i, raw}, err
 }
 
 // array joins the objects, as they were sent, into a JSON array; indented by

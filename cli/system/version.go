@@ -13,9 +13,10 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/moby/moby/client"
+	"github.com/moby/moby/api/types/system"
 	"github.com/spf13/cobra"
 
+	"github.com/davit-engine/davit/cli/client"
 	"github.com/davit-engine/davit/cli/complete"
 	"github.com/davit-engine/davit/cli/env"
 	"github.com/davit-engine/davit/cli/format"
@@ -69,7 +70,7 @@ type clientVersion struct {
 }
 
 type serverVersion struct {
-	Platform      client.PlatformInfo `json:",omitempty"`
+	Platform      system.PlatformInfo `json:",omitempty"`
 	Version       string
 	APIVersion    string `json:"ApiVersion"`
 	MinAPIVersion string `json:"MinAPIVersion,omitempty"`
@@ -117,7 +118,7 @@ func (o *versionOptions) run(ctx context.Context, e *env.Env, build Build) error
 		v.Server, failed = server(ctx, e)
 		if failed == nil {
 			api, _ := e.Client()
-			v.Client.APIVersion = api.ClientVersion()
+			v.Client.APIVersion = api.APIVersion()
 		}
 	}
 	if err := o.print(e.Out, v); err != nil {
@@ -142,7 +143,7 @@ func server(ctx context.Context, e *env.Env) (*serverVersion, error) {
 	if err != nil {
 		return nil, err
 	}
-	a, err := api.ServerVersion(ctx, client.ServerVersionOptions{})
+	a, err := api.ServerVersion(ctx)
 	if err != nil {
 		return nil, err
 	}
