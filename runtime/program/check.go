@@ -33,7 +33,7 @@ func check(in Input) error {
 	if err := checkRoot(in.Root); err != nil {
 		return err
 	}
-	if f := unsupportedField(s); f != "" {
+	if f := unsupportedField(in); f != "" {
 		return errs.New(errs.NotImplemented, "%s is not supported", f)
 	}
 	if s.Linux != nil && s.Linux.MountLabel != "" && !in.Facts.SELinux {
@@ -93,7 +93,8 @@ func checkRoot(r Root) error {
 }
 
 // unsupportedField names the first field that is set and not supported.
-func unsupportedField(s *specs.Spec) string {
+func unsupportedField(in Input) string {
+	s := in.Spec
 	l, h := s.Linux, s.Hooks
 	if l == nil {
 		l = &specs.Linux{}
@@ -110,12 +111,11 @@ func unsupportedField(s *specs.Spec) string {
 		set  bool
 		name string
 	}{
-		{len(h.Prestart) > 0, "hooks.prestart"}, //lint:ignore SA1019 deprecated, and still to be refused
-		{len(h.CreateRuntime) > 0, "hooks.createRuntime"},
-		{len(h.CreateContainer) > 0, "hooks.createContainer"},
-		{len(h.StartContainer) > 0, "hooks.startContainer"},
-		{len(h.Poststart) > 0, "hooks.poststart"},
-		{len(h.Poststop) > 0, "hooks.poststop"},
+		// The caller runs hooks, if the process waits for them.
+		{len(h.Prestart) > 0 && !in.Created, "hooks.prestart"}, //lint:ignore SA1019 deprecated, and still in use
+		{len(h.CreateRuntime) > 0 && !in.Created, "hooks.createRuntime"},
+		{len(h.CreateContainer) > 0 && !in.Created, "hooks.createContainer"},
+		{len(h.StartContainer) > 0 && !in.Hold, "hooks.startContainer"},
 		{len(l.UIDMappings) > 0, "linux.uidMappings"},
 		{len(l.GIDMappings) > 0, "linux.gidMappings"},
 		{len(l.NetDevices) > 0, "linux.netDevices"},

@@ -227,7 +227,9 @@ func (c *container) birth() {
 	arrival{c}.onHost()
 	c.during("")
 	c.call(unix.SYS_SETSID, "creating the session", nil)
-	arrival{c}.keyring()
+	if !c.in.KeepKeyring {
+		arrival{c}.keyring()
+	}
 	c.call(unix.SYS_UMASK, "setting the umask", nil, imm(0, formOctal))
 	if c.mountns != None {
 		// What others have there stays as it is, and sees what follows.

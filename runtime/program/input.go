@@ -51,6 +51,7 @@ type Input struct {
 	Facts       Facts
 	NetNS       bool // join the network namespace that the caller holds, whatever the spec says of it
 	MakeCwd     bool // make a working directory that is missing, as root's, mode 0755
+	KeepKeyring bool // the process keeps the caller's session keyring
 	CgroupTasks int  // number of tasks files to join (cgroup v1)
 	PreserveFDs int  // number of files that become descriptors 3, 4, ...
 

@@ -72,6 +72,7 @@ type Request struct {
 	Seccomp      []byte         // classic BPF, 8 bytes an instruction, host byte order; empty: no filter
 	SeccompFlags uint32
 	MakeCwd      bool     // make a working directory that is missing
+	KeepKeyring  bool     // the process keeps the caller's session keyring
 	NetNS        *os.File // network namespace to join; nil: as the spec says
 
 	// The standard streams; nil: /dev/null. With a terminal they are not used.
@@ -148,7 +149,7 @@ func Start(r *Request) (*Process, error) {
 		facts = &f
 	}
 	p, err := program.Compile(program.Input{Spec: r.Spec, Root: r.Root, Seccomp: r.Seccomp, SeccompFlags: r.SeccompFlags,
-		Facts: *facts, NetNS: r.NetNS != nil, MakeCwd: r.MakeCwd, CgroupTasks: len(r.CgroupTasks), PreserveFDs: len(r.PreserveFDs),
+		Facts: *facts, NetNS: r.NetNS != nil, MakeCwd: r.MakeCwd, KeepKeyring: r.KeepKeyring, CgroupTasks: len(r.CgroupTasks), PreserveFDs: len(r.PreserveFDs),
 		Created: r.Created != nil, Hold: r.Hold != nil, Detached: r.Detached})
 	if err != nil {
 		return nil, err
