@@ -27,6 +27,7 @@ help: ## list the targets
 build: ## build the static binaries into bin/
 	@mkdir -p bin
 	$(BUILD) -o bin/ ./cmd/...
+	@ln -sf davit-shim bin/davit-runtime
 
 .PHONY: setup
 setup: ## install the Debian packages that the tests need
@@ -72,6 +73,7 @@ fuzz: ## run each fuzz target for FUZZTIME (default 20s)
 install: build ## install binaries and systemd units: PREFIX=/usr/local DESTDIR=
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(UNITDIR)
 	for b in $(notdir $(wildcard cmd/*)); do install -m 0755 bin/$$b $(DESTDIR)$(PREFIX)/bin/$$b; done
+	ln -sf davit-shim $(DESTDIR)$(PREFIX)/bin/davit-runtime
 	for u in contrib/*.service contrib/*.socket; do \
 	  [ -e "$$u" ] || continue; \
 	  sed 's|/usr/local/bin|$(PREFIX)/bin|g' "$$u" > $(DESTDIR)$(UNITDIR)/$${u##*/}; \
@@ -79,7 +81,7 @@ install: build ## install binaries and systemd units: PREFIX=/usr/local DESTDIR=
 
 .PHONY: uninstall
 uninstall: ## remove what install put there; images and containers stay
-	for b in $(notdir $(wildcard cmd/*)); do rm -f $(DESTDIR)$(PREFIX)/bin/$$b; done
+	for b in $(notdir $(wildcard cmd/*)) davit-runtime; do rm -f $(DESTDIR)$(PREFIX)/bin/$$b; done
 	for u in contrib/*.service contrib/*.socket; do rm -f $(DESTDIR)$(UNITDIR)/$${u##*/}; done
 
 .PHONY: clean

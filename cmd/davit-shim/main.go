@@ -10,18 +10,26 @@
 // on which all the rest is asked for; it is of no use by hand. It must not know
 // flags, configuration or other containers. Everything it does is in package
 // shim, whose rules of concurrency hold; main is the one goroutine before that.
+//
+// Called by the name davit-runtime, it is an OCI runtime's command line
+// instead, which is package oci.
 package main
 
 import (
 	"fmt"
 	"os"
+	"strings"
 
+	"github.com/davit-engine/davit/runtime/oci"
 	"github.com/davit-engine/davit/runtime/shim"
 	"github.com/davit-engine/davit/runtime/wire"
 	"golang.org/x/sys/unix"
 )
 
 func main() {
+	if self := os.Args[0]; self[strings.LastIndexByte(self, '/')+1:] == oci.Name {
+		os.Exit(oci.Main(os.Args[1:]))
+	}
 	if kind, err := unix.GetsockoptInt(wire.ShimFD, unix.SOL_SOCKET, unix.SO_TYPE); err != nil || kind != unix.SOCK_STREAM {
 		fmt.Fprintln(os.Stderr, "davit-shim is started by davitd, with a socket as descriptor 3.")
 		os.Exit(2)

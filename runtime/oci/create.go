@@ -1,0 +1,295 @@
+package oci
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/davit-engine/davit/errs"
+	"github.com/davit-engine/davit/runtime/cgroup"
+	"github.com/davit-engine/davit/runtime/seccomp"
+	"github.com/davit-engine/davit/runtime/spawn"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+func newCreate() *command {
+	var o creation
+	c := &command{name: "create", args: "<container-id>", about: "make a container from a bundle, up to the point where its program would run", min: 1, max: 1, forks: true}
+	o.flags(&c.flags)
+	c.run = func(i *invocation, args []string) (int, error) {
+		o.hold, o.detach = true, true
+		s, err := i.create(args[0], &o)
+		if err != nil {
+			return 1, err
+		}
+		s.close()
+		return 0, nil
+	}
+	return c
+}
+
+// creation is what create and run are asked for.
+type creation struct {
+	bundle        string
+	consoleSocket string
+	pidFile       string
+	noPivot       bool
+	noNewKeyring  bool
+	preserve      int
+
+	hold   bool // the program waits for start
+	detach bool // nobody here looks after the streams
+}
+
+func (o *creation) flags(f *flags) {
+	f.text(&o.bundle, "bundle b", "directory", "the bundle (default: the working directory)")
+	f.text(&o.consoleSocket, "console-socket", "socket", "where to send the master of the container's terminal")
+	f.text(&o.pidFile, "pid-file", "file", "where to write the number of the first process")
+	f.toggle(&o.noPivot, "no-pivot", "refused: the root is always entered by pivot_root")
+	f.toggle(&o.noNewKeyring, "no-new-keyring", "keep the caller's session keyring")
+	preserveFlag(f, &o.preserve)
+}
+
+// check refuses what does not go together.
+func (o *creation) check(b *bundle) error {
+	bad := func(text string) error { return errs.New(errs.InvalidParameter, "%s", text) }
+	terminal := b.spec.Process.Terminal
+	switch {
+	case o.noPivot:
+		return errs.New(errs.NotImplemented, "--no-pivot is not supported: without pivot_root the host's root stays within reach")
+	case terminal && o.detach && o.consoleSocket == "":
+		return bad("process.terminal needs --console-socket when the container is detached")
+	case o.consoleSocket != "" && !(terminal && o.detach):
+		return bad("--console-socket is for a detached container with process.terminal")
+	}
+	return nil
+}
+
+// session is a container with its first process, which this command has
+// started.
+type session struct {
+	*container
+	bundle  *bundle
+	process *spawn.Process
+	hooked  bool // hooks have seen the container
+}
+
+func (s *session) close() {
+	s.release()
+	if s.process != nil {
+		s.process.PidFD.Close()
+		if s.process.Console != nil {
+			s.process.Console.Close()
+		}
+	}
+}
+
+// create makes a container and its process. On error nothing of it is left.
+func (i *invocation) create(id string, o *creation) (_ *session, err error) {
+	b, err := readBundle(o.bundle)
+	if err != nil {
+		return nil, err
+	}
+	if err := o.check(b); err != nil {
+		return nil, err
+	}
+	request := &spawn.Request{Spec: b.spec, MakeCwd: true, Detached: true, KeepKeyring: o.noNewKeyring}
+	if request.Root, err = b.root(); err != nil {
+		return nil, err
+	}
+	if request.Seccomp, request.SeccompFlags, err = seccomp.Compile(b.spec.Linux.Seccomp); err != nil {
+		return nil, fmt.Errorf("linux.seccomp: %w", err)
+	}
+	s := &session{bundle: b}
+	if s.container, err = i.store.create(id); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			s.undo(i)
+		}
+	}()
+	s.record = record{Version: specs.Version, ID: id, Creating: true, Bundle: b.dir, Rootfs: b.spec.Root.Path,
+		Created: time.Now().UTC(), Owner: os.Geteuid(), Annotations: b.spec.Annotations}
+	if err := writeFile(filepath.Join(s.dir, configName), b.raw, 0o600); err != nil {
+		return nil, errs.New(errs.System, "keeping the spec: %w", err)
+	}
+	var open files
+	defer open.close()
+	if err := s.makeGroup(i, request, &open); err != nil {
+		return nil, err
+	}
+	if err := s.save(); err != nil {
+		return nil, err
+	}
+	if o.hold || len(startContainer.of(b.spec.Hooks)) > 0 {
+		if request.Hold, err = s.makeHold(); err != nil {
+			return nil, err
+		}
+		open.add(request.Hold)
+	}
+	if b.spec.Process.Terminal {
+		sizeTerminal(b.spec.Process, o.detach)
+	} else {
+		request.Stdin, request.Stdout, request.Stderr = os.Stdin, os.Stdout, os.Stderr
+	}
+	if request.PreserveFDs, err = preserved(o.preserve, b.spec.Process); err != nil {
+		return nil, err
+	}
+	if duringCreate(b.spec.Hooks) {
+		request.Created = s.created
+	}
+	if s.process, err = spawn.Start(request); err != nil {
+		return nil, err
+	}
+	return s, s.finish(o)
+}
+
+// created runs the hooks that want the namespaces made and the root not
+// entered.
+func (s *session) created(pid int) error {
+	if err := s.setProcess(pid); err != nil {
+		return err
+	}
+	s.hooked = true
+	h := s.bundle.spec.Hooks
+	if err := s.runHooks(h, &prestart, specs.StateCreating); err != nil {
+		return err
+	}
+	if err := s.runHooks(h, &createRuntime, specs.StateCreating); err != nil {
+		return err
+	}
+	return s.runHooksInside(s.bundle, &createContainer, specs.StateCreating)
+}
+
+// finish tells whoever has to know of a container that was made.
+func (s *session) finish(o *creation) error {
+	s.Creating = false
+	if err := s.setProcess(s.process.Pid); err != nil {
+		return err
+	}
+	if o.consoleSocket != "" {
+		if err := sendConsole(o.consoleSocket, s.process.Console); err != nil {
+			return err
+		}
+	}
+	return writePid(o.pidFile, s.process.Pid)
+}
+
+// writePid writes a pid file, if one is asked for.
+func writePid(path string, pid int) error {
+	if path == "" {
+		return nil
+	}
+	if err := writeFile(path, []byte(strconv.Itoa(pid)), 0o666); err != nil {
+		return errs.New(errs.System, "writing the pid file: %w", err)
+	}
+	return nil
+}
+
+// undo takes back what create did.
+func (s *session) undo(i *invocation) {
+	if s.process != nil {
+		_ = unix.PidfdSendSignal(int(s.process.PidFD.Fd()), unix.SIGKILL, nil, 0)
+		_, _ = s.process.Wait()
+	}
+	h := s.bundle.spec.Hooks
+	if !s.hooked {
+		h = nil
+	}
+	if err := s.destroy(i, h); err != nil {
+		i.log.warn("removing what was made of container %s: %v", s.ID, err)
+	}
+	s.close()
+}
+
+// makeGroup makes the control group, if this user may, and opens what the
+// process needs to join it.
+func (s *session) makeGroup(i *invocation, r *spawn.Request, open *files) error {
+	l := s.bundle.spec.Linux
+	path, err := groupPath(l.CgroupsPath, s.ID, i.systemd)
+	if err != nil {
+		return err
+	}
+	g, err := cgroup.Create(path, restricted(l.Resources))
+	if err != nil {
+		if i.withoutGroup(l.Resources, err) {
+			i.log.debug("container %s has no control group: %v", s.ID, err)
+			return nil
+		}
+		return fmt.Errorf("making the control group: %w", err)
+	}
+	s.Cgroup = g.Paths()
+	return open.join(g, &r.CgroupTasks, &r.CgroupDir)
+}
+
+// restricted returns the resources with a list of devices in any case: a spec
+// that lists none means the standard ones, not all.
+func restricted(r *specs.LinuxResources) *specs.LinuxResources {
+	if r == nil {
+		r = &specs.LinuxResources{}
+	}
+	if len(r.Devices) > 0 || unprivileged() {
+		return r
+	}
+	with := *r
+	with.Devices = []specs.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}}
+	return &with
+}
+
+// withoutGroup decides whether a container may do without a control group
+// that could not be made: who has no right to one and asks for no limit.
+func (i *invocation) withoutGroup(r *specs.LinuxResources, err error) bool {
+	if i.rootless == "false" || i.rootless == "auto" && !unprivileged() {
+		return false
+	}
+	denied := errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.EROFS)
+	return denied && !limits(r)
+}
+
+// limits reports whether resources ask for anything but devices, which nobody
+// without rights can make anyway.
+func limits(r *specs.LinuxResources) bool {
+	return r != nil && (r.Memory != nil || r.CPU != nil || r.Pids != nil || r.BlockIO != nil || len(r.HugepageLimits) > 0 ||
+		r.Network != nil || len(r.Rdma) > 0 || len(r.Unified) > 0)
+}
+
+// makeHold makes the FIFO at which the process waits for start.
+func (c *container) makeHold() (*os.File, error) {
+	path := filepath.Join(c.dir, holdName)
+	err := unix.Mkfifo(path, 0o600)
+	if err == nil {
+		var f *os.File
+		if f, err = os.OpenFile(path, os.O_RDWR, 0); err == nil {
+			return f, nil
+		}
+	}
+	return nil, errs.New(errs.System, "making the FIFO for start: %w", err)
+}
+
+// files are open until a command has done with them.
+type files []*os.File
+
+func (f *files) add(file *os.File) { *f = append(*f, file) }
+
+func (f files) close() {
+	for _, file := range f {
+		file.Close()
+	}
+}
+
+// join opens what a process needs to become a member of g.
+func (f *files) join(g *cgroup.Cgroup, tasks *[]*os.File, dir **os.File) (err error) {
+	if *tasks, err = g.Tasks(); err != nil {
+		return err
+	}
+	*f = append(*f, *tasks...)
+	if *dir, err = g.Dir(); err == nil && *dir != nil {
+		f.add(*dir)
+	}
+	return err
+}

@@ -1,0 +1,65 @@
+package oci
+
+import (
+	"os"
+	"runtime/debug"
+
+	"github.com/davit-engine/davit/errs"
+	"golang.org/x/sys/unix"
+)
+
+func newRun() *command {
+	var o creation
+	var keep, noSubreaper bool
+	c := &command{name: "run", args: "<container-id>", about: "make a container from a bundle and run its program", min: 1, max: 1, forks: true}
+	o.flags(&c.flags)
+	c.flags.toggle(&o.detach, "detach d", "return once the program runs")
+	c.flags.toggle(&keep, "keep", "do not delete the container when it has ended")
+	c.flags.toggle(&noSubreaper, "no-subreaper", "leave orphans of the container to others")
+	c.run = func(i *invocation, args []string) (int, error) { return i.run(args[0], &o, keep, noSubreaper) }
+	return c
+}
+
+func (i *invocation) run(id string, o *creation, keep, noSubreaper bool) (int, error) {
+	var w *watch
+	if !o.detach {
+		w = newWatch()
+		if !noSubreaper {
+			if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+				return 1, errs.New(errs.System, "becoming a subreaper: %w", err)
+			}
+		}
+	}
+	s, err := i.create(id, o)
+	if err != nil {
+		return 1, err
+	}
+	defer s.close()
+	if err := s.start(i, s.bundle); err != nil {
+		return 1, err
+	}
+	s.release() // others may have to do with the container while we wait
+	if o.detach {
+		return 0, nil
+	}
+	status, err := w.wait(s.process, os.Stdin, os.Stdout)
+	if err != nil {
+		return 1, err
+	}
+	if keep {
+		return status, nil
+	}
+	if err := s.acquire(); err != nil {
+		if errs.Is(err, errs.NotFound) { // somebody else was faster
+			return status, nil
+		}
+		return status, err
+	}
+	return status, s.end(i, s.bundle.spec.Hooks)
+}
+
+// settle makes a process that stays small, once what it started runs.
+func settle() {
+	debug.SetGCPercent(25)
+	debug.FreeOSMemory()
+}
