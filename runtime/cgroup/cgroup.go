@@ -62,43 +62,82 @@ func Create(path string, res *specs.LinuxResources) (*Cgroup, error) {
 	return h.Create(path, res)
 }
 
-// Create makes the group at path (absolute, such as /davit/1a2b) in each
-// hierarchy and applies res, which may be nil. A directory that a crash left
-// behind is replaced if no process is in it; otherwise the error is of kind
-// errs.Conflict. A limit that this host has no controller for is of kind
-// errs.InvalidParameter. On error nothing that Create made is left.
-func (h *Hierarchies) Create(path string, res *specs.LinuxResources) (_ *Cgroup, err error) {
+// Create makes the group at path (absolute, such as /davit/1a2b; see
+// [Hierarchies.Place]) in each hierarchy and applies res, which may be nil. A
+// directory that a crash left behind is replaced if no process is in it;
+// otherwise the error is of kind errs.Conflict. A limit that this host has no
+// controller for is of kind errs.InvalidParameter. On error nothing that Create
+// made is left.
+func (h *Hierarchies) Create(path string, res *specs.LinuxResources, options ...Option) (_ *Cgroup, err error) {
 	if err := checkPath(path); err != nil {
 		return nil, err
+	}
+	var o creation
+	for _, option := range options {
+		option(&o)
+	}
+	if o.rootless {
+		res = withoutDevices(res)
 	}
 	plan, err := h.plan(res)
 	if err != nil {
 		return nil, err
 	}
-	c := &Cgroup{dirs: make([]directory, len(h.all)), fs: h.fs}
+	c := &Cgroup{dirs: make([]directory, 0, len(h.all)), fs: h.fs}
 	var made []string // in the order of making
+	undo := func(from int) {
+		for _, dir := range slices.Backward(made[from:]) {
+			_ = h.fs.rmdir(dir) // an ancestor may be in use by others by now
+		}
+		made = made[:from]
+	}
 	defer func() {
 		if err != nil {
-			for _, dir := range slices.Backward(made) {
-				_ = h.fs.rmdir(dir) // an ancestor may be in use by others by now
-			}
+			undo(0)
 		}
 	}()
 	for i, hy := range h.all {
+		before := len(made)
+		made, err = h.makeLeaf(hy, path, made)
+		if err == nil && o.rootless {
+			err = h.joinable(hy, path)
+		}
+		if err != nil {
+			if !o.rootless || !forbidden(err) {
+				return nil, err
+			}
+			if err := plan.asksNothing(i, err); err != nil {
+				return nil, err
+			}
+			undo(before)
+			continue
+		}
+		plan.settings[len(c.dirs)] = plan.settings[i] // the same, unless one was left out
 		dir := directory{path: hy.mount + path, v2: hy.v2}
 		if !hy.v2 {
 			dir.controllers = hy.controllers
 		}
-		if made, err = h.makeLeaf(hy, path, made); err != nil {
-			return nil, err
-		}
-		c.dirs[i] = dir
+		c.dirs = append(c.dirs, dir)
 	}
 	if err := h.apply(plan, c); err != nil {
 		return nil, err
 	}
+	if o.owner != nil {
+		if err := c.giveTo(*o.owner); err != nil {
+			return nil, err
+		}
+	}
 	return c, nil
 }
+
+// creation is what options say about a group to be made.
+type creation struct {
+	owner    *owner // nil: the caller
+	rootless bool
+}
+
+// Option says more about a group to be made.
+type Option func(*creation)
 
 // Open returns the group whose directories are paths, as [Cgroup.Paths] gave
 // them. Nothing is read or checked: the directories may be gone already.

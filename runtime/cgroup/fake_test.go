@@ -54,7 +54,21 @@ func (f *fakeV2) names(dir string) ([]string, error) {
 	return slices.Sorted(maps.Keys(g)), nil
 }
 
+func (f *fakeV2) chown(file string, uid, gid int) error {
+	_, isFile := f.groups[path.Dir(file)][path.Base(file)]
+	if !isFile && f.groups[file] == nil {
+		return pathError("chown", file, unix.ENOENT)
+	}
+	f.writes = append(f.writes, fmt.Sprintf("%s of %d:%d", strings.TrimPrefix(file, "/cg"), uid, gid))
+	return nil
+}
+
+func (f *fakeV2) writable(file string) error { return f.refuse[file] }
+
 func (f *fakeV2) mkdir(dir string) error {
+	if err := f.refuse[dir]; err != nil {
+		return pathError("mkdir", dir, err)
+	}
 	parent, ok := f.groups[path.Dir(dir)]
 	switch {
 	case !ok:

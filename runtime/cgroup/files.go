@@ -18,6 +18,8 @@ type files interface {
 	write(path string, values ...string) error // each value by a call of its own
 	children(path string) ([]string, error)    // names of subdirectories
 	names(path string) ([]string, error)       // names of files
+	chown(path string, uid, gid int) error
+	writable(path string) error // as the effective user
 }
 
 // kernel is the real thing.
@@ -25,6 +27,14 @@ type kernel struct{}
 
 func (kernel) mkdir(path string) error { return pathError("mkdir", path, unix.Mkdir(path, 0o755)) }
 func (kernel) rmdir(path string) error { return pathError("rmdir", path, unix.Rmdir(path)) }
+
+func (kernel) chown(path string, uid, gid int) error {
+	return pathError("chown", path, unix.Lchown(path, uid, gid))
+}
+
+func (kernel) writable(path string) error {
+	return pathError("access", path, unix.Faccessat(unix.AT_FDCWD, path, unix.W_OK, unix.AT_EACCESS))
+}
 
 func (kernel) write(path string, values ...string) error {
 	fd, err := open(path, unix.O_WRONLY)

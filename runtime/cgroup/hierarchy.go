@@ -14,6 +14,7 @@ import (
 type hierarchy struct {
 	mount       string // where it is mounted, without a trailing slash
 	v2          bool
+	own         string   // the group of this process, below mount
 	controllers []string // v1: those that it carries, "name=x" included; v2: cgroup.controllers of its root
 }
 
@@ -34,7 +35,7 @@ func Discover() (*Hierarchies, error) {
 	if err != nil {
 		return nil, errs.New(errs.System, "looking for cgroups: %w", err)
 	}
-	h := &Hierarchies{all: parseMounts(string(mounts), parseControllers(string(own))), fs: kernel{}}
+	h := &Hierarchies{all: parseMounts(string(mounts), parseGroups(string(own))), fs: kernel{}}
 	if len(h.all) == 0 {
 		return nil, errs.New(errs.System,
 			"no cgroup hierarchy is mounted: mount one with `mount -t cgroup2 none /sys/fs/cgroup`")
@@ -52,16 +53,19 @@ func Discover() (*Hierarchies, error) {
 	return h, nil
 }
 
-// parseControllers returns the controllers of the v1 hierarchies from the
-// lines of /proc/self/cgroup, which look like "3:cpu,cpuacct:/path". Named
-// hierarchies count as controllers ("name=systemd").
-func parseControllers(text string) []string {
-	var all []string
+// parseGroups returns the groups of a process by controller, from the lines of
+// /proc/self/cgroup, which look like "3:cpu,cpuacct:/path". Named hierarchies
+// count as controllers ("name=systemd"); that of v2 is empty.
+func parseGroups(text string) map[string]string {
+	all := make(map[string]string)
 	for line := range strings.Lines(text) {
-		_, rest, _ := strings.Cut(line, ":")
-		list, _, _ := strings.Cut(rest, ":")
-		if list != "" {
-			all = append(all, strings.Split(list, ",")...)
+		_, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
+		list, path, ok := strings.Cut(rest, ":")
+		if !ok {
+			continue
+		}
+		for name := range strings.SplitSeq(list, ",") {
+			all[name] = path
 		}
 	}
 	return all
@@ -69,9 +73,10 @@ func parseControllers(text string) []string {
 
 // parseMounts returns the cgroup mounts among the lines of mountinfo
 // (proc(5)): a v1 mount names its controllers among the super block's options,
-// where they are told from other options by known. Of several mounts of one
-// hierarchy the first below /sys/fs/cgroup is taken, else the first.
-func parseMounts(text string, known []string) []hierarchy {
+// where they are told from other options by those of own, the groups of this
+// process. Of several mounts of one hierarchy the first below /sys/fs/cgroup is
+// taken, else the first.
+func parseMounts(text string, own map[string]string) []hierarchy {
 	var found []hierarchy
 	for line := range strings.Lines(text) {
 		// The separator is looked for last: it cannot occur in what follows it.
@@ -84,19 +89,22 @@ func parseMounts(text string, known []string) []hierarchy {
 			continue
 		}
 		hy := hierarchy{mount: unescape(left[4]), v2: right[0] == "cgroup2"}
+		name := ""
 		if !hy.v2 {
 			if right[0] != "cgroup" {
 				continue
 			}
 			for option := range strings.SplitSeq(right[2], ",") {
-				if slices.Contains(known, option) {
+				if _, ok := own[option]; ok {
 					hy.controllers = append(hy.controllers, option)
 				}
 			}
 			if len(hy.controllers) == 0 {
 				continue
 			}
+			name = hy.controllers[0]
 		}
+		hy.own = below(own[name], unescape(left[3]))
 		same := slices.IndexFunc(found, func(f hierarchy) bool {
 			return f.v2 == hy.v2 && (hy.v2 || slices.Contains(f.controllers, hy.controllers[0]))
 		})
@@ -108,6 +116,17 @@ func parseMounts(text string, known []string) []hierarchy {
 		}
 	}
 	return found
+}
+
+// below returns where a group is in a mount that shows the tree from root on.
+func below(group, root string) string {
+	if root == "/" {
+		return group
+	}
+	if rest, ok := strings.CutPrefix(group, root); ok && (rest == "" || rest[0] == '/') {
+		return rest
+	}
+	return "/" // not to be seen there
 }
 
 func isUsual(mount string) bool {

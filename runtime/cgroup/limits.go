@@ -87,13 +87,23 @@ func (p *planner) on(what, nameV1, nameV2 string, v1, v2 []setting) {
 	if p.h.all[i].v2 {
 		list = v2
 	}
-	p.plan.settings[i] = append(p.plan.settings[i], list...)
+	p.add(i, what, list...)
+}
+
+func (p *planner) add(i int, what string, list ...setting) {
+	for _, s := range list {
+		s.what = what
+		p.plan.settings[i] = append(p.plan.settings[i], s)
+	}
 }
 
 func (p *planner) absent(what, nameV1, nameV2 string) {
 	name := nameV1
 	if p.h.Version() == 2 && nameV2 != "" {
 		name = nameV2
+	}
+	if p.changes() {
+		p.fail("%s needs the cgroup controller %q, in which the container has no group", what, name)
 	}
 	hint := "mount it with `mount -t cgroup -o " + name + "`, or enable it on the kernel command line with cgroup_enable=" + name
 	if p.h.Version() == 2 {
@@ -136,7 +146,7 @@ func (p *planner) devices(list []specs.LinuxDeviceCgroup) {
 		if p.changes() {
 			list = p.deviceChange(i, rules)
 		}
-		p.plan.settings[i] = append(p.plan.settings[i], list...)
+		p.add(i, "a list of devices", list...)
 		return
 	}
 	if rules.allow && len(rules.exceptions) == 0 && !p.changes() {
@@ -266,7 +276,7 @@ func (p *planner) unifiedFiles(values map[string]string) {
 			return
 		}
 		for line := range strings.SplitSeq(strings.TrimSuffix(values[file], "\n"), "\n") {
-			p.plan.settings[i] = append(p.plan.settings[i], setting{file: file, value: line})
+			p.add(i, "a unified resource", setting{file: file, value: line})
 		}
 	}
 }

@@ -197,7 +197,7 @@ func TestParseMounts(t *testing.T) {
 		{"truncated", "53 1 - cgroup\n54 1 0:33 / /x rw - cgroup", "1:cpu:/", ""},
 	} {
 		var got []string
-		for _, hy := range parseMounts(c.mounts, parseControllers(c.own)) {
+		for _, hy := range parseMounts(c.mounts, parseGroups(c.own)) {
 			if hy.v2 {
 				got = append(got, hy.mount+" v2")
 				continue

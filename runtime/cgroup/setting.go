@@ -13,6 +13,7 @@ import (
 // setting is one value to write into a file of a group.
 type setting struct {
 	file, value string
+	what        string   // in words, such as "a memory limit"
 	more        []string // further values for the same file: opening it takes four times as long as writing
 	alt         *setting // written instead where the file does not exist
 	optional    bool     // a missing file is no error
@@ -35,6 +36,17 @@ type plan struct {
 	settings map[int][]setting
 	device   []bpfInstruction // the v2 device program, nil: none
 	realtime float64          // the share of real time that v1 parents must have for it
+}
+
+// asksNothing returns an error that names a limit, if there is one for the
+// hierarchy at i in which why forbids to make a group.
+func (p plan) asksNothing(i int, why error) error {
+	if len(p.settings[i]) == 0 {
+		return nil
+	}
+	s := p.settings[i][0]
+	return errs.New(errs.Forbidden, "%s (%s) needs a cgroup, which this user may not make: leave the limit out, "+
+		"or have cgroups delegated to the user (systemd: Delegate=yes): %w", s.what, s.file, why)
 }
 
 // apply writes the plan into c, whose directories are in h's order.

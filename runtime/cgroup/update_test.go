@@ -112,7 +112,7 @@ func TestUpdateBelowWhatIsInUse(t *testing.T) {
 	h := real(t, all)
 	need(t, h, "memory")
 	c := mustCreate(t, h, parent(t, h)+"/used", nil)
-	cmd := run(t, c, `x=$(head -c 30000000 /dev/zero | tr '\0' x); sleep 1000; echo $x`)
+	cmd := run(t, c, `printf -v x %30000000s; sleep 1000; echo $x`)
 	defer func() { _ = c.Kill(); _ = cmd.Wait() }()
 	eventually(t, "memory in use", func() bool {
 		s, err := c.Stats()
