@@ -150,6 +150,13 @@ func (b *code) test(block, off, width int, mask, want uint64, e unix.Errno, doin
 	copy(s.Catch[:], catch)
 }
 
+// load reads width bytes of block into a register.
+func (b *code) load(block, off, width int) Reg {
+	r := b.reg()
+	b.add(OpLoad, "", memAt(block, off), num(width)).Out = r
+	return r
+}
+
 func (b *code) store(block, off int, r Reg) { b.add(OpStore, "", memAt(block, off), fd(r)) }
 
 // failing gives e, as a system call would.

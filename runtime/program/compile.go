@@ -175,10 +175,13 @@ func (c *container) plan() {
 			c.fail(errs.NotImplemented, "mounts: %s: uidMappings and gidMappings are not supported", m.Destination)
 		}
 		if m.Type == "bind" {
-			x.bind = true
+			x.bind, x.alone = !x.remount, x.remount
 		}
 		context := "error mounting \"" + m.Source + "\" to rootfs at \"" + m.Destination + "\""
 		switch {
+		case x.remount:
+		case x.copyUp && m.Type != "tmpfs":
+			c.fail(errs.InvalidParameter, "mounts: %s: tmpcopyup is for a tmpfs", m.Destination)
 		case x.bind && !path.IsAbs(m.Source):
 			c.fail(errs.InvalidParameter, "mounts: %s: source %q is not an absolute path", m.Destination, m.Source)
 		case x.bind && len(x.data) > 0:

@@ -25,10 +25,12 @@ func (c mounter) all() {
 		if !insideProc(m) {
 			c.fail(errs.InvalidParameter, "%q cannot be mounted because it is inside /proc", m.Destination)
 		}
-		if m.Destination == "/proc" && !m.bind && m.Type != "proc" {
+		if m.Destination == "/proc" && !m.bind && !m.remount && m.Type != "proc" {
 			c.fail(errs.InvalidParameter, notProc)
 		}
 		switch {
+		case m.remount:
+			c.remount(m)
 		case m.tree != None:
 			c.bind(m)
 		case m.Type == "cgroup" && !c.in.Facts.CgroupV2:
@@ -194,11 +196,17 @@ func (c mounter) filesystem(m *mount) {
 	}
 	c.fscreate(r)
 	attr := m.set | m.rset
-	fill := m.Destination == "/dev" && fstype == "tmpfs" && attr&attrRO != 0
-	if fill {
-		attr &^= attrRO // until the devices are there
+	readonly := fstype == "tmpfs" && attr&attrRO != 0
+	if readonly {
+		attr &^= attrRO // until all is in it
 	}
 	d := c.fsmount(r, attr)
+	if fstype == "tmpfs" {
+		c.inherit(m, d)
+		if readonly && m.Destination != "/dev" {
+			c.setattr(d, attrRO, 0, 0, false, "making it read-only")
+		}
+	}
 	if m.propagation != 0 && m.propagation != unix.MS_PRIVATE {
 		c.setattr(d, 0, 0, m.propagation, m.rpropagation, "setting its propagation")
 	}

@@ -14,6 +14,9 @@ type options struct {
 	propagation  uint64 // MS_SHARED...; 0: not said
 	rpropagation bool   // of the mounts below as well
 	bind, rbind  bool
+	remount      bool // change the mount that is there; with alone, nothing of its filesystem
+	alone        bool
+	copyUp       bool     // fill a new tmpfs with what lies below it
 	superblock   []string // flags of the filesystem, such as "sync"
 	data         []string // what the filesystem itself understands
 }
@@ -97,11 +100,18 @@ func parseOptions(list []string) (options, error) {
 			o.bind, o.rbind = true, true
 		case "sync", "dirsync", "mand", "lazytime", "iversion", "silent":
 			o.superblock = append(o.superblock, s)
-		case "remount", "tmpcopyup", "idmap", "ridmap":
+		case "remount":
+			o.remount = true
+		case "tmpcopyup":
+			o.copyUp = true
+		case "idmap", "ridmap":
 			return o, errs.New(errs.NotImplemented, "mount option %q is not supported", s)
 		default:
 			o.data = append(o.data, s)
 		}
+	}
+	if o.remount { // nothing is bound
+		o.alone, o.bind = o.bind, false
 	}
 	return o, nil
 }

@@ -97,7 +97,7 @@ func valueNames(f form) []named {
 		return []named{{unix.PR_SET_PDEATHSIG, "PR_SET_PDEATHSIG"}, {unix.PR_SET_DUMPABLE, "PR_SET_DUMPABLE"},
 			{unix.PR_SET_NO_NEW_PRIVS, "PR_SET_NO_NEW_PRIVS"}, {unix.PR_CAPBSET_DROP, "PR_CAPBSET_DROP"}, {unix.PR_SET_KEEPCAPS, "PR_SET_KEEPCAPS"}, {unix.PR_CAP_AMBIENT, "PR_CAP_AMBIENT"}}
 	case formFsconfig:
-		return []named{{unix.FSCONFIG_SET_FLAG, "SET_FLAG"}, {unix.FSCONFIG_SET_STRING, "SET_STRING"}, {unix.FSCONFIG_SET_FD, "SET_FD"}, {unix.FSCONFIG_CMD_CREATE, "CMD_CREATE"}}
+		return []named{{unix.FSCONFIG_SET_FLAG, "SET_FLAG"}, {unix.FSCONFIG_SET_STRING, "SET_STRING"}, {unix.FSCONFIG_SET_FD, "SET_FD"}, {unix.FSCONFIG_CMD_CREATE, "CMD_CREATE"}, {unix.FSCONFIG_CMD_RECONFIGURE, "CMD_RECONFIGURE"}}
 	case formIoctl:
 		return []named{{unix.TIOCSPTLCK, "TIOCSPTLCK"}, {unix.TIOCGPTPEER, "TIOCGPTPEER"}, {unix.TIOCSWINSZ, "TIOCSWINSZ"}, {unix.TIOCSCTTY, "TIOCSCTTY"}}
 	case formPath:
@@ -122,7 +122,7 @@ var callNames = [...]named{
 	{unix.SYS_SETUID, "setuid"}, {unix.SYS_SECCOMP, "seccomp"}, {unix.SYS_DUP3, "dup3"}, {unix.SYS_CLOSE_RANGE, "close_range"},
 	{unix.SYS_EXECVE, "execve"}, {unix.SYS_READ, "read"}, {unix.SYS_CHROOT, "chroot"}, {unix.SYS_FACCESSAT2, "faccessat2"},
 	{unix.SYS_EXIT_GROUP, "exit_group"}, {unix.SYS_SCHED_SETATTR, "sched_setattr"}, {unix.SYS_SCHED_SETAFFINITY, "sched_setaffinity"},
-	{unix.SYS_IOPRIO_SET, "ioprio_set"},
+	{unix.SYS_IOPRIO_SET, "ioprio_set"}, {unix.SYS_FSPICK, "fspick"}, {unix.SYS_FCHMODAT, "fchmodat"},
 }
 
 // tellNames are the messages to the caller.
@@ -138,7 +138,7 @@ func name(list []named, v uint64) (string, bool) {
 	return "", false
 }
 
-var opNames = [...]string{OpPath: "path", OpTest: "test", OpStore: "store", OpFail: "fail", OpClose: "close_others", OpSignals: "signals", OpClone: "clone"}
+var opNames = [...]string{OpPath: "path", OpTest: "test", OpStore: "store", OpFail: "fail", OpClose: "close_others", OpLoad: "load", OpCopy: "copy", OpSignals: "signals", OpClone: "clone"}
 
 var needNames = [...]string{NeedTree: "tree", NeedNamespace: "namespace", NeedPidNS: "pid namespace", NeedNetNS: "network namespace",
 	NeedCaller: "pidfd of the caller", NeedStdio: "standard stream", NeedConsole: "console socket", NeedCgroup: "cgroup's tasks",

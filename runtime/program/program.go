@@ -93,6 +93,8 @@ const (
 	OpFail              // fail with errno Args[0]
 	OpJump              // do nothing
 	OpClose             // close all descriptors from Args[0] on but the registers Args[1] and Args[2]
+	OpLoad              // the result is the width Args[1] bytes of memory at Args[0]
+	OpCopy              // copy all that directory Args[0] holds into directory Args[1]
 	OpSignals           // default action for every signal, and none blocked
 	OpClone             // make the process that goes on with the next step, as another child of the caller; this one tells TellBorn and ends
 )

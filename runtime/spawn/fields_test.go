@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -170,4 +171,140 @@ func TestWarnings(t *testing.T) {
 	if got := fmt.Sprint(p.Warnings); got != "[ignoring unknown or unavailable capabilities: CAP_OF_TOMORROW]" {
 		t.Error(got)
 	}
+}
+
+// TestMountOptions looks at mounts as the container sees them.
+func TestMountOptions(t *testing.T) {
+	needRoot(t)
+	src := t.TempDir()
+	must(t, os.Mkdir(filepath.Join(src, "sub"), 0o755))
+	must(t, unix.Mount("tmpfs", filepath.Join(src, "sub"), "tmpfs", unix.MS_NOSUID|unix.MS_NOATIME, "size=64k"))
+	t.Cleanup(func() { must(t, unix.Unmount(filepath.Join(src, "sub"), 0)) })
+	must(t, os.WriteFile(filepath.Join(src, "file"), []byte("content\n"), 0o644))
+	must(t, os.Symlink("file", filepath.Join(src, "link")))
+	dir := layer(t)
+	image(t, dir)
+	bind := func(options ...string) []specs.Mount {
+		return []specs.Mount{{Type: "bind", Source: src, Destination: "/v", Options: append([]string{"rbind"}, options...)}}
+	}
+	again := func(m []specs.Mount, typ string, options ...string) []specs.Mount {
+		return append(m, specs.Mount{Type: typ, Destination: m[0].Destination, Options: append([]string{"remount"}, options...)})
+	}
+	tmpfs := func(options ...string) []specs.Mount {
+		return []specs.Mount{{Type: "tmpfs", Source: "tmpfs", Destination: "/v", Options: options}}
+	}
+	const show = "grep -E ' /v(/sub)? ' /proc/self/mountinfo; "
+	for _, c := range []struct {
+		name   string
+		mounts []specs.Mount
+		script string
+		want   []string
+	}{
+		{"all attributes", bind("ro", "nosuid", "nodev", "noexec", "nodiratime", "strictatime"), "", []string{" /v ro,nosuid,nodev,noexec,nodiratime ", " /v/sub rw,nosuid,noatime "}},
+		{"all attributes below", bind("rro", "rnosuid", "rnodev", "rnoexec", "rnoatime", "rnodiratime"), "", []string{" /v ro,nosuid,nodev,noexec,noatime,nodiratime ", " /v/sub ro,nosuid,nodev,noexec,noatime,nodiratime "}},
+		{"cleared below", bind("rsuid", "rrelatime"), "", []string{" /v/sub rw,relatime "}},
+		{"strict below", bind("rstrictatime"), "", []string{" /v rw ", " /v/sub rw,nosuid "}},
+		{"the last one counts", bind("ro", "rw", "noexec", "exec", "rro", "rrw"), "touch /v/sub/x && echo ok", []string{" /v rw,", " /v/sub rw,", "ok\n"}},
+		{"no links", bind("nosymfollow"), "cat /v/file; cat /v/link 2>&1 || true", []string{",nosymfollow ", "content\n", "Too many levels of symbolic links"}},
+		{"no links below", bind("rnosymfollow"), "", []string{" /v/sub rw,nosuid,noatime,nosymfollow "}},
+		{"shared", bind("rshared"), "", []string{" /v rw,relatime shared:", " /v/sub rw,nosuid,noatime shared:"}},
+		{"unbindable", bind("unbindable"), "", []string{" /v rw,relatime unbindable "}},
+		{"unbindable below", bind("runbindable"), "", []string{" /v rw,relatime unbindable ", " /v/sub rw,nosuid,noatime unbindable "}},
+		{"a mount changed", again(bind(), "bind", "ro", "noexec"), "touch /v/x 2>&1 || true; touch /v/sub/x && echo sub", []string{" /v ro,noexec,", "Read-only", "sub\n"}},
+		{"a mount changed back", again(bind("rro"), "bind", "rrw"), "touch /v/sub/x && echo sub", []string{" /v rw,", "sub\n"}},
+		{"a filesystem changed", again(tmpfs("size=64k"), "tmpfs", "size=128k", "nosuid"), "", []string{" /v rw,nosuid,relatime ", "size=128k"}},
+		{"a filesystem made read-only", again(tmpfs("size=64k"), "", "ro"), "touch /v/x 2>&1 || true", []string{" /v ro,", " ro,size=64k", "Read-only"}},
+		{"tmpfs on nothing", tmpfs("size=64k"), "stat -c %a /v", []string{"1777\n"}},
+		{"tmpfs on a directory", []specs.Mount{{Type: "tmpfs", Source: "tmpfs", Destination: "/closed", Options: []string{"ro"}}}, "stat -c %a /closed; touch /closed/x 2>&1 || true", []string{"750\n", "Read-only"}},
+		{"tmpfs with a mode", []specs.Mount{{Type: "tmpfs", Source: "tmpfs", Destination: "/closed", Options: []string{"mode=711"}}}, "stat -c %a /closed", []string{"711\n"}},
+		{"filled", []specs.Mount{{Type: "tmpfs", Source: "tmpfs", Destination: "/full", Options: []string{"tmpcopyup", "ro"}}},
+			"cd /full; stat -c '%a %u %g %Y' . d d/deep/f suid; cat d/deep/f; wc -c <big; readlink link; ls -l fifo null; ls many | wc -l; ls -d many/399/x; touch new 2>&1 || true",
+			[]string{"705 0 0 ", "\n750 7 8 ", "\n640 9 10 1000000000\n", "\n4755 0 0", "deep content\n300000\n/nowhere\n", "prw-r--r--", "1,   3", "\n400\nmany/399/x\n", "Read-only"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := &Request{Spec: dockerSpec("sh", "-c", show+c.script), Root: overlay(t, dir)}
+			r.Spec.Mounts = append(r.Spec.Mounts, c.mounts...)
+			expect(t, mustRun(t, r), c.want...)
+		})
+	}
+	for _, c := range []struct {
+		mounts []specs.Mount
+		want   string
+	}{
+		{[]specs.Mount{{Destination: "/nothing", Options: []string{"remount", "ro"}}}, "opening the mount point: no such file"},
+		{[]specs.Mount{{Destination: "/full", Options: []string{"remount", "ro"}}}, "opening the filesystem: invalid argument"},
+		{[]specs.Mount{{Type: "tmpfs", Source: "tmpfs", Destination: "/full", Options: []string{"tmpcopyup", "size=64k"}}}, "copying what is below: no space left on device"},
+	} {
+		r := &Request{Spec: dockerSpec("true"), Root: overlay(t, dir)}
+		r.Spec.Mounts = append(r.Spec.Mounts, c.mounts...)
+		if _, err := Start(r); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("got %v, want %q", err, c.want)
+		}
+	}
+}
+
+// image fills a root filesystem with things to copy.
+func image(t *testing.T, dir string) {
+	t.Helper()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	must(t, os.Mkdir(at("closed"), 0o750))
+	must(t, os.MkdirAll(at("full/d/deep"), 0o755))
+	must(t, os.Chmod(at("full"), 0o705))
+	must(t, os.WriteFile(at("full/d/deep/f"), []byte("deep content\n"), 0o640))
+	must(t, os.Chown(at("full/d/deep/f"), 9, 10))
+	must(t, os.Chtimes(at("full/d/deep/f"), time.Unix(1e9, 0), time.Unix(1e9, 0)))
+	must(t, os.Chmod(at("full/d"), 0o750))
+	must(t, os.Chown(at("full/d"), 7, 8))
+	must(t, os.WriteFile(at("full/big"), make([]byte, 300000), 0o644))
+	must(t, os.WriteFile(at("full/suid"), nil, 0o755))
+	must(t, os.Chmod(at("full/suid"), 0o755|os.ModeSetuid))
+	must(t, os.Symlink("/nowhere", at("full/link")))
+	must(t, unix.Mkfifo(at("full/fifo"), 0o644))
+	must(t, unix.Mknod(at("full/null"), unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3))))
+	for i := range 400 { // more than one look at the directory
+		must(t, os.MkdirAll(at(fmt.Sprintf("full/many/%d/x", i)), 0o755))
+	}
+}
+
+func TestRootPropagation(t *testing.T) {
+	needRoot(t)
+	dir := layer(t)
+	for mode, want := range map[string]string{"": " / / rw,relatime - overlay", "private": " / / rw,relatime - overlay", "rprivate": " / / rw,relatime - overlay",
+		"slave": " / / rw,relatime - overlay", "rslave": " / / rw,relatime - overlay", "unbindable": " / / rw,relatime unbindable - overlay",
+		"runbindable": " / / rw,relatime unbindable - overlay", "shared": " / / rw,relatime shared:", "rshared": " / / rw,relatime shared:"} {
+		r := &Request{Spec: dockerSpec("cat", "/proc/self/mountinfo"), Root: overlay(t, dir)}
+		r.Spec.Linux.RootfsPropagation = mode
+		out := mustRun(t, r)
+		expect(t, out, want)
+		all := strings.Count(out, "\n")
+		for what, only := range map[string]bool{"unbindable": mode != "runbindable", "shared:": mode != "rshared"} {
+			n := strings.Count(out, " "+what)
+			if strings.HasSuffix(mode, strings.TrimSuffix(what, ":")) {
+				if only && n != 1 || !only && n != all {
+					t.Errorf("%q: %d of %d mounts are %s", mode, n, all, what)
+				}
+			} else if n != 0 {
+				t.Errorf("%q: %d mounts are %s", mode, n, what)
+			}
+		}
+	}
+	// Within a shared root a mount is seen through a copy of the root, else not.
+	for mode, want := range map[string]string{"shared": "seen\n", "private": "not seen\n", "slave": "not seen\n"} {
+		r := &Request{Spec: dockerSpec("sh", "-c", "mkdir /a /b /a/x; mount --bind / /b && mount -t tmpfs tmpfs /a/x && touch /a/x/f; ls /b/a/x/f 2>/dev/null && echo seen || echo not seen"), Root: overlay(t, dir)}
+		r.Spec.Linux.RootfsPropagation = mode
+		grant(r, "CAP_SYS_ADMIN")
+		expect(t, mustRun(t, r), want)
+	}
+	r := &Request{Spec: dockerSpec("sh", "-c", "mkdir /b; mount --bind / /b 2>&1 || true"), Root: overlay(t, dir)}
+	r.Spec.Linux.RootfsPropagation = "unbindable"
+	grant(r, "CAP_SYS_ADMIN")
+	expect(t, mustRun(t, r), "Invalid argument")
+}
+
+// grant adds a capability to what the container has.
+func grant(r *Request, name string) {
+	c := *r.Spec.Process.Capabilities
+	c.Bounding = append([]string{name}, c.Bounding...)
+	c.Effective, c.Permitted = c.Bounding, c.Bounding
+	r.Spec.Process.Capabilities = &c
 }

@@ -136,6 +136,10 @@ func (m *machine) run() {
 			*(*int32)(pointer(a[0])) = int32(a[1])
 		case program.OpFail:
 			e = unix.Errno(a[0])
+		case program.OpLoad:
+			r = load(a[0], a[1])
+		case program.OpCopy:
+			e = m.copyTree(a[0], a[1])
 		case program.OpClose:
 			e = closeOthers(a[0], min(a[1], a[2]), max(a[1], a[2]))
 		case program.OpSignals:
