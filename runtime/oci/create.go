@@ -1,7 +1,6 @@
 package oci
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -140,7 +139,7 @@ func (i *invocation) create(id string, o *creation) (_ *session, err error) {
 	if request.PreserveFDs, err = preserved(o.preserve, b.spec.Process); err != nil {
 		return nil, err
 	}
-	if duringCreate(b.spec.Hooks) {
+	if o.hold || duringCreate(b.spec.Hooks) { // who waits for start is recorded first: it would wait forever if we were killed
 		request.Created = s.created
 	}
 	if s.process, err = spawn.Start(request); err != nil {
@@ -155,8 +154,8 @@ func (s *session) created(pid int) error {
 	if err := s.setProcess(pid); err != nil {
 		return err
 	}
-	s.hooked = true
 	h := s.bundle.spec.Hooks
+	s.hooked = duringCreate(h)
 	if err := s.runHooks(h, &prestart, specs.StateCreating); err != nil {
 		return err
 	}
@@ -207,24 +206,40 @@ func (s *session) undo(i *invocation) {
 	s.close()
 }
 
-// makeGroup makes the control group, if this user may, and opens what the
-// process needs to join it.
+// makeGroup makes the control group, as far as this user may, and opens what
+// the process needs to join it.
 func (s *session) makeGroup(i *invocation, r *spawn.Request, open *files) error {
-	l := s.bundle.spec.Linux
-	path, err := groupPath(l.CgroupsPath, s.ID, i.systemd)
+	h, err := cgroup.Discover()
 	if err != nil {
-		return err
-	}
-	g, err := cgroup.Create(path, restricted(l.Resources))
-	if err != nil {
-		if i.withoutGroup(l.Resources, err) {
+		if i.withoutRights() && !limited(s.bundle.spec.Linux.Resources) {
 			i.log.debug("container %s has no control group: %v", s.ID, err)
 			return nil
 		}
+		return err
+	}
+	l := s.bundle.spec.Linux
+	path, err := groupPath(h, l.CgroupsPath, s.ID, i.systemd)
+	if err != nil {
+		return err
+	}
+	var options []cgroup.Option
+	if i.withoutRights() {
+		options = append(options, cgroup.Rootless())
+	}
+	if uid, gid, ok := delegation(s.bundle.spec); ok {
+		options = append(options, cgroup.Delegate(uid, gid))
+	}
+	g, err := h.Create(path, restricted(l.Resources), options...)
+	if err != nil {
 		return fmt.Errorf("making the control group: %w", err)
 	}
 	s.Cgroup = g.Paths()
 	return open.join(g, &r.CgroupTasks, &r.CgroupDir)
+}
+
+// withoutRights reports whether a container may do without control groups.
+func (i *invocation) withoutRights() bool {
+	return i.rootless == "true" || i.rootless == "auto" && unprivileged()
 }
 
 // restricted returns the resources with a list of devices in any case: a spec
@@ -233,7 +248,7 @@ func restricted(r *specs.LinuxResources) *specs.LinuxResources {
 	if r == nil {
 		r = &specs.LinuxResources{}
 	}
-	if len(r.Devices) > 0 || unprivileged() {
+	if len(r.Devices) > 0 {
 		return r
 	}
 	with := *r
@@ -241,19 +256,8 @@ func restricted(r *specs.LinuxResources) *specs.LinuxResources {
 	return &with
 }
 
-// withoutGroup decides whether a container may do without a control group
-// that could not be made: who has no right to one and asks for no limit.
-func (i *invocation) withoutGroup(r *specs.LinuxResources, err error) bool {
-	if i.rootless == "false" || i.rootless == "auto" && !unprivileged() {
-		return false
-	}
-	denied := errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.EROFS)
-	return denied && !limits(r)
-}
-
-// limits reports whether resources ask for anything but devices, which nobody
-// without rights can make anyway.
-func limits(r *specs.LinuxResources) bool {
+// limited reports whether resources ask for anything but devices.
+func limited(r *specs.LinuxResources) bool {
 	return r != nil && (r.Memory != nil || r.CPU != nil || r.Pids != nil || r.BlockIO != nil || len(r.HugepageLimits) > 0 ||
 		r.Network != nil || len(r.Rdma) > 0 || len(r.Unified) > 0)
 }

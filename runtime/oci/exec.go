@@ -172,9 +172,14 @@ func below(paths map[string]string, places []string) (map[string]string, error) 
 			if !ok {
 				return nil, errs.New(errs.InvalidParameter, "--cgroup: the container has no group of controller %q", controller)
 			}
-			moved[controller] = filepath.Join(at, dir)
-			if _, err := os.Stat(moved[controller]); err != nil {
+			to := filepath.Join(at, dir)
+			if _, err := os.Stat(to); err != nil {
 				return nil, errs.New(errs.InvalidParameter, "--cgroup: %w", err)
+			}
+			for other := range paths {
+				if paths[other] == at { // mounted together
+					moved[other] = to
+				}
 			}
 		}
 	}

@@ -83,31 +83,23 @@ func TestParseSize(t *testing.T) {
 	}
 }
 
-func TestGroupPath(t *testing.T) {
-	for _, c := range []struct {
-		given   string
-		systemd bool
-		want    string // empty: an error
-	}{
-		{"", false, "/davit-runtime/id"},
-		{"/docker/id", false, "/docker/id"},
-		{"user/x", false, "/user/x"},
-		{"/a/../../b", false, "/b"},
-		{"", true, "/system.slice/davit-runtime-id.scope"},
-		{"machine.slice:libpod:id", true, "/machine.slice/libpod-id.scope"},
-		{"a-b-c.slice:p:id", true, "/a.slice/a-b.slice/a-b-c.slice/p-id.scope"},
-		{":p:id", true, "/system.slice/p-id.scope"},
-		{"-.slice:p:id", true, "/p-id.scope"},
-		{"a.slice::b.slice", true, "/a.slice/b.slice"},
-		{"/docker/id", true, ""},
-		{"nothing:p:id", true, ""},
-		{"a--b.slice:p:id", true, ""},
-		{"-a.slice:p:id", true, ""},
-		{"../x.slice:p:id", true, ""},
+func TestScopePath(t *testing.T) {
+	for given, want := range map[string]string{ // empty: an error
+		"":                        "/system.slice/davit-runtime-id.scope",
+		"machine.slice:libpod:id": "/machine.slice/libpod-id.scope",
+		"a-b-c.slice:p:id":        "/a.slice/a-b.slice/a-b-c.slice/p-id.scope",
+		":p:id":                   "/system.slice/p-id.scope",
+		"-.slice:p:id":            "/p-id.scope",
+		"a.slice::b.slice":        "/a.slice/b.slice",
+		"/docker/id":              "",
+		"nothing:p:id":            "",
+		"a--b.slice:p:id":         "",
+		"-a.slice:p:id":           "",
+		"../x.slice:p:id":         "",
 	} {
-		got, err := groupPath(c.given, "id", c.systemd)
-		if got != c.want || (err != nil) != (c.want == "") {
-			t.Errorf("%q: %q, %v; want %q", c.given, got, err, c.want)
+		got, err := scopePath(given, "id")
+		if got != want || (err != nil) != (want == "") {
+			t.Errorf("%q: %q, %v; want %q", given, got, err, want)
 		}
 	}
 }

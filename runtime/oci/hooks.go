@@ -75,7 +75,10 @@ func (c *container) runHooksInside(b *bundle, kind *hookKind, status specs.Conta
 		if kind == &startContainer {
 			p.User, p.Cwd, p.Capabilities, p.NoNewPrivileges = b.spec.Process.User, b.spec.Process.Cwd, b.spec.Process.Capabilities, b.spec.Process.NoNewPrivileges
 		}
-		p.Args, p.Env = append([]string{one.Path}, one.Args[min(1, len(one.Args)):]...), one.Env
+		p.Args, p.Env = one.Args, one.Env
+		if len(p.Args) == 0 {
+			p.Args = []string{one.Path}
+		}
 		if err := c.runInside(one, p, state, kind == &createContainer); err != nil {
 			return fmt.Errorf("%s hook %d: %w", kind.name, n, err)
 		}
@@ -107,7 +110,7 @@ func (c *container) runInside(h specs.Hook, p *specs.Process, state []byte, host
 		return errs.Wrap(errs.System, err)
 	}
 	defer output.Close()
-	process, err := spawn.Exec(&spawn.ExecRequest{PidFD: pidfd, Pid: c.Pid, Process: p, Stdin: stdin, Stdout: theirs, Stderr: theirs, HostRoot: hostRoot})
+	process, err := spawn.Exec(&spawn.ExecRequest{PidFD: pidfd, Pid: c.Pid, File: h.Path, Process: p, Stdin: stdin, Stdout: theirs, Stderr: theirs, HostRoot: hostRoot})
 	theirs.Close()
 	if err != nil {
 		return err

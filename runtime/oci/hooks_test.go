@@ -33,7 +33,7 @@ func TestHooks(t *testing.T) {
 		Prestart:        outside("prestart"), //lint:ignore SA1019 deprecated, and still in use
 		CreateRuntime:   append(outside("createRuntime"), recorder("createRuntime2", log)),
 		CreateContainer: outside("createContainer"),
-		StartContainer:  []specs.Hook{recorder("startContainer", "/log", "/bin/sh", "sh")},
+		StartContainer:  []specs.Hook{recorder("startContainer", "/log", "/bin/busybox", "sh")},
 		Poststart:       outside("poststart"),
 		Poststop:        outside("poststop"),
 	}

@@ -19,6 +19,9 @@ type command struct {
 
 func (e *entry) command() command {
 	name := e.process.Args[0]
+	if e.in.File != "" {
+		name = e.in.File
+	}
 	if strings.Contains(name, "/") {
 		return command{name: name, files: []Arg{e.text(name)}}
 	}

@@ -9,7 +9,8 @@ import (
 // ExecInput is everything that CompileExec looks at.
 type ExecInput struct {
 	Process *specs.Process
-	Join    int // CLONE_NEW* flags: the namespaces in which the container's first process is and the caller is not
+	File    string // as in Input
+	Join    int    // CLONE_NEW* flags: the namespaces in which the container's first process is and the caller is not
 
 	Seccomp      []byte // as in Input
 	SeccompFlags uint32
@@ -38,7 +39,7 @@ const joinable = unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix
 // it will have for good. Nothing of the host is open by then but what the
 // program itself passes on.
 func CompileExec(in ExecInput) (*Program, error) {
-	b := newBuilder(Input{Spec: &specs.Spec{Process: in.Process}, Seccomp: in.Seccomp, SeccompFlags: in.SeccompFlags,
+	b := newBuilder(Input{Spec: &specs.Spec{Process: in.Process}, File: in.File, Seccomp: in.Seccomp, SeccompFlags: in.SeccompFlags,
 		Facts: in.Facts, CgroupTasks: in.CgroupTasks, PreserveFDs: in.PreserveFDs, Detached: in.Detached})
 	if err := checkProcess(b.in); err != nil {
 		return nil, err

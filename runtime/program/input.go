@@ -49,11 +49,12 @@ type Input struct {
 	SeccompFlags uint32 // of seccomp(2)
 
 	Facts       Facts
-	NetNS       bool // join the network namespace that the caller holds, whatever the spec says of it
-	MakeCwd     bool // make a working directory that is missing, as root's, mode 0755
-	KeepKeyring bool // the process keeps the caller's session keyring
-	CgroupTasks int  // number of tasks files to join (cgroup v1)
-	PreserveFDs int  // number of files that become descriptors 3, 4, ...
+	NetNS       bool   // join the network namespace that the caller holds, whatever the spec says of it
+	MakeCwd     bool   // make a working directory that is missing, as root's, mode 0755
+	File        string // what to execute; empty: as process.args[0] says
+	KeepKeyring bool   // the process keeps the caller's session keyring
+	CgroupTasks int    // number of tasks files to join (cgroup v1)
+	PreserveFDs int    // number of files that become descriptors 3, 4, ...
 
 	Created  bool // tell the caller when namespaces and mounts are there, and wait for it
 	Hold     bool // make sure that the command can be executed, and wait right before that

@@ -18,6 +18,7 @@ type ExecRequest struct {
 	Pid   int      // the same, for /proc
 
 	Process      *specs.Process
+	File         string         // what to execute; empty: as Process.Args[0] says
 	Facts        *program.Facts // nil: DetectFacts
 	Seccomp      []byte         // as in Request
 	SeccompFlags uint32
@@ -62,7 +63,7 @@ func (r *ExecRequest) exec() (*Process, error) {
 	if r.ended() { // what was seen may be another process's
 		return nil, failed("looking at the container's namespaces", "", unix.ESRCH)
 	}
-	p, err := program.CompileExec(program.ExecInput{Process: r.Process, Join: join, Seccomp: r.Seccomp, SeccompFlags: r.SeccompFlags, Facts: *facts,
+	p, err := program.CompileExec(program.ExecInput{Process: r.Process, File: r.File, Join: join, Seccomp: r.Seccomp, SeccompFlags: r.SeccompFlags, Facts: *facts,
 		CgroupTasks: len(tasks), PreserveFDs: len(r.PreserveFDs), HostRoot: r.HostRoot, Detached: r.Detached})
 	if err != nil {
 		return nil, err
