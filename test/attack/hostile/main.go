@@ -13,6 +13,7 @@
 //	hostile devices            makes the node of each block device that it can name, and opens it
 //	hostile chroot             walks out of a chroot
 //	hostile executables        looks for processes whose executable can be opened for writing, until it ends
+//	hostile watch              looks into each new process, until it ends
 //	hostile trace PID...       traces processes, and looks through /proc into them
 //	hostile fds                lists its descriptors
 //	hostile grow BYTES         uses memory
@@ -48,6 +49,8 @@ func main() {
 		chroot()
 	case "executables":
 		executables()
+	case "watch":
+		watch()
 	case "trace":
 		trace(args)
 	case "fds":
@@ -264,6 +267,38 @@ func trace(pids []string) {
 			report(name+" of "+pid, err)
 		}
 	}
+}
+
+// watch looks at processes from their first moment on, and prints each thing
+// once that it could see.
+func watch() {
+	seen := map[string]bool{}
+	see := func(kind, path string) {
+		target, err := os.Readlink(path)
+		if line := kind + " " + target; err == nil && !seen[line] {
+			seen[line] = true
+			fmt.Println(line)
+		}
+	}
+	fmt.Println("looking")
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
+		for pid := 2; pid < 400; pid++ {
+			dir := "/proc/" + strconv.Itoa(pid)
+			if pid == os.Getpid() || unix.Access(dir, unix.F_OK) != nil {
+				continue
+			}
+			see("exe", dir+"/exe")
+			see("cwd", dir+"/cwd")
+			see("root", dir+"/root")
+			for fd := range 32 {
+				see("fd", dir+"/fd/"+strconv.Itoa(fd))
+			}
+		}
+		if _, err := os.Stat("/tmp/enough"); err == nil {
+			break
+		}
+	}
+	fmt.Println("done")
 }
 
 // fds lists what is open but for the runtime's own poller.
