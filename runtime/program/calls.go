@@ -59,9 +59,9 @@ func (b *builder) write(r Reg, data, doing string, catch ...Catch) {
 	b.call(unix.SYS_WRITE, doing, catch, fd(r), b.text(data), num(len(data)))
 }
 
-// put writes data to the file at path: open, write, close.
-func (b *builder) put(dir Arg, path, data, doing string) {
-	r := b.openat(dir, path, unix.O_WRONLY|unix.O_NOFOLLOW, doing)
+// put writes data to the file at path: open, write, close. catch is for open.
+func (b *builder) put(dir Arg, path, data, doing string, catch ...Catch) {
+	r := b.openat(dir, path, unix.O_WRONLY|unix.O_NOFOLLOW, doing, catch...)
 	b.write(r, data, doing)
 	b.close(r)
 }

@@ -102,11 +102,6 @@ func unsupportedField(in Input) string {
 	if h == nil {
 		h = &specs.Hooks{}
 	}
-	for _, ns := range l.Namespaces {
-		if ns.Type == specs.UserNamespace || ns.Type == specs.TimeNamespace {
-			return "linux.namespaces: " + string(ns.Type)
-		}
-	}
 	for _, f := range []struct {
 		set  bool
 		name string
@@ -116,10 +111,7 @@ func unsupportedField(in Input) string {
 		{len(h.CreateRuntime) > 0 && !in.Created, "hooks.createRuntime"},
 		{len(h.CreateContainer) > 0 && !in.Created, "hooks.createContainer"},
 		{len(h.StartContainer) > 0 && !in.Hold, "hooks.startContainer"},
-		{len(l.UIDMappings) > 0, "linux.uidMappings"},
-		{len(l.GIDMappings) > 0, "linux.gidMappings"},
 		{len(l.NetDevices) > 0, "linux.netDevices"},
-		{len(l.TimeOffsets) > 0, "linux.timeOffsets"},
 		{l.IntelRdt != nil, "linux.intelRdt"},
 		{l.MemoryPolicy != nil, "linux.memoryPolicy"},
 		{l.Personality != nil, "linux.personality"},

@@ -54,50 +54,29 @@ type container struct {
 	cgroups, preserved               []Reg
 	joins                            []join
 	readonlyDev                      bool
+
+	users      bool // there is a user namespace
+	privileged bool // the caller has the rights of the host's root, or of what is the host to it
+	user       Reg
+	unshared   int         // CLONE_NEW* flags of namespaces that are made later than the process
+	sysctl     []parameter // those that are still to be set
+	v1         []Reg       // cgroup v1: hierarchies as detached mounts
 }
 
 // mount is a mount of the spec, read.
 type mount struct {
 	specs.Mount
 	options
-	tree Reg // its source, for a bind
+	source    string // what is bound
+	recursive bool   // with the mounts below
+	tree      Reg    // the same as a detached mount
+	ids       Reg    // user namespace with the ids that it shows
+	made      Reg    // what was mounted before the user namespace was entered, detached
 }
 
-type join struct {
-	ns   Reg
-	flag int
-	name specs.LinuxNamespaceType
-}
-
-// cloneFlag returns the CLONE_NEW* flag of a namespace.
-func cloneFlag(t specs.LinuxNamespaceType) (int, bool) {
-	switch t {
-	case specs.MountNamespace:
-		return unix.CLONE_NEWNS, true
-	case specs.PIDNamespace:
-		return unix.CLONE_NEWPID, true
-	case specs.IPCNamespace:
-		return unix.CLONE_NEWIPC, true
-	case specs.UTSNamespace:
-		return unix.CLONE_NEWUTS, true
-	case specs.NetworkNamespace:
-		return unix.CLONE_NEWNET, true
-	case specs.CgroupNamespace:
-		return unix.CLONE_NEWCGROUP, true
-	}
-	return 0, false
-}
-
-// has reports whether the container has a namespace of its own, new or joined.
-func (c *container) has(ns specs.LinuxNamespaceType) bool {
-	_, ok := c.namespaces[ns]
-	return ok || ns == specs.NetworkNamespace && c.in.NetNS
-}
-
-// makes reports whether the container gets a new namespace.
-func (c *container) makes(ns specs.LinuxNamespaceType) bool {
-	p, ok := c.namespaces[ns]
-	return ok && p == ""
+// context says what steps for the mount serve.
+func (m *mount) context() string {
+	return "error mounting \"" + m.Source + "\" to rootfs at \"" + m.Destination + "\""
 }
 
 // plan reads namespaces and mounts, and asks for all that the caller has to open.
@@ -107,56 +86,18 @@ func (c *container) plan() {
 	if !c.in.Detached {
 		c.caller = c.need(Need{Kind: NeedCaller})
 	}
-	if c.in.NetNS {
-		c.netns = c.need(Need{Kind: NeedNetNS, Flag: unix.CLONE_NEWNET})
-	}
-	for _, ns := range c.linux.Namespaces {
-		flag, known := cloneFlag(ns.Type)
-		_, twice := c.namespaces[ns.Type]
-		switch {
-		case !known:
-			c.fail(errs.InvalidParameter, "linux.namespaces: unknown type %q", ns.Type)
-			continue
-		case twice:
-			c.fail(errs.InvalidParameter, "linux.namespaces: %s is listed twice", ns.Type)
-			continue
-		}
-		c.namespaces[ns.Type] = ns.Path
-		switch {
-		case ns.Type == specs.NetworkNamespace && c.in.NetNS:
-		case ns.Path == "" && ns.Type == specs.CgroupNamespace: // unshared once the process is in its cgroup
-		case ns.Path == "":
-			c.p.Clone |= uint64(flag)
-		default:
-			n := Need{Kind: NeedNamespace, Path: ns.Path, Flag: flag, Context: "joining the " + string(ns.Type) + " namespace " + ns.Path}
-			if ns.Type == specs.PIDNamespace {
-				n.Kind = NeedPidNS
-			}
-			switch r := c.need(n); ns.Type {
-			case specs.PIDNamespace:
-			case specs.MountNamespace:
-				c.mountns = r
-			default:
-				c.joins = append(c.joins, join{r, flag, ns.Type})
-			}
-		}
-	}
-	switch dir := c.in.Root.Dir; {
-	case !c.has(specs.MountNamespace):
-		c.fail(errs.InvalidParameter, "linux.namespaces: a container needs a mount namespace")
-	case c.mountns == None:
-	case dir == "":
-		c.fail(errs.InvalidParameter, "linux.namespaces: an overlay is mounted in a mount namespace of its own, not in %s", c.namespaces[specs.MountNamespace])
-	default: // as the caller sees it, not as the namespace to join does
-		c.tree = c.need(Need{Kind: NeedTree, Path: dir, Recursive: true, Context: "mounting the root filesystem"})
-	}
+	c.planNamespaces()
+	c.planSysctls()
 	for i := range c.in.CgroupTasks {
 		c.cgroups = append(c.cgroups, c.need(Need{Kind: NeedCgroup, Index: i}))
 	}
 	arrival{c}.needStreams()
-	if c.in.Created || c.in.Hold || !c.p.OwnPIDs() {
+	if c.in.Created || c.in.Hold || !c.makes(specs.PIDNamespace) || c.p.Twice || c.enters(specs.TimeNamespace) {
 		c.sync = c.need(Need{Kind: NeedSync})
 	}
+	// A process with another user's rights must not be in our memory while
+	// others can see it; nor is one that is to enter a time namespace let in.
+	c.p.Borrow = c.sync == None || c.p.Twice && c.privileged && !c.enters(specs.TimeNamespace)
 	if c.in.Hold {
 		c.hold = c.need(Need{Kind: NeedHold})
 	}
@@ -167,17 +108,14 @@ func (c *container) plan() {
 			c.fail(errs.KindOf(err), "mounts: %s: %w", m.Destination, err)
 		}
 		m.Destination = path.Clean("/" + m.Destination)
-		x := mount{Mount: m, options: o, tree: None}
+		x := mount{Mount: m, options: o, tree: None, made: None}
 		if m.Destination == "/" {
 			c.fail(errs.InvalidParameter, "mounts: %q cannot be mounted over the root", m.Source)
-		}
-		if len(m.UIDMappings)+len(m.GIDMappings) > 0 {
-			c.fail(errs.NotImplemented, "mounts: %s: uidMappings and gidMappings are not supported", m.Destination)
 		}
 		if m.Type == "bind" {
 			x.bind, x.alone = !x.remount, x.remount
 		}
-		context := "error mounting \"" + m.Source + "\" to rootfs at \"" + m.Destination + "\""
+		c.planIDMap(&x)
 		switch {
 		case x.remount:
 		case x.copyUp && m.Type != "tmpfs":
@@ -187,15 +125,18 @@ func (c *container) plan() {
 		case x.bind && len(x.data) > 0:
 			c.fail(errs.InvalidParameter, "mounts: %s: a bind mount has no option %q", m.Destination, x.data[0])
 		case x.bind:
-			x.tree = c.need(Need{Kind: NeedTree, Path: m.Source, Recursive: x.rbind, Context: context})
+			x.source, x.recursive = m.Source, x.rbind
 		case m.Type == "":
 			c.fail(errs.InvalidParameter, "mounts: %s: the type is missing", m.Destination)
 		case m.Type == "cgroup" && c.in.Facts.CgroupV2 && !c.has(specs.CgroupNamespace):
 			// A mount of cgroup2 from the first cgroup namespace would change
 			// the options of the host's (nsdelegate): a copy does not.
-			x.tree = c.need(Need{Kind: NeedTree, Path: "/sys/fs/cgroup", Recursive: true, Context: context})
+			x.source, x.recursive = "/sys/fs/cgroup", true
 		case m.Type == "cgroup" && !c.in.Facts.CgroupV2 && !c.has(specs.CgroupNamespace) && c.cgroupns == None:
-			c.cgroupns = c.need(Need{Kind: NeedNamespace, Path: "/proc/self/ns/cgroup", Flag: unix.CLONE_NEWCGROUP, Context: context})
+			c.cgroupns = c.need(Need{Kind: NeedNamespace, Path: "/proc/self/ns/cgroup", Flag: unix.CLONE_NEWCGROUP, Context: x.context()})
+		}
+		if x.source != "" && (c.privileged || !c.users) {
+			x.tree = c.need(Need{Kind: NeedTree, Path: x.source, Recursive: x.recursive, Context: x.context()})
 		}
 		c.mounts = append(c.mounts, x)
 	}
@@ -207,28 +148,27 @@ func (c *container) birth() {
 	if !c.in.Detached {
 		c.prctl(unix.PR_SET_PDEATHSIG, int(unix.SIGKILL), 0, "setting the parent-death signal")
 	}
-	if !c.p.OwnPIDs() {
-		// Whoever shares the pid namespace must not trace us, or open what we
+	if c.users || !c.makes(specs.PIDNamespace) {
+		// Whoever shares a namespace with us must not trace us, or open what we
 		// hold by /proc (CVE-2016-9962). Execve takes it back.
 		c.prctl(unix.PR_SET_DUMPABLE, 0, 0, "becoming untraceable")
 	}
 	arrival{c}.joinCgroups()
-	if c.makes(specs.CgroupNamespace) {
-		c.during("")
-		c.unshare(unix.CLONE_NEWCGROUP, "creating the cgroup namespace")
-	}
-	if c.netns != None {
-		c.during("joining the network namespace")
-		c.setns(c.netns, unix.CLONE_NEWNET, "setns")
-		c.close(c.netns)
-	}
-	for _, j := range c.joins {
-		c.during("joining the " + string(j.name) + " namespace " + c.namespaces[j.name])
-		c.setns(j.ns, j.flag, "setns")
-		c.close(j.ns)
-	}
 	arrival{c}.onHost()
+	if c.users {
+		c.enterUsers()
+	} else {
+		c.joinNamespaces()
+		c.idmapTrees()
+	}
+	c.makeNamespaces()
+	if c.users {
+		c.becomeRoot()
+	}
 	c.during("")
+	if c.p.Twice && !c.in.Detached { // it is not inherited
+		c.prctl(unix.PR_SET_PDEATHSIG, int(unix.SIGKILL), 0, "setting the parent-death signal")
+	}
 	c.call(unix.SYS_SETSID, "creating the session", nil)
 	if !c.in.KeepKeyring {
 		arrival{c}.keyring()
@@ -241,9 +181,14 @@ func (c *container) birth() {
 		c.close(c.mountns)
 		// The copy of the root comes from the caller's namespace, where it may be shared.
 		c.setattr(c.tree, 0, 0, unix.MS_SLAVE, true, "making the host's mounts unreachable for ours")
-		return
+	} else {
+		c.slaveMounts()
 	}
-	// Nothing of what follows may reach the host's mount table.
+	c.openTrees()
+}
+
+// slaveMounts lets nothing of what follows reach the host's mount table.
+func (c *container) slaveMounts() {
 	c.call(unix.SYS_MOUNT, "making the host's mounts unreachable for ours", nil, num(0), c.text("/"), num(0), imm(unix.MS_REC|unix.MS_SLAVE, formMS), num(0))
 }
 
@@ -252,10 +197,7 @@ func (c *container) birth() {
 // hooks look for it there. enter makes it the only one.
 func (c *container) rootfs() {
 	c.during("mounting the root filesystem")
-	dir, over := c.in.Root.Dir, "/"
-	if dir != "" {
-		over = dir
-	}
+	attached := c.root == None && c.rootTree()
 	if len(c.linux.MaskedPaths) > 0 {
 		// An empty directory to put over others. It hides under the root
 		// filesystem, attached, since Linux before 6.15 copies no detached mount.
@@ -263,44 +205,92 @@ func (c *container) rootfs() {
 		c.options(r, []string{"mode=0555", "size=4k", "nr_inodes=2"})
 		c.fscreate(r)
 		c.made["mask"] = c.fsmount(r, attrRO|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
-		if dir != "" && c.tree == None {
-			c.tree = c.openTree(dir)
-		}
-		c.attach(c.made["mask"], cwd, over, "attaching")
+		c.attachRoot(c.made["mask"])
 	}
-	if dir != "" {
+	if !attached {
+		c.attachRoot(c.root)
+	}
+}
+
+// attachRoot attaches what is to be the root, or to lie under it.
+func (c *container) attachRoot(tree Reg) {
+	dir := c.in.Root.Dir
+	switch {
+	case dir == "":
+		c.attach(tree, cwd, "/", "attaching")
+	case c.users: // its root may have no way to the directory
+		done := c.label()
+		closed := c.later(done, func() { c.attach(tree, cwd, "/", "attaching") })
+		c.attach(tree, cwd, dir, "attaching", on(unix.EACCES, closed))
+		c.place(done)
+	default:
+		c.attach(tree, cwd, dir, "attaching")
+	}
+}
+
+// rootTree makes the root filesystem as a detached mount, and reports whether
+// it had to be attached at once.
+func (c *container) rootTree() (attached bool) {
+	mapped := c.users && c.privileged && c.in.Root.IDMap
+	if dir := c.in.Root.Dir; dir != "" {
 		if c.root = c.tree; c.root == None {
 			c.root = c.openTree(dir)
 		}
-		c.attach(c.root, cwd, over, "attaching")
-		return
+		if mapped {
+			c.idmap(c.root, c.user, true, "idmapping "+dir)
+		}
+		return false
 	}
 	o := c.in.Root.Overlay
-	if !c.in.Facts.OverlayFD {
+	switch {
+	case mapped && !c.in.Facts.DetachedLayers, c.users && c.privileged && !c.in.Facts.OverlayFD:
+		c.root = c.overlayByPath(o, mapped)
+		return false
+	case !c.in.Facts.OverlayFD:
 		c.legacyOverlay(o)
-		return
+		return true
 	}
 	r := c.fsopen("overlay")
 	c.fsset(r, "source", &overlayName)
-	set := func(key, dir string) {
-		d := c.openat(cwd, dir, unix.O_RDONLY|unix.O_DIRECTORY, "opening "+dir)
+	var trees []Reg // whose end is that of the detached mounts
+	set := func(key, dir string, d Reg) {
 		c.call(unix.SYS_FSCONFIG, "adding layer "+dir, nil, fd(r), imm(unix.FSCONFIG_SET_FD, formFsconfig), c.text(key), num(0), fd(d))
 		c.close(d)
 	}
-	for _, dir := range o.Lower {
-		set("lowerdir+", dir)
+	open := func(at Arg, name, dir string) Reg {
+		return c.openat(at, name, unix.O_RDONLY|unix.O_DIRECTORY, "opening "+dir)
 	}
-	if o.Upper != "" {
-		set("upperdir", o.Upper)
-		set("workdir", o.Work)
+	if !mapped {
+		for _, dir := range o.Lower {
+			set("lowerdir+", dir, open(cwd, dir, dir))
+		}
+		if o.Upper != "" {
+			set("upperdir", o.Upper, open(cwd, o.Upper, o.Upper))
+			set("workdir", o.Work, open(cwd, o.Work, o.Work))
+		}
+	} else {
+		for _, dir := range o.Lower {
+			t := c.layerTree(dir, true)
+			set("lowerdir+", dir, open(fd(t), ".", dir))
+			trees = append(trees, t)
+		}
+		if o.Upper != "" {
+			base, upper, work := o.writers()
+			t := c.layerTree(base, true)
+			set("upperdir", o.Upper, open(fd(t), upper, o.Upper))
+			set("workdir", o.Work, open(fd(t), work, o.Work))
+			trees = append(trees, t)
+		}
 	}
 	if o.Volatile {
 		c.fsset(r, "volatile", nil)
 	}
-	mounter{c}.context(r)
-	c.fscreate(r)
+	c.asOwner(mapped, func() { c.fscreate(r) })
 	c.root = c.fsmount(r, 0)
-	c.attach(c.root, cwd, over, "attaching")
+	for _, t := range trees {
+		c.close(t)
+	}
+	return false
 }
 
 // openTree makes a detached copy of a directory of the host with what is
@@ -317,16 +307,8 @@ func (c *container) legacyOverlay(o *Overlay) {
 	if o.Upper != "" {
 		all = append(all, o.Upper, o.Work)
 	}
-	base := path.Dir(path.Clean(all[0]))
-	for _, dir := range all[1:] {
-		for base != "/" && !strings.HasPrefix(path.Clean(dir), base+"/") {
-			base = path.Dir(base)
-		}
-	}
-	short := func(dir string) string {
-		s := strings.TrimPrefix(strings.TrimPrefix(path.Clean(dir), base), "/")
-		return overlayEscape(s)
-	}
+	base := common(all)
+	short := func(dir string) string { return overlayEscape(below(base, dir)) }
 	var s strings.Builder
 	for i, dir := range o.Lower {
 		s.WriteString([]string{":", "lowerdir="}[min(1, max(0, 1-i))])

@@ -8,6 +8,11 @@ import "github.com/opencontainers/runtime-spec/specs-go"
 type Root struct {
 	Dir     string   `json:"dir,omitempty"`     // this directory is bound, with what is mounted below it
 	Overlay *Overlay `json:"overlay,omitempty"` // an overlay is mounted in the container's mount namespace only
+
+	// IDMap has the files owned on disk by the ids that they have in the
+	// container: its layers are shown to a user namespace by idmapped mounts
+	// (Linux 5.19 for an overlay). It has no meaning without a user namespace.
+	IDMap bool `json:"idmap,omitempty"`
 }
 
 // Overlay names the directories of an overlay mount. Without Upper and Work it
@@ -21,14 +26,16 @@ type Overlay struct {
 
 // Facts is what a program depends on of the machine that it runs on.
 type Facts struct {
-	OverlayFD bool         // overlay layers may be given by descriptor (Linux 6.13)
-	CgroupV2  bool         // /sys/fs/cgroup is one cgroup2 hierarchy
-	CgroupV1  []Controller // hierarchies of cgroup v1, where CgroupV2 is false
-	Caps      uint64       // capabilities that can be granted, bit n for capability n
-	LastCap   int          // the highest capability that the kernel knows
-	NoFile    Limit        // RLIMIT_NOFILE for a spec that names none
-	AppArmor  bool         // the kernel has it, and it is on
-	SELinux   bool         // the kernel has it, and a policy is loaded
+	OverlayFD      bool         // overlay layers may be given by descriptor (Linux 6.13)
+	DetachedLayers bool         // such a descriptor may be of a detached mount (Linux 6.15)
+	InUserNS       bool         // the caller is in a user namespace itself: it is root of nothing but that
+	CgroupV2       bool         // /sys/fs/cgroup is one cgroup2 hierarchy
+	CgroupV1       []Controller // hierarchies of cgroup v1, where CgroupV2 is false
+	Caps           uint64       // capabilities that can be granted, bit n for capability n
+	LastCap        int          // the highest capability that the kernel knows
+	NoFile         Limit        // RLIMIT_NOFILE for a spec that names none
+	AppArmor       bool         // the kernel has it, and it is on
+	SELinux        bool         // the kernel has it, and a policy is loaded
 }
 
 // Controller is one mounted hierarchy of cgroup v1.
@@ -50,6 +57,7 @@ type Input struct {
 
 	Facts       Facts
 	NetNS       bool   // join the network namespace that the caller holds, whatever the spec says of it
+	UserNS      bool   // join the user namespace that the caller holds, whatever the spec says of it
 	MakeCwd     bool   // make a working directory that is missing, as root's, mode 0755
 	File        string // what to execute; empty: as process.args[0] says
 	KeepKeyring bool   // the process keeps the caller's session keyring

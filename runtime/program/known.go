@@ -14,8 +14,8 @@ func Capabilities() []string {
 // MountOptions lists the mount options that are not handed to the filesystem,
 // sorted.
 func MountOptions() []string {
-	all := []string{"async", "bind", "defaults", "dirsync", "iversion", "lazytime", "loud", "mand", "nolazytime", "noiversion", "nomand", "private",
-		"rbind", "rprivate", "rshared", "rslave", "runbindable", "shared", "silent", "slave", "sync", "unbindable"}
+	all := []string{"async", "bind", "defaults", "dirsync", "idmap", "iversion", "lazytime", "loud", "mand", "nolazytime", "noiversion", "nomand", "private",
+		"rbind", "remount", "ridmap", "rprivate", "rshared", "rslave", "runbindable", "shared", "silent", "slave", "sync", "tmpcopyup", "unbindable"}
 	for _, a := range attributes {
 		all = append(all, a.name, "r"+a.name)
 	}

@@ -21,7 +21,7 @@ func (c mounter) all() {
 	unshared := c.cgroupns == None
 	for i := range c.mounts {
 		m := &c.mounts[i]
-		c.during("error mounting \"" + m.Source + "\" to rootfs at \"" + m.Destination + "\"")
+		c.during(m.context())
 		if !insideProc(m) {
 			c.fail(errs.InvalidParameter, "%q cannot be mounted because it is inside /proc", m.Destination)
 		}
@@ -34,13 +34,13 @@ func (c mounter) all() {
 		case m.tree != None:
 			c.bind(m)
 		case m.Type == "cgroup" && !c.in.Facts.CgroupV2:
-			if !unshared {
+			if !unshared && !c.users {
 				// A namespace just for the mounts: their root is then the
 				// container's own cgroup, as it should be seen.
 				c.unshare(unix.CLONE_NEWCGROUP, "creating a cgroup namespace")
 			}
 			c.cgroupV1(m)
-			if !unshared {
+			if !unshared && !c.users {
 				c.setns(c.cgroupns, unix.CLONE_NEWCGROUP, "going back to the host's cgroup namespace")
 				c.close(c.cgroupns)
 				unshared = true
@@ -171,44 +171,9 @@ func (c mounter) forget(dest string) {
 
 // filesystem mounts a filesystem of any type.
 func (c mounter) filesystem(m *mount) {
-	fstype := m.Type
-	if fstype == "cgroup" {
-		fstype = "cgroup2"
-	}
-	r := c.fsopen(fstype)
-	if m.Source != "" {
-		c.fsset(r, "source", &m.Source)
-	}
-	virtual := false
-	switch fstype {
-	case "proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup2":
-		virtual = true
-	}
-	for _, s := range m.superblock {
-		c.fsset(r, s, nil)
-	}
-	if !virtual && m.set&attrRO != 0 {
-		c.fsset(r, "ro", nil)
-	}
-	c.options(r, m.data)
-	if fstype != "proc" && fstype != "sysfs" && fstype != "cgroup2" { // SELinux has labels of its own for those
-		c.context(r)
-	}
-	c.fscreate(r)
-	attr := m.set | m.rset
-	readonly := fstype == "tmpfs" && attr&attrRO != 0
-	if readonly {
-		attr &^= attrRO // until all is in it
-	}
-	d := c.fsmount(r, attr)
-	if fstype == "tmpfs" {
-		c.inherit(m, d)
-		if readonly && m.Destination != "/dev" {
-			c.setattr(d, attrRO, 0, 0, false, "making it read-only")
-		}
-	}
-	if m.propagation != 0 && m.propagation != unix.MS_PRIVATE {
-		c.setattr(d, 0, 0, m.propagation, m.rpropagation, "setting its propagation")
+	fstype, d := m.kind(), m.made
+	if d == None {
+		d = c.newFilesystem(m)
 	}
 	target := c.directory(m.Destination, fstype == "proc" || fstype == "sysfs", fstype)
 	c.attach(d, fd(target), "", "attaching")
@@ -230,6 +195,55 @@ func (c mounter) filesystem(m *mount) {
 	default:
 		c.close(d)
 	}
+}
+
+// kind is the type as the kernel knows it.
+func (m *mount) kind() string {
+	if m.Type == "cgroup" {
+		return "cgroup2"
+	}
+	return m.Type
+}
+
+// newFilesystem makes a filesystem, detached.
+func (c mounter) newFilesystem(m *mount) Reg {
+	fstype := m.kind()
+	r := c.fsopen(fstype)
+	if m.Source != "" {
+		c.fsset(r, "source", &m.Source)
+	}
+	virtual := false
+	switch fstype {
+	case "proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup2":
+		virtual = true
+	}
+	for _, s := range m.superblock {
+		c.fsset(r, s, nil)
+	}
+	if !virtual && m.set&attrRO != 0 {
+		c.fsset(r, "ro", nil)
+	}
+	c.options(r, c.mappedData(fstype, m.data))
+	if fstype != "proc" && fstype != "sysfs" && fstype != "cgroup2" { // SELinux has labels of its own for those
+		c.context(r)
+	}
+	c.fscreate(r)
+	attr := m.set | m.rset
+	readonly := fstype == "tmpfs" && attr&attrRO != 0
+	if readonly {
+		attr &^= attrRO // until all is in it
+	}
+	d := c.fsmount(r, attr)
+	if fstype == "tmpfs" {
+		c.inherit(m, d)
+		if readonly && m.Destination != "/dev" {
+			c.setattr(d, attrRO, 0, 0, false, "making it read-only")
+		}
+	}
+	if m.propagation != 0 && m.propagation != unix.MS_PRIVATE {
+		c.setattr(d, 0, 0, m.propagation, m.rpropagation, "setting its propagation")
+	}
+	return d
 }
 
 // directory opens a mount point that must be a directory and makes it if it
@@ -280,9 +294,17 @@ func (c mounter) cgroupV1(m *mount) {
 	// needs a third of the calls.
 	c.call(unix.SYS_FCHDIR, "entering it", nil, fd(d))
 	flags := mountFlags(attr | ro)
-	for _, h := range c.in.Facts.CgroupV1 {
+	for i, h := range c.in.Facts.CgroupV1 {
 		c.mkdirat(cwd, h.Dir, 0o755, "creating "+h.Dir)
-		c.call(unix.SYS_MOUNT, "mounting "+h.Dir, nil, c.text("cgroup"), c.text(h.Dir), c.text("cgroup"), imm(flags, formMS), c.text(h.Options))
+		if len(c.v1) > 0 {
+			if ro != 0 {
+				c.setattr(c.v1[i], ro, 0, 0, false, "making "+h.Dir+" read-only")
+			}
+			c.attach(c.v1[i], cwd, h.Dir, "attaching "+h.Dir)
+			c.close(c.v1[i])
+		} else {
+			c.call(unix.SYS_MOUNT, "mounting "+h.Dir, nil, c.text("cgroup"), c.text(h.Dir), c.text("cgroup"), imm(flags, formMS), c.text(h.Options))
+		}
 		if names := strings.Split(h.Dir, ","); len(names) > 1 {
 			for _, name := range names {
 				c.symlinkat(h.Dir, cwd, name, "linking "+name)

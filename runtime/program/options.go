@@ -3,7 +3,6 @@ package program
 import (
 	"strings"
 
-	"github.com/davit-engine/davit/errs"
 	"golang.org/x/sys/unix"
 )
 
@@ -17,6 +16,8 @@ type options struct {
 	remount      bool // change the mount that is there; with alone, nothing of its filesystem
 	alone        bool
 	copyUp       bool     // fill a new tmpfs with what lies below it
+	idmap        bool     // show the ids of the container's user namespace, or of the mount's own maps
+	ridmap       bool     // of the mounts below as well
 	superblock   []string // flags of the filesystem, such as "sync"
 	data         []string // what the filesystem itself understands
 }
@@ -104,8 +105,10 @@ func parseOptions(list []string) (options, error) {
 			o.remount = true
 		case "tmpcopyup":
 			o.copyUp = true
-		case "idmap", "ridmap":
-			return o, errs.New(errs.NotImplemented, "mount option %q is not supported", s)
+		case "idmap":
+			o.idmap = true
+		case "ridmap":
+			o.idmap, o.ridmap = true, true
 		default:
 			o.data = append(o.data, s)
 		}

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
@@ -67,7 +68,7 @@ func flagNames(f form) []named {
 		return []named{{unix.CLONE_NEWNS, "NEWNS"}, {unix.CLONE_NEWPID, "NEWPID"}, {unix.CLONE_NEWIPC, "NEWIPC"}, {unix.CLONE_NEWUTS, "NEWUTS"},
 			{unix.CLONE_NEWNET, "NEWNET"}, {unix.CLONE_NEWCGROUP, "NEWCGROUP"}, {unix.CLONE_NEWUSER, "NEWUSER"}, {unix.CLONE_NEWTIME, "NEWTIME"}}
 	case formAttr:
-		return []named{{attrRO, "RDONLY"}, {unix.MOUNT_ATTR_NOSUID, "NOSUID"}, {unix.MOUNT_ATTR_NODEV, "NODEV"}, {unix.MOUNT_ATTR_NOEXEC, "NOEXEC"},
+		return []named{{attrRO, "RDONLY"}, {unix.MOUNT_ATTR_IDMAP, "IDMAP"}, {unix.MOUNT_ATTR_NOSUID, "NOSUID"}, {unix.MOUNT_ATTR_NODEV, "NODEV"}, {unix.MOUNT_ATTR_NOEXEC, "NOEXEC"},
 			{attrAtime, "ATIME"}, {unix.MOUNT_ATTR_NOATIME, "NOATIME"}, {unix.MOUNT_ATTR_STRICTATIME, "STRICTATIME"},
 			{unix.MOUNT_ATTR_NODIRATIME, "NODIRATIME"}, {unix.MOUNT_ATTR_NOSYMFOLLOW, "NOSYMFOLLOW"}}
 	case formMS:
@@ -95,7 +96,7 @@ func valueNames(f form) []named {
 	switch f {
 	case formPrctl:
 		return []named{{unix.PR_SET_PDEATHSIG, "PR_SET_PDEATHSIG"}, {unix.PR_SET_DUMPABLE, "PR_SET_DUMPABLE"},
-			{unix.PR_SET_NO_NEW_PRIVS, "PR_SET_NO_NEW_PRIVS"}, {unix.PR_CAPBSET_DROP, "PR_CAPBSET_DROP"}, {unix.PR_SET_KEEPCAPS, "PR_SET_KEEPCAPS"}, {unix.PR_CAP_AMBIENT, "PR_CAP_AMBIENT"}}
+			{unix.PR_SET_NO_NEW_PRIVS, "PR_SET_NO_NEW_PRIVS"}, {unix.PR_CAPBSET_DROP, "PR_CAPBSET_DROP"}, {unix.PR_SET_KEEPCAPS, "PR_SET_KEEPCAPS"}, {unix.PR_SET_SECUREBITS, "PR_SET_SECUREBITS"}, {unix.PR_CAP_AMBIENT, "PR_CAP_AMBIENT"}}
 	case formFsconfig:
 		return []named{{unix.FSCONFIG_SET_FLAG, "SET_FLAG"}, {unix.FSCONFIG_SET_STRING, "SET_STRING"}, {unix.FSCONFIG_SET_FD, "SET_FD"}, {unix.FSCONFIG_CMD_CREATE, "CMD_CREATE"}, {unix.FSCONFIG_CMD_RECONFIGURE, "CMD_RECONFIGURE"}}
 	case formIoctl:
@@ -123,6 +124,7 @@ var callNames = [...]named{
 	{unix.SYS_EXECVE, "execve"}, {unix.SYS_READ, "read"}, {unix.SYS_CHROOT, "chroot"}, {unix.SYS_FACCESSAT2, "faccessat2"},
 	{unix.SYS_EXIT_GROUP, "exit_group"}, {unix.SYS_SCHED_SETATTR, "sched_setattr"}, {unix.SYS_SCHED_SETAFFINITY, "sched_setaffinity"},
 	{unix.SYS_IOPRIO_SET, "ioprio_set"}, {unix.SYS_FSPICK, "fspick"}, {unix.SYS_FCHMODAT, "fchmodat"},
+	{unix.SYS_SETFSUID, "setfsuid"}, {unix.SYS_SETFSGID, "setfsgid"},
 }
 
 // tellNames are the messages to the caller.
@@ -143,7 +145,8 @@ var opNames = [...]string{OpPath: "path", OpTest: "test", OpStore: "store", OpFa
 var needNames = [...]string{NeedTree: "tree", NeedNamespace: "namespace", NeedPidNS: "pid namespace", NeedNetNS: "network namespace",
 	NeedCaller: "pidfd of the caller", NeedStdio: "standard stream", NeedConsole: "console socket", NeedCgroup: "cgroup's tasks",
 	NeedSync: "socket to the caller", NeedHold: "file to wait at", NeedPreserved: "preserved file",
-	NeedTarget: "pidfd of the container", NeedRoot: "root of the container"}
+	NeedTarget: "pidfd of the container", NeedRoot: "root of the container",
+	NeedUserNS: "user namespace", NeedIDMap: "user namespace for a mount"}
 
 // String returns the program as text, one step a line.
 func (p *Program) String() string {
@@ -151,6 +154,13 @@ func (p *Program) String() string {
 	for i, n := range p.Needs {
 		fmt.Fprintf(&s, "needs r%d = %s", i, needNames[n.Kind])
 		switch n.Kind {
+		case NeedUserNS, NeedIDMap:
+			if n.Path != "" {
+				fmt.Fprintf(&s, " %q", n.Path)
+			}
+			if len(n.UIDs)+len(n.GIDs) > 0 {
+				fmt.Fprintf(&s, " uids %s gids %s", idMaps(n.UIDs), idMaps(n.GIDs))
+			}
 		case NeedTree, NeedNamespace, NeedPidNS:
 			fmt.Fprintf(&s, " %q", n.Path)
 		case NeedStdio, NeedCgroup, NeedPreserved:
@@ -187,6 +197,15 @@ func (p *Program) String() string {
 		fmt.Fprintf(&s, "%4d%c %s\n", i, mark, p.step(st))
 	}
 	return s.String()
+}
+
+// idMaps prints the maps of a user namespace: its first id, the host's, how many.
+func idMaps(list []specs.LinuxIDMapping) string {
+	var s []string
+	for _, m := range list {
+		s = append(s, fmt.Sprintf("%d:%d:%d", m.ContainerID, m.HostID, m.Size))
+	}
+	return "[" + strings.Join(s, " ") + "]"
 }
 
 // step prints one step.

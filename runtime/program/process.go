@@ -3,7 +3,6 @@ package program
 import (
 	"encoding/binary"
 	"path"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -41,12 +40,7 @@ func (e *entry) identity() {
 		}
 		e.call(unix.SYS_SETDOMAINNAME, "setting the domain name "+name, nil, e.text(name), num(len(name)))
 	}
-	keys := make([]string, 0, len(e.linux.Sysctl))
-	for k := range e.linux.Sysctl {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	if len(keys) == 0 {
+	if len(e.sysctl) == 0 {
 		return
 	}
 	proc := e.proc
@@ -56,55 +50,7 @@ func (e *entry) identity() {
 		proc = e.fsmount(r, 0)
 		defer e.close(proc)
 	}
-	for _, k := range keys {
-		file, err := e.sysctlFile(k)
-		if err != nil {
-			e.fail(errs.InvalidParameter, "linux.sysctl: %w", err)
-			continue
-		}
-		e.put(fd(proc), "sys/"+file, e.linux.Sysctl[k], "open sysctl "+k+" file")
-	}
-}
-
-// ipcSysctls are those of an ipc namespace, but for fs.mqueue.*.
-var ipcSysctls = [...]string{"kernel/msgmax", "kernel/msgmnb", "kernel/msgmni", "kernel/sem", "kernel/shmall", "kernel/shmmax", "kernel/shmmni", "kernel/shm_rmid_forced"}
-
-// sysctlFile returns the name below /proc/sys, for a parameter that belongs to
-// a namespace of the container. Dots and slashes may separate, as in sysctl(8):
-// the first of them decides.
-func (e *entry) sysctlFile(key string) (string, error) {
-	file := key
-	if i := strings.IndexAny(key, "./"); i >= 0 && key[i] == '.' {
-		file = strings.Map(func(r rune) rune {
-			switch r {
-			case '.':
-				return '/'
-			case '/':
-				return '.'
-			}
-			return r
-		}, key)
-	}
-	if file == "" || path.Clean("/" + file)[1:] != file || strings.ContainsFunc(file, func(r rune) bool { return r <= ' ' || r == '\\' }) {
-		return "", errs.New(errs.InvalidParameter, "%q is not a parameter's name", key)
-	}
-	needs := func(ns specs.LinuxNamespaceType) (string, error) {
-		if !e.has(ns) {
-			return "", errs.New(errs.InvalidParameter, "sysctl %q is not allowed in the host's %s namespace", key, ns)
-		}
-		return file, nil
-	}
-	switch {
-	case strings.HasPrefix(file, "net/"):
-		return needs(specs.NetworkNamespace)
-	case slices.Contains(ipcSysctls[:], file), strings.HasPrefix(file, "fs/mqueue/"):
-		return needs(specs.IPCNamespace)
-	case file == "kernel/domainname":
-		return needs(specs.UTSNamespace)
-	case file == "kernel/hostname":
-		return "", errs.New(errs.InvalidParameter, "sysctl %q conflicts with hostname", key)
-	}
-	return "", errs.New(errs.InvalidParameter, "sysctl %q is not in a separate kernel namespace", key)
+	e.sysctls(fd(proc), "sys/", func(specs.LinuxNamespaceType) bool { return true })
 }
 
 var rlimits = [...]named{
@@ -148,7 +94,7 @@ func (e *entry) workdir() {
 // before, but as root, who may raise them.
 func (e *entry) limits() {
 	set := func(resource int, name string, soft, hard uint64) {
-		e.during("error setting rlimit " + name + " to " + strconv.FormatUint(soft, 10) + ":" + strconv.FormatUint(hard, 10))
+		e.during(limitContext(name, soft, hard))
 		e.call(unix.SYS_PRLIMIT64, "prlimit", nil, num(0), num(resource), e.how(formWords, soft, hard), num(0))
 	}
 	seen := map[string]bool{}
@@ -168,6 +114,10 @@ func (e *entry) limits() {
 	if n := e.in.Facts.NoFile; !seen["RLIMIT_NOFILE"] && n.Hard > 0 {
 		set(unix.RLIMIT_NOFILE, "RLIMIT_NOFILE", n.Soft, n.Hard)
 	}
+}
+
+func limitContext(name string, soft, hard uint64) string {
+	return "error setting rlimit " + name + " to " + strconv.FormatUint(soft, 10) + ":" + strconv.FormatUint(hard, 10)
 }
 
 // credentials turns the process into the container's user. What is left after
@@ -310,7 +260,13 @@ func (e *entry) user(u specs.User) {
 		binary.NativeEndian.PutUint32(groups[4*i:], g)
 	}
 	e.prctl(unix.PR_SET_KEEPCAPS, 1, 0, "setting keepcaps")
-	e.call(unix.SYS_SETGROUPS, "setgroups", nil, num(len(u.AdditionalGids)), mem(e.block(Block{Data: groups, form: formGroups})))
+	var denied []Catch
+	done := e.label()
+	if len(u.AdditionalGids) == 0 && (e.users || e.in.Facts.InUserNS) {
+		denied = []Catch{on(unix.EPERM, done)} // by /proc/self/setgroups, where a user has mapped no ids but their own
+	}
+	e.call(unix.SYS_SETGROUPS, "setgroups", denied, num(len(u.AdditionalGids)), mem(e.block(Block{Data: groups, form: formGroups})))
+	e.place(done)
 	e.call(unix.SYS_SETGID, "setgid", nil, num(u.GID))
 	e.call(unix.SYS_SETUID, "setuid", nil, num(u.UID))
 }

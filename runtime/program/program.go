@@ -24,7 +24,7 @@
 // immutable once it has been returned and may be used by several goroutines.
 package program
 
-import "golang.org/x/sys/unix"
+import "github.com/opencontainers/runtime-spec/specs-go"
 
 // Program is a compiled start of a process.
 type Program struct {
@@ -43,18 +43,8 @@ type Program struct {
 
 	Warnings []string // what the spec asks for and the process will not have, for a log
 
-	Twice bool // the process makes another that stays (OpClone), and ends
-}
-
-// Speaks reports whether the process has a socket to its caller. Such a one
-// must run in a copy of the caller's memory; without, it may borrow it.
-func (p *Program) Speaks() bool {
-	for i := range p.Needs {
-		if p.Needs[i].Kind == NeedSync {
-			return true
-		}
-	}
-	return false
+	Twice  bool // the process makes another that stays (OpClone), and ends
+	Borrow bool // the process, or the first of the two, may run in the caller's memory
 }
 
 // What a process tells its caller on the socket NeedSync: messages of two
@@ -66,10 +56,6 @@ const (
 	TellReady               // all that is left is execve, and before it what Hold waits for
 	TellBorn                // OpClone has made the process of this number, whose own messages may come earlier
 )
-
-// OwnPIDs reports whether the process is alone in its pid namespace, so that
-// no other process can see it before it has become the user's.
-func (p *Program) OwnPIDs() bool { return p.Clone&unix.CLONE_NEWPID != 0 }
 
 // Scratch is the block that steps and OpPath use for intermediate results.
 const Scratch = 0
@@ -180,6 +166,8 @@ const (
 	NeedPreserved                 // file Index of those that become descriptors 3, 4, ...
 	NeedTarget                    // a pidfd of the container's first process
 	NeedRoot                      // the root directory of that process
+	NeedUserNS                    // the user namespace at Path; else the one that the caller holds; else a new one with the maps UIDs and GIDs
+	NeedIDMap                     // a user namespace with the maps UIDs and GIDs, for a mount
 )
 
 // Need is a descriptor that exists before the process is made. It must be
@@ -190,5 +178,7 @@ type Need struct {
 	Recursive bool
 	Flag      int // CLONE_NEW*
 	Index     int
+	UIDs      []specs.LinuxIDMapping
+	GIDs      []specs.LinuxIDMapping
 	Context   string // what it serves, as for a step
 }

@@ -34,7 +34,7 @@ func base() *specs.Spec {
 
 func input(f func(*Input)) Input {
 	in := Input{Spec: base(), Root: Root{Overlay: &Overlay{Lower: []string{"/l/2", "/l/1"}, Upper: "/c/upper", Work: "/c/work"}},
-		Facts: Facts{OverlayFD: true, CgroupV2: true, Caps: 1<<41 - 1, LastCap: 5, NoFile: Limit{1024, 4096}}}
+		Facts: Facts{OverlayFD: true, DetachedLayers: true, CgroupV2: true, Caps: 1<<41 - 1, LastCap: 5, NoFile: Limit{1024, 4096}}}
 	if f != nil {
 		f(&in)
 	}
@@ -134,6 +134,49 @@ func TestGoldens(t *testing.T) {
 			p.IOPriority = &specs.LinuxIOPriority{Class: specs.IOPRIO_CLASS_IDLE, Priority: 7}
 			p.ExecCPUAffinity = &specs.CPUAffinity{Initial: "0", Final: "1"} // not for the first process
 		},
+		"users": func(in *Input) {
+			users(in)
+			in.Root.IDMap = true
+			add(in, specs.Mount{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"ro"}}, cgroupMount,
+				specs.Mount{Destination: "/v", Type: "bind", Source: "/v", Options: []string{"rbind", "ridmap"}},
+				specs.Mount{Destination: "/w", Type: "bind", Source: "/w", Options: []string{"bind"}, UIDMappings: oneToOne, GIDMappings: oneToOne})
+			in.Spec.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_MEMLOCK", Soft: 1, Hard: 2}, {Type: "RLIMIT_NOFILE", Soft: 1, Hard: 2}}
+			in.Spec.Linux.Sysctl = map[string]string{"net.ipv4.ip_forward": "1", "kernel.shmmax": "1"}
+		},
+		"users-given": func(in *Input) { // the engine's: both namespaces are ready
+			users(in)
+			in.Root.IDMap, in.UserNS, in.NetNS = true, true, true
+			add(in, specs.Mount{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"ro"}})
+			in.Spec.Linux.Sysctl = map[string]string{"net.ipv4.ip_forward": "1"}
+		},
+		"users-legacy-overlay": func(in *Input) {
+			hybrid(in)
+			dropNS(in, "cgroup")
+			users(in)
+			in.Root.IDMap, in.Facts.DetachedLayers, in.Root.Overlay.Volatile = true, false, true
+			add(in, cgroupMount)
+		},
+		"users-joined": func(in *Input) {
+			in.Root = Root{Dir: "/srv/root"}
+			addNS(in, specs.LinuxNamespace{Type: specs.UserNamespace, Path: "/proc/7/ns/user"})
+			for i := range in.Spec.Linux.Namespaces[1:5] {
+				n := &in.Spec.Linux.Namespaces[1+i]
+				n.Path = "/proc/7/ns/" + string(n.Type)
+			}
+			in.Spec.Hostname = ""
+		},
+		"rootless": func(in *Input) {
+			users(in)
+			in.Spec.Linux.UIDMappings = []specs.LinuxIDMapping{{ContainerID: 0, HostID: 1000, Size: 1}}
+			in.Spec.Linux.GIDMappings = []specs.LinuxIDMapping{{ContainerID: 0, HostID: 1000, Size: 1}}
+			in.Root, in.Facts.Caps = Root{Dir: "/home/u/root"}, 0
+			in.Spec.Mounts[2].Options = append(in.Spec.Mounts[2].Options, "gid=5")
+			add(in, specs.Mount{Destination: "/sys", Type: "bind", Source: "/sys", Options: []string{"rbind", "ro"}})
+		},
+		"time": func(in *Input) {
+			addNS(in, specs.LinuxNamespace{Type: specs.TimeNamespace})
+			in.Spec.Linux.TimeOffsets = map[string]specs.LinuxTimeOffset{"boottime": {Secs: 100, Nanosecs: 5}, "monotonic": {Secs: -7}}
+		},
 		"seccomp-privileged": func(in *Input) { in.Seccomp = make([]byte, 16) },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -181,6 +224,19 @@ func dropNS(in *Input, t specs.LinuxNamespaceType) {
 		}
 	}
 	in.Spec.Linux.Namespaces = list
+}
+
+var oneToOne = []specs.LinuxIDMapping{{ContainerID: 0, HostID: 0, Size: 1}}
+
+func addNS(in *Input, ns specs.LinuxNamespace) {
+	in.Spec.Linux.Namespaces = append(in.Spec.Linux.Namespaces, ns)
+}
+
+// users gives the container a user namespace.
+func users(in *Input) {
+	addNS(in, specs.LinuxNamespace{Type: specs.UserNamespace})
+	in.Spec.Linux.UIDMappings = []specs.LinuxIDMapping{{ContainerID: 0, HostID: 100000, Size: 65536}}
+	in.Spec.Linux.GIDMappings = []specs.LinuxIDMapping{{ContainerID: 0, HostID: 200000, Size: 65536}}
 }
 
 // difference shows the first line that differs.
@@ -272,10 +328,22 @@ func TestRefused(t *testing.T) {
 		{func(in *Input) { in.Spec.Linux.Namespaces[1].Type = "mount" }, errs.InvalidParameter, "listed twice"},
 		{func(in *Input) { in.Spec.Linux.Namespaces[1].Type = "x" }, errs.InvalidParameter, "unknown type"},
 		{func(in *Input) { in.Spec.Linux.Namespaces[0].Path = "/p" }, errs.InvalidParameter, "of its own, not in /p"},
-		{func(in *Input) { in.Spec.Linux.Namespaces[1].Type = "user" }, errs.NotImplemented, "linux.namespaces: user"},
-		{func(in *Input) { in.Spec.Linux.Namespaces[1].Type = "time" }, errs.NotImplemented, "linux.namespaces: time"},
 		{func(in *Input) { in.Spec.Hooks = &specs.Hooks{CreateContainer: []specs.Hook{{}}} }, errs.NotImplemented, "hooks.createContainer"},
 		{func(in *Input) { in.Spec.Hooks = &specs.Hooks{StartContainer: []specs.Hook{{}}} }, errs.NotImplemented, "hooks.startContainer"},
+		{func(in *Input) { in.Spec.Linux.Namespaces[1].Type = "user" }, errs.InvalidParameter, "needs both"},
+		{func(in *Input) { in.Spec.Linux.UIDMappings = oneToOne }, errs.InvalidParameter, "linux.uidMappings"},
+		{func(in *Input) { in.Spec.Linux.TimeOffsets = map[string]specs.LinuxTimeOffset{"boottime": {}} }, errs.InvalidParameter, "linux.timeOffsets"},
+		{func(in *Input) {
+			addNS(in, specs.LinuxNamespace{Type: "time"})
+			in.Spec.Linux.TimeOffsets = map[string]specs.LinuxTimeOffset{"realtime": {}}
+		}, errs.InvalidParameter, `no clock "realtime"`},
+		{func(in *Input) { users(in); in.Root.IDMap = true; in.Spec.Linux.UIDMappings[0].ContainerID = 1 }, errs.InvalidParameter, "the container's root"},
+		{func(in *Input) {
+			users(in)
+			in.Facts.Caps = 0
+			add(in, specs.Mount{Destination: "/a", Type: "bind", Source: "/x", Options: []string{"idmap"}})
+		}, errs.NotImplemented, "idmapping"},
+		{func(in *Input) { in.Spec.Hooks = &specs.Hooks{CreateRuntime: []specs.Hook{{}}} }, errs.NotImplemented, "hooks.createRuntime"},
 		{func(in *Input) { in.Spec.Process.ApparmorProfile = "x" }, errs.NotImplemented, "process.apparmorProfile"},
 		{func(in *Input) { in.Spec.Process.SelinuxLabel = "x" }, errs.NotImplemented, "process.selinuxLabel"},
 		{func(in *Input) { in.Spec.Linux.MountLabel = "x" }, errs.NotImplemented, "linux.mountLabel"},
@@ -310,7 +378,13 @@ func TestRefused(t *testing.T) {
 		}, errs.InvalidParameter, "inside /proc"},
 		{func(in *Input) {
 			add(in, specs.Mount{Destination: "/a", Type: "bind", Source: "/x", UIDMappings: []specs.LinuxIDMapping{{Size: 1}}})
-		}, errs.NotImplemented, "uidMappings"},
+		}, errs.InvalidParameter, "uidMappings and gidMappings"},
+		{func(in *Input) {
+			add(in, specs.Mount{Destination: "/a", Type: "bind", Source: "/x", Options: []string{"idmap"}})
+		}, errs.InvalidParameter, "with a user namespace"},
+		{func(in *Input) {
+			add(in, specs.Mount{Destination: "/a", Type: "tmpfs", UIDMappings: oneToOne, GIDMappings: oneToOne})
+		}, errs.InvalidParameter, "only bind mounts"},
 		{func(in *Input) { add(in, specs.Mount{Destination: "/proc/sys", Type: "bind", Source: "/x"}) }, errs.InvalidParameter, "inside /proc"},
 		{func(in *Input) { add(in, specs.Mount{Destination: "/proc", Type: "tmpfs"}) }, errs.InvalidParameter, "not of type proc"},
 		{func(in *Input) { add(in, specs.Mount{Destination: "/proc/../proc/self", Type: "tmpfs"}) }, errs.InvalidParameter, "inside /proc"},

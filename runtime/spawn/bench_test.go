@@ -13,6 +13,9 @@ func BenchmarkStart(b *testing.B) {
 	needRoot(b)
 	dir := layer(b)
 	facts := DetectFacts()
+	users, err := NewUserNS(mapTo(100000), mapTo(200000))
+	must(b, err)
+	defer users.Close()
 	for _, c := range []struct {
 		name   string
 		change func(*Request)
@@ -28,6 +31,10 @@ func BenchmarkStart(b *testing.B) {
 		}},
 		{"nocgroupmount", func(r *Request) {
 			r.Spec.Mounts = append(r.Spec.Mounts[:4:4], r.Spec.Mounts[5:]...)
+		}},
+		{"users", func(r *Request) {
+			inUsers(r)
+			r.UserNS = users
 		}},
 		{"copied", func(r *Request) { r.Spec.Linux.Namespaces[3].Path = "/proc/self/ns/pid" }},
 	} {
@@ -60,5 +67,14 @@ func BenchmarkCompile(b *testing.B) {
 			b.Fatal(err)
 		}
 		link(p, make([]int, len(p.Needs)))
+	}
+}
+
+func BenchmarkNewUserNS(b *testing.B) {
+	needRoot(b)
+	for b.Loop() {
+		f, err := NewUserNS(mapTo(100000), mapTo(200000))
+		must(b, err)
+		f.Close()
 	}
 }

@@ -2,6 +2,7 @@ package spawn
 
 import (
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/davit-engine/davit/runtime/program"
@@ -21,9 +22,11 @@ func DetectFacts() program.Facts {
 	if unix.Uname(&u) == nil {
 		major, minor := release(unix.ByteSliceToString(u.Release[:]))
 		f.OverlayFD = major > 6 || major == 6 && minor >= 13
+		f.DetachedLayers = major > 6 || major == 6 && minor >= 15
 	}
 	var st unix.Statfs_t
 	f.CgroupV2 = unix.Statfs("/sys/fs/cgroup", &st) == nil && st.Type == unix.CGROUP2_SUPER_MAGIC
+	f.InUserNS = inUserNS()
 	if !f.CgroupV2 {
 		list, _ := os.ReadFile("/proc/self/cgroup") // none: there are no cgroups to mount
 		f.CgroupV1 = controllers(string(list))
@@ -37,6 +40,13 @@ func DetectFacts() program.Facts {
 	f.AppArmor = strings.HasPrefix(string(enabled), "Y")
 	f.SELinux = unix.Statfs("/sys/fs/selinux", &st) == nil && st.Type == unix.SELINUX_MAGIC
 	return f
+}
+
+// inUserNS reports whether this process is in a user namespace other than the
+// first one, which alone maps all ids to themselves.
+func inUserNS() bool {
+	b, err := os.ReadFile("/proc/self/uid_map") // none: the kernel has no user namespaces
+	return err == nil && !slices.Equal(strings.Fields(string(b)), []string{"0", "0", "4294967295"})
 }
 
 // release reads "6.18.44-generic".

@@ -34,6 +34,18 @@ func (in *inputs) open(p *program.Program, r *Request) error {
 				flags |= unix.AT_RECURSIVE
 			}
 			fd, err = in.keep(unix.OpenTree(unix.AT_FDCWD, n.Path, flags))
+		case program.NeedUserNS:
+			switch {
+			case r.UserNS != nil:
+				doing = "using the user namespace"
+				fd, err = in.above(r.UserNS)
+			case n.Path != "":
+				fd, err = in.keep(unix.Open(n.Path, unix.O_RDONLY|unix.O_CLOEXEC, 0))
+			default:
+				fd, doing, err = in.userNS(n)
+			}
+		case program.NeedIDMap:
+			fd, doing, err = in.userNS(n)
 		case program.NeedNamespace, program.NeedPidNS:
 			fd, err = in.keep(unix.Open(n.Path, unix.O_RDONLY|unix.O_CLOEXEC, 0))
 			if err == nil && n.Kind == program.NeedPidNS {
@@ -47,7 +59,7 @@ func (in *inputs) open(p *program.Program, r *Request) error {
 			fd, err = in.keep(unix.PidfdOpen(os.Getpid(), 0))
 		case program.NeedStdio:
 			doing = "using standard stream " + strconv.Itoa(n.Index)
-			fd, err = in.stream(stdio[n.Index], int(r.Spec.Process.User.UID))
+			fd, err = in.stream(stdio[n.Index], r.hostUID())
 		case program.NeedConsole:
 			doing = "creating a socket"
 			in.console, fd, err = in.pair()
@@ -81,6 +93,15 @@ func (in *inputs) open(p *program.Program, r *Request) error {
 	return nil
 }
 
+// userNS makes a user namespace.
+func (in *inputs) userNS(n program.Need) (fd int, doing string, err error) {
+	fd, doing, err = newUserNS(n.UIDs, n.GIDs)
+	if err == nil {
+		fd, err = in.keep(fd, nil)
+	}
+	return fd, doing, err
+}
+
 // pair makes a socket that keeps messages apart: our end and the child's.
 func (in *inputs) pair() (ours, theirs int, err error) {
 	p, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
@@ -109,10 +130,10 @@ func (in *inputs) forked() {
 
 func (in *inputs) close() {
 	in.forked()
-
 	for _, fd := range in.own {
 		unix.Close(fd)
 	}
+	in.own = nil
 }
 
 // keep registers a new descriptor for close.
@@ -185,12 +206,27 @@ func (in *inputs) stream(f *os.File, uid int) (int, error) {
 		if err := unix.SetNonblock(fd, false); err != nil {
 			return -1, err
 		}
-		if uid != int(st.Uid) {
+		if uid >= 0 && uid != int(st.Uid) {
 			// Not every socket or pipe can be given away; then it stays as it is.
 			_ = unix.Fchown(fd, uid, -1)
 		}
 	}
 	return in.raise(fd)
+}
+
+// hostUID is the container's user as the host knows it; -1: nobody.
+func (r *Request) hostUID() int {
+	uid := r.Spec.Process.User.UID
+	l := r.Spec.Linux
+	if l == nil || len(l.UIDMappings) == 0 {
+		return int(uid)
+	}
+	for _, m := range l.UIDMappings {
+		if uid >= m.ContainerID && uid-m.ContainerID < m.Size {
+			return int(m.HostID + uid - m.ContainerID)
+		}
+	}
+	return -1
 }
 
 // receive takes the terminal's master from the console socket. The child has

@@ -40,7 +40,7 @@ func TestNothingLeaks(t *testing.T) {
 		r := &Request{Spec: dockerSpec("true"), Root: overlay(t, dir)}
 		r.Spec.Mounts = append(r.Spec.Mounts, specs.Mount{Type: "bind", Source: src, Destination: "/v", Options: []string{"rbind"}})
 		want := 0
-		switch i % 5 {
+		switch i % 7 {
 		case 1:
 			r.Spec.Process.Args[0], want = "nothing", 127
 		case 2:
@@ -49,6 +49,11 @@ func TestNothingLeaks(t *testing.T) {
 			r.Spec.Mounts, want = append(r.Spec.Mounts, specs.Mount{Type: "nofs", Destination: "/x"}), 128
 		case 4:
 			r.Spec.Linux.Namespaces[3].Path = "/proc/self/ns/pid"
+		case 5:
+			inUsers(r)
+		case 6:
+			inUsers(r)
+			r.Spec.Process.Args[0], want = "nothing", 127
 		}
 		p, err := Start(r)
 		var e *Error
@@ -68,7 +73,7 @@ func TestNothingLeaks(t *testing.T) {
 		}
 		return err
 	}
-	for i := range 5 {
+	for i := range 7 {
 		must(t, one(i)) // what Go and the runtime open once
 	}
 	before := holding(t)
@@ -118,12 +123,10 @@ func TestDeathOfTheCaller(t *testing.T) {
 	}
 	fd, err := unix.PidfdOpen(int(pid[0])|int(pid[1])<<8|int(pid[2])<<16, 0)
 	must(t, err)
-	defer unix.Close(fd)
+	pidfd := os.NewFile(uintptr(fd), "pidfd")
+	defer pidfd.Close()
 	must(t, helper.Kill())
 	_, err = helper.Wait()
 	must(t, err)
-	n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 10_000)
-	if err != nil || n != 1 {
-		t.Errorf("the container has outlived its supervisor: %d, %v", n, err)
-	}
+	poll(t, "the container ends with its supervisor", func() bool { return ended(pidfd) })
 }

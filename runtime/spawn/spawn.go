@@ -55,6 +55,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"strings"
 	"unsafe"
 
 	"github.com/davit-engine/davit/errs"
@@ -74,6 +75,7 @@ type Request struct {
 	MakeCwd      bool     // make a working directory that is missing
 	KeepKeyring  bool     // the process keeps the caller's session keyring
 	NetNS        *os.File // network namespace to join; nil: as the spec says
+	UserNS       *os.File // user namespace to live in, with its maps written; nil: as the spec says. An idmapped root takes linux.uidMappings and gidMappings too
 
 	// The standard streams; nil: /dev/null. With a terminal they are not used.
 	// A pipe or socket is made blocking, and given to the container's user.
@@ -134,7 +136,9 @@ func newError(step int, op string, e unix.Errno, f program.Failure) *Error {
 func failed(context, doing string, err error) *Error {
 	e, ok := err.(unix.Errno)
 	if !ok {
-		e = unix.EIO
+		f := program.Describe(context, doing, unix.EIO)
+		f.Kind, f.Text = errs.KindOf(err), strings.TrimSuffix(f.Text, unix.EIO.Error())+err.Error()
+		return newError(-1, doing, unix.EIO, f)
 	}
 	return newError(-1, doing, e, program.Describe(context, doing, e))
 }
@@ -149,7 +153,7 @@ func Start(r *Request) (*Process, error) {
 		facts = &f
 	}
 	p, err := program.Compile(program.Input{Spec: r.Spec, Root: r.Root, Seccomp: r.Seccomp, SeccompFlags: r.SeccompFlags,
-		Facts: *facts, NetNS: r.NetNS != nil, MakeCwd: r.MakeCwd, KeepKeyring: r.KeepKeyring, CgroupTasks: len(r.CgroupTasks), PreserveFDs: len(r.PreserveFDs),
+		Facts: *facts, NetNS: r.NetNS != nil, UserNS: r.UserNS != nil, MakeCwd: r.MakeCwd, KeepKeyring: r.KeepKeyring, CgroupTasks: len(r.CgroupTasks), PreserveFDs: len(r.PreserveFDs),
 		Created: r.Created != nil, Hold: r.Hold != nil, Detached: r.Detached})
 	if err != nil {
 		return nil, err
@@ -159,11 +163,32 @@ func Start(r *Request) (*Process, error) {
 	if err := in.open(p, r); err != nil {
 		return nil, err
 	}
-	return launch(&forking{program: p, borrow: !p.Speaks()}, &in, r)
+	return launch(&forking{program: p, borrow: p.Borrow}, &in, r)
 }
 
 // launch forks, and returns when the child has nothing more to say.
 func launch(f *forking, in *inputs, r *Request) (*Process, error) {
+	process, err := begin(f, in, r)
+	if err != nil {
+		return nil, err
+	}
+	process.PidFD = os.NewFile(uintptr(f.pidfd), "pidfd")
+	if err = f.result(process.Pid, r); err == nil && in.console >= 0 {
+		if process.Console, err = receive(in.console); err != nil {
+			err = failed("receiving the terminal", "", err)
+		}
+	}
+	if err != nil {
+		_ = unix.PidfdSendSignal(int(f.pidfd), unix.SIGKILL, nil, 0) // most have ended already
+		process.PidFD.Close()
+		<-process.reaped
+		return nil, err
+	}
+	return process, nil
+}
+
+// begin forks. The child's pidfd is in f.
+func begin(f *forking, in *inputs, r *Request) (*Process, error) {
 	process := &Process{Warnings: f.program.Warnings, reaped: make(chan struct{})}
 	f.machine, f.fds, f.pidNS, f.sync, f.report = link(f.program, in.fds), in.fds, in.pidNS, in.sync, in.report
 	f.args = cloneArgs{flags: f.program.Clone | unix.CLONE_PIDFD, exitSignal: uint64(unix.SIGCHLD), pidfd: uint64(uintptr(unsafe.Pointer(&f.pidfd)))}
@@ -182,19 +207,7 @@ func launch(f *forking, in *inputs, r *Request) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	process.PidFD = os.NewFile(uintptr(f.pidfd), "pidfd")
 	in.forked()
-	if err = f.result(process.Pid, r); err == nil && in.console >= 0 {
-		if process.Console, err = receive(in.console); err != nil {
-			err = failed("receiving the terminal", "", err)
-		}
-	}
-	if err != nil {
-		_ = unix.PidfdSendSignal(int(f.pidfd), unix.SIGKILL, nil, 0) // most have ended already
-		process.PidFD.Close()
-		<-process.reaped
-		return nil, err
-	}
 	return process, nil
 }
 
