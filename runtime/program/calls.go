@@ -1,6 +1,8 @@
 package program
 
 import (
+	"strings"
+
 	"github.com/davit-engine/davit/errs"
 	"golang.org/x/sys/unix"
 )
@@ -91,6 +93,17 @@ func (b *builder) fsset(r Reg, key string, value *string) {
 		return
 	}
 	b.call(unix.SYS_FSCONFIG, "setting option", nil, fd(r), imm(unix.FSCONFIG_SET_STRING, formFsconfig), b.text(key), b.text(*value), num(0))
+}
+
+// options sets a filesystem's own options.
+func (b *builder) options(r Reg, data []string) {
+	for _, s := range data {
+		if key, value, ok := strings.Cut(s, "="); ok {
+			b.fsset(r, key, &value)
+		} else {
+			b.fsset(r, key, nil)
+		}
+	}
 }
 
 func (b *builder) fscreate(r Reg) {

@@ -55,11 +55,14 @@ func (c *container) makes(ns specs.LinuxNamespaceType) bool {
 // enters reports whether the container gets a namespace that exists.
 func (c *container) enters(ns specs.LinuxNamespaceType) bool { return c.has(ns) && !c.makes(ns) }
 
-// planNamespaces reads the list of namespaces, and decides how the process gets
+// entrance is how a process gets into its namespaces.
+type entrance struct{ *container }
+
+// plan reads the list of namespaces, and decides how the process gets
 // into them. A simple one is made in its namespaces. With a user namespace it
 // needs rights on the host for a while, so all others are made later, owned by
 // that namespace; into those for processes and time one is only born.
-func (c *container) planNamespaces() {
+func (c entrance) plan() {
 	for _, ns := range c.linux.Namespaces {
 		_, known := cloneFlag(ns.Type)
 		_, twice := c.namespaces[ns.Type]
@@ -76,7 +79,7 @@ func (c *container) planNamespaces() {
 	if c.in.NetNS {
 		c.netns = c.need(Need{Kind: NeedNetNS, Flag: unix.CLONE_NEWNET})
 	}
-	c.planUsers()
+	users(c).plan()
 	for _, ns := range c.linux.Namespaces {
 		flag, _ := cloneFlag(ns.Type)
 		switch {
@@ -107,7 +110,7 @@ func (c *container) planNamespaces() {
 	case dir == "":
 		c.fail(errs.InvalidParameter, "linux.namespaces: an overlay is mounted in a mount namespace of its own, not in %s", c.namespaces[specs.MountNamespace])
 	default: // as the caller sees it, not as the namespace to join does
-		c.tree = c.need(Need{Kind: NeedTree, Path: dir, Recursive: true, Context: "mounting the root filesystem"})
+		c.given = c.need(Need{Kind: NeedTree, Path: dir, Recursive: true, Context: "mounting the root filesystem"})
 	}
 }
 
@@ -115,8 +118,8 @@ func joining(t specs.LinuxNamespaceType, path string) string {
 	return "joining the " + string(t) + " namespace " + path
 }
 
-// joinNamespaces enters what exists.
-func (c *container) joinNamespaces() {
+// join enters what exists.
+func (c entrance) join() {
 	if c.netns != None {
 		c.during("joining the network namespace")
 		c.setns(c.netns, unix.CLONE_NEWNET, "setns")
@@ -130,9 +133,9 @@ func (c *container) joinNamespaces() {
 	c.during("")
 }
 
-// makeNamespaces makes what the process was not born with, and has it born
+// make makes what the process was not born with, and has it born
 // again where that takes effect for children only.
-func (c *container) makeNamespaces() {
+func (c entrance) make() {
 	c.during("")
 	if c.unshared != 0 {
 		c.unshare(c.unshared, "creating the namespaces")
@@ -144,7 +147,7 @@ func (c *container) makeNamespaces() {
 }
 
 // timeOffsets moves the clocks of a time namespace that nobody is in yet.
-func (c *container) timeOffsets() {
+func (c entrance) timeOffsets() {
 	if len(c.linux.TimeOffsets) == 0 {
 		return
 	}

@@ -135,7 +135,7 @@ func TestGoldens(t *testing.T) {
 			p.ExecCPUAffinity = &specs.CPUAffinity{Initial: "0", Final: "1"} // not for the first process
 		},
 		"users": func(in *Input) {
-			users(in)
+			addUsers(in)
 			in.Root.IDMap = true
 			add(in, specs.Mount{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"ro"}}, cgroupMount,
 				specs.Mount{Destination: "/v", Type: "bind", Source: "/v", Options: []string{"rbind", "ridmap"}},
@@ -144,7 +144,7 @@ func TestGoldens(t *testing.T) {
 			in.Spec.Linux.Sysctl = map[string]string{"net.ipv4.ip_forward": "1", "kernel.shmmax": "1"}
 		},
 		"users-given": func(in *Input) { // the engine's: both namespaces are ready
-			users(in)
+			addUsers(in)
 			in.Root.IDMap, in.UserNS, in.NetNS = true, true, true
 			add(in, specs.Mount{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"ro"}})
 			in.Spec.Linux.Sysctl = map[string]string{"net.ipv4.ip_forward": "1"}
@@ -152,7 +152,7 @@ func TestGoldens(t *testing.T) {
 		"users-legacy-overlay": func(in *Input) {
 			hybrid(in)
 			dropNS(in, "cgroup")
-			users(in)
+			addUsers(in)
 			in.Root.IDMap, in.Facts.DetachedLayers, in.Root.Overlay.Volatile = true, false, true
 			add(in, cgroupMount)
 		},
@@ -166,7 +166,7 @@ func TestGoldens(t *testing.T) {
 			in.Spec.Hostname = ""
 		},
 		"rootless": func(in *Input) {
-			users(in)
+			addUsers(in)
 			in.Spec.Linux.UIDMappings = []specs.LinuxIDMapping{{ContainerID: 0, HostID: 1000, Size: 1}}
 			in.Spec.Linux.GIDMappings = []specs.LinuxIDMapping{{ContainerID: 0, HostID: 1000, Size: 1}}
 			in.Root, in.Facts.Caps = Root{Dir: "/home/u/root"}, 0
@@ -232,8 +232,8 @@ func addNS(in *Input, ns specs.LinuxNamespace) {
 	in.Spec.Linux.Namespaces = append(in.Spec.Linux.Namespaces, ns)
 }
 
-// users gives the container a user namespace.
-func users(in *Input) {
+// addUsers gives the container a user namespace.
+func addUsers(in *Input) {
 	addNS(in, specs.LinuxNamespace{Type: specs.UserNamespace})
 	in.Spec.Linux.UIDMappings = []specs.LinuxIDMapping{{ContainerID: 0, HostID: 100000, Size: 65536}}
 	in.Spec.Linux.GIDMappings = []specs.LinuxIDMapping{{ContainerID: 0, HostID: 200000, Size: 65536}}
@@ -337,9 +337,9 @@ func TestRefused(t *testing.T) {
 			addNS(in, specs.LinuxNamespace{Type: "time"})
 			in.Spec.Linux.TimeOffsets = map[string]specs.LinuxTimeOffset{"realtime": {}}
 		}, errs.InvalidParameter, `no clock "realtime"`},
-		{func(in *Input) { users(in); in.Root.IDMap = true; in.Spec.Linux.UIDMappings[0].ContainerID = 1 }, errs.InvalidParameter, "the container's root"},
+		{func(in *Input) { addUsers(in); in.Root.IDMap = true; in.Spec.Linux.UIDMappings[0].ContainerID = 1 }, errs.InvalidParameter, "the container's root"},
 		{func(in *Input) {
-			users(in)
+			addUsers(in)
 			in.Facts.Caps = 0
 			add(in, specs.Mount{Destination: "/a", Type: "bind", Source: "/x", Options: []string{"idmap"}})
 		}, errs.NotImplemented, "idmapping"},
