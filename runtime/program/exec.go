@@ -49,6 +49,7 @@ func CompileExec(in ExecInput) (*Program, error) {
 	}
 	b.p.Twice = in.Join&unix.CLONE_NEWPID != 0
 	x := visitor{&container{builder: b, spec: b.in.Spec, linux: &specs.Linux{}, process: in.Process}, in.Join, None, None}
+	x.users = x.joins(unix.CLONE_NEWUSER)
 	x.plan(in.HostRoot)
 	x.prepare()
 	x.join()
