@@ -49,18 +49,16 @@ func attacker(t *testing.T, prepare func(rootfs string), more []string, args ...
 	spec.Process.Capabilities = &specs.LinuxCapabilities{Bounding: caps, Effective: caps, Permitted: caps}
 	spec.Process.Args, spec.Process.Terminal = args, false
 	spec.Root.Readonly = false
-	spec.Linux.CgroupsPath = "/davit-attack/" + strings.ToLower(t.Name())
+	spec.Linux.CgroupsPath = "/davit-attack/" + strings.ToLower(strings.ReplaceAll(t.Name(), "/", "-"))
 	b, err = json.Marshal(&spec)
 	must(t, err)
 	must(t, os.WriteFile(config, b, 0o644))
 
 	t.Cleanup(func() {
 		v.run("delete", "--force", v.id)
-		for _, dir := range []string{"/davit-attack"} {
-			groups, _ := filepath.Glob("/sys/fs/cgroup/*" + dir)
-			for _, g := range append(groups, "/sys/fs/cgroup"+dir) {
-				_ = os.Remove(g) // of this test alone, and empty by now
-			}
+		groups, _ := filepath.Glob("/sys/fs/cgroup/*/davit-attack")
+		for _, g := range append(groups, "/sys/fs/cgroup/davit-attack") {
+			_ = os.Remove(g) // of these tests alone, and empty by now
 		}
 	})
 	v.ok("create", "--bundle", v.bundle, v.id)
