@@ -53,7 +53,7 @@ func (l *launcher) enterNetwork(ctx context.Context, rec *record.Container) (pla
 		}
 		return place{f}, nil
 	case h.NetworkMode.IsNone() || rec.Config.NetworkDisabled:
-		s, err := l.cfg.Network.AcquireNone(ctx)
+		s, err := l.cfg.Network.AcquireNone(ctx, nil)
 		if err != nil {
 			return place{}, err
 		}

@@ -34,7 +34,7 @@ func BenchmarkSandbox(b *testing.B) {
 	})
 	b.Run("none", func(b *testing.B) {
 		for b.Loop() {
-			s, err := cold.AcquireNone(b.Context())
+			s, err := cold.AcquireNone(b.Context(), nil)
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -101,7 +101,7 @@ func BenchmarkSandbox(b *testing.B) {
 
 // oneByOne does with vishvananda/netlink what maker.bridged does in batches.
 func oneByOne(bridge *Bridge, e *Endpoint) error {
-	ns, err := bridge.maker.inside(func(ns *os.File, _ rtnl) error {
+	ns, err := bridge.maker.inside(nil, func(ns *os.File, _ rtnl) error {
 		host, err := netlink.NewHandleAt(netns.NsHandle(bridge.maker.home.Fd()), unix.NETLINK_ROUTE)
 		if err != nil {
 			return err

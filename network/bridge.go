@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 
@@ -168,7 +169,7 @@ func (b *Bridge) Acquire(ctx context.Context, w Wish) (*Sandbox, error) {
 	}
 	defer b.work.Done()
 	err = onThread(func() (err error) {
-		s, err = b.make(e)
+		s, err = b.make(e, w.NetNS)
 		return err
 	})
 	if err != nil {
@@ -190,7 +191,7 @@ func (b *Bridge) assign(w Wish) (*Sandbox, *Endpoint, error) {
 		return nil, nil, errs.New(errs.InvalidParameter, "there is no default bridge (it is switched off by bridge none): use --network none or host, or take that setting out")
 	}
 	var s *Sandbox
-	plain := len(w.MAC) == 0
+	plain := len(w.MAC) == 0 && w.NetNS == nil
 	switch {
 	case w.Address.IsValid():
 		b.pool.awaitLocked(w.Address)
@@ -245,17 +246,18 @@ func (b *Bridge) discardLocked(s *Sandbox) {
 	}
 }
 
-// make makes e's sandbox, or one without a bridge if e is nil. It runs on a
-// locked thread. A bridge that somebody has removed is made anew.
-func (b *Bridge) make(e *Endpoint) (*Sandbox, error) {
+// make makes e's sandbox, or one without a bridge if e is nil, of the namespace
+// given if that is not nil. It runs on a locked thread. A bridge that somebody
+// has removed is made anew.
+func (b *Bridge) make(e *Endpoint, given *os.File) (*Sandbox, error) {
 	if e == nil {
-		ns, err := b.maker.none()
+		ns, err := b.maker.none(given)
 		return &Sandbox{NetNS: ns}, explain(err, "making a network sandbox")
 	}
 	before := b.maker.bridgeIndex()
-	ns, err := b.maker.bridged(e)
+	ns, err := b.maker.bridged(e, given)
 	if err != nil && !errors.Is(err, errStray) && b.restoreDevice(before) {
-		ns, err = b.maker.bridged(e)
+		ns, err = b.maker.bridged(e, given)
 	}
 	if err != nil {
 		return nil, err
@@ -304,8 +306,9 @@ func (b *Bridge) reattachLocked(name string) bool {
 	return err == nil
 }
 
-// AcquireNone returns a sandbox with lo only.
-func (b *Bridge) AcquireNone(ctx context.Context) (*Sandbox, error) {
+// AcquireNone returns a sandbox with lo only, of the namespace given if that is
+// not nil (see Wish.NetNS).
+func (b *Bridge) AcquireNone(ctx context.Context, given *os.File) (*Sandbox, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("acquiring a network sandbox: %w", err)
 	}
@@ -314,7 +317,10 @@ func (b *Bridge) AcquireNone(ctx context.Context) (*Sandbox, error) {
 		b.mu.Unlock()
 		return nil, errs.New(errs.Unavailable, "the network is being closed")
 	}
-	s := b.pool.takeNoneLocked()
+	var s *Sandbox
+	if given == nil {
+		s = b.pool.takeNoneLocked()
+	}
 	if s == nil {
 		b.work.Add(1)
 		defer b.work.Done()
@@ -324,7 +330,7 @@ func (b *Bridge) AcquireNone(ctx context.Context) (*Sandbox, error) {
 		return s, nil
 	}
 	err := onThread(func() (err error) {
-		s, err = b.make(nil)
+		s, err = b.make(nil, given)
 		return err
 	})
 	if err != nil {

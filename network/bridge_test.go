@@ -18,7 +18,9 @@ import (
 	"time"
 
 	"github.com/davit-engine/davit/errs"
+	"github.com/davit-engine/davit/runtime/namespace"
 	"github.com/google/nftables"
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -72,7 +74,7 @@ func TestInsideSandbox(t *testing.T) {
 		return
 	}
 	b := open(t, testConfig(t))
-	none, err := b.AcquireNone(t.Context())
+	none, err := b.AcquireNone(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,6 +120,29 @@ func TestInsideSandbox(t *testing.T) {
 	if got := look(bridged.NetNS); got != want {
 		t.Errorf("bridge:\n%swant:\n%s", got, want)
 	}
+	// The same in namespaces that belong to another user namespace.
+	maps := []specs.LinuxIDMapping{{HostID: 0x24000000, Size: 65536}}
+	given := func() *os.File {
+		user, ns, err := namespace.New(maps, maps)
+		if err != nil {
+			t.Fatal(err)
+		}
+		user.Close()
+		t.Cleanup(func() { ns.Close() })
+		return ns
+	}
+	theirs, err := b.AcquireNone(t.Context(), given())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := look(theirs.NetNS), lo+sysctls; got != want {
+		t.Errorf("none in a user namespace:\n%swant:\n%s", got, want)
+	}
+	onBridge := acquire(t, b, Wish{NetNS: given()})
+	want = strings.ReplaceAll(want, bridged.Endpoint.Address.String(), onBridge.Endpoint.Address.String())
+	if got := look(onBridge.NetNS); got != want {
+		t.Errorf("bridge in a user namespace:\n%swant:\n%s", got, want)
+	}
 	if mac := bridged.Endpoint.MAC; mac[0]&3 != 2 {
 		t.Errorf("MAC %s is not a locally administered unicast address", mac)
 	}
@@ -143,15 +168,15 @@ func TestWishes(t *testing.T) {
 		wish Wish
 		kind errs.Kind
 	}{
-		{"address and MAC of a ready one", Wish{mac, netip.MustParseAddr("172.17.0.3")}, errs.Unknown},
-		{"address of a ready one", Wish{nil, netip.MustParseAddr("172.17.0.4")}, errs.Unknown},
-		{"address in use", Wish{nil, netip.MustParseAddr("172.17.0.4")}, errs.Conflict},
-		{"far address", Wish{nil, netip.MustParseAddr("172.17.200.1")}, errs.Unknown},
-		{"the gateway", Wish{nil, netip.MustParseAddr("172.17.0.1")}, errs.Conflict},
-		{"outside", Wish{nil, netip.MustParseAddr("10.0.0.1")}, errs.InvalidParameter},
-		{"IPv6", Wish{nil, netip.MustParseAddr("fd00::1")}, errs.InvalidParameter},
-		{"multicast MAC", Wish{net.HardwareAddr{1, 1, 2, 3, 4, 5}, netip.Addr{}}, errs.InvalidParameter},
-		{"short MAC", Wish{net.HardwareAddr{2, 1}, netip.Addr{}}, errs.InvalidParameter},
+		{"address and MAC of a ready one", Wish{MAC: mac, Address: netip.MustParseAddr("172.17.0.3")}, errs.Unknown},
+		{"address of a ready one", Wish{Address: netip.MustParseAddr("172.17.0.4")}, errs.Unknown},
+		{"address in use", Wish{Address: netip.MustParseAddr("172.17.0.4")}, errs.Conflict},
+		{"far address", Wish{Address: netip.MustParseAddr("172.17.200.1")}, errs.Unknown},
+		{"the gateway", Wish{Address: netip.MustParseAddr("172.17.0.1")}, errs.Conflict},
+		{"outside", Wish{Address: netip.MustParseAddr("10.0.0.1")}, errs.InvalidParameter},
+		{"IPv6", Wish{Address: netip.MustParseAddr("fd00::1")}, errs.InvalidParameter},
+		{"multicast MAC", Wish{MAC: net.HardwareAddr{1, 1, 2, 3, 4, 5}, Address: netip.Addr{}}, errs.InvalidParameter},
+		{"short MAC", Wish{MAC: net.HardwareAddr{2, 1}, Address: netip.Addr{}}, errs.InvalidParameter},
 	} {
 		s, err := b.Acquire(t.Context(), c.wish)
 		if got := errs.KindOf(err); got != c.kind {
@@ -551,7 +576,7 @@ func TestCyclesLeakNothing(t *testing.T) {
 	cycle := func(n int) {
 		for range n {
 			s, err1 := b.Acquire(context.Background(), Wish{})
-			none, err2 := b.AcquireNone(context.Background())
+			none, err2 := b.AcquireNone(context.Background(), nil)
 			if err := errors.Join(err1, err2); err != nil {
 				t.Error(err)
 				return
@@ -622,7 +647,7 @@ func TestBridgeNone(t *testing.T) {
 	if _, err := b.Acquire(t.Context(), Wish{}); errs.KindOf(err) != errs.InvalidParameter {
 		t.Errorf("a sandbox on no bridge: %v", err)
 	}
-	s, err := b.AcquireNone(t.Context())
+	s, err := b.AcquireNone(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -184,7 +184,7 @@ func newWorld(t testing.TB, mtu int) *os.File {
 			return err
 		}
 		defer m.close()
-		ns, err = m.none()
+		ns, err = m.none(nil)
 		return err
 	}); err != nil {
 		t.Fatal(err)

@@ -64,14 +64,15 @@ func (m *maker) close() {
 	m.home.Close()
 }
 
-// none makes a namespace with lo.
-func (m *maker) none() (*os.File, error) {
-	return m.inside(func(*os.File, rtnl) error { return nil })
+// none makes a namespace with lo, or furnishes given so, unless that is nil.
+func (m *maker) none(given *os.File) (*os.File, error) {
+	return m.inside(given, func(*os.File, rtnl) error { return nil })
 }
 
-// bridged makes a namespace with lo and eth0, which is e's end on the bridge.
-func (m *maker) bridged(e *Endpoint) (*os.File, error) {
-	ns, err := m.inside(func(ns *os.File, r rtnl) error {
+// bridged makes or furnishes a namespace with lo and eth0, which is e's end on
+// the bridge.
+func (m *maker) bridged(e *Endpoint, given *os.File) (*os.File, error) {
+	ns, err := m.inside(given, func(ns *os.File, r rtnl) error {
 		// eth0 gets no IPv6, not even a link-local address, as in Docker
 		// when the network has no IPv6; lo keeps ::1.
 		if err := sysctl("net/ipv6/conf/default/disable_ipv6", "1"); err != nil && !errors.Is(err, unix.ENOENT) {
@@ -179,26 +180,33 @@ func (m *maker) setBridge(d device) {
 	m.bridge = d
 }
 
-// inside makes a namespace, switches lo on, and runs setUp in it with a socket
-// into it. Whatever fails, the kernel removes everything with the namespace.
-func (m *maker) inside(setUp func(*os.File, rtnl) error) (_ *os.File, err error) {
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		return nil, fmt.Errorf("creating a network namespace: %w", err)
+// inside makes a namespace, unless it is given one, switches lo on, and runs
+// setUp in it with a socket into it. Whatever fails, the kernel removes
+// everything with the namespace.
+func (m *maker) inside(given *os.File, setUp func(*os.File, rtnl) error) (_ *os.File, err error) {
+	if given == nil {
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return nil, fmt.Errorf("creating a network namespace: %w", err)
+		}
+	} else if err := unix.Setns(int(given.Fd()), unix.CLONE_NEWNET); err != nil {
+		return nil, fmt.Errorf("entering a network namespace: %w", err)
 	}
 	defer func() {
 		if back := unix.Setns(int(m.home.Fd()), unix.CLONE_NEWNET); back != nil {
 			err = errors.Join(err, errStray, back)
 		}
 	}()
-	ns, err := openNetNS()
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			ns.Close()
+	ns := given
+	if ns == nil {
+		if ns, err = openNetNS(); err != nil {
+			return nil, err
 		}
-	}()
+		defer func() {
+			if err != nil {
+				ns.Close()
+			}
+		}()
+	}
 	r, err := openRtnl()
 	if err != nil {
 		return nil, err

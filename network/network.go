@@ -64,6 +64,9 @@ type Sandbox struct {
 type Wish struct {
 	MAC     net.HardwareAddr
 	Address netip.Addr
+	// NetNS is a new and empty namespace, such as one that belongs to another
+	// user namespace. It becomes the sandbox's; on error it stays the caller's.
+	NetNS *os.File
 }
 
 // Info describes the bridge, for inspect and info.

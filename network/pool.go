@@ -132,7 +132,7 @@ func (p *pool) fill(ctx context.Context) {
 				timer.Reset(wait)
 				break
 			}
-			s, err := p.owner.make(e)
+			s, err := p.owner.make(e, nil)
 			p.put(e, s, err)
 			if errors.Is(err, errStray) {
 				go p.fill(ctx) // and this thread ends here
