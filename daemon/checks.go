@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/davit-engine/davit/api/compat"
+	"github.com/davit-engine/davit/engine/idrange"
 )
 
 func notEmpty(s string) error {
@@ -139,6 +140,14 @@ func indexName(s string) error {
 		return fmt.Errorf("insecure registry %s should not contain '://'", s)
 	}
 	return nil
+}
+
+func usernsRemap(s string) error {
+	if s == "" {
+		return nil
+	}
+	_, _, err := idrange.ParseUser(s)
+	return err
 }
 
 func execOption(s string) error {

@@ -93,6 +93,8 @@ type Containers struct {
 	Ulimits         map[string]*container.Ulimit
 	Init            bool
 	InitPath        string
+	UserNS          string // host or auto
+	UserNSRemap     string // user, user:group or default; empty: containers have the host's ids
 	NoNewPrivileges bool
 	Seccomp         string // a file, "builtin" or "unconfined"
 	LogDriver       string
@@ -133,7 +135,7 @@ func Defaults(name string) *Config {
 		Network: Network{Forward: true, Masquerade: true, Filter: true, ICC: true},
 		Images:  Images{Downloads: 3, Uploads: 5, PullAttempts: 5},
 		Containers: Containers{
-			IPC: "private", ShmSize: 64 << 20, Seccomp: "builtin", LogDriver: "json-file", CgroupParent: "/davit",
+			IPC: "private", UserNS: "host", ShmSize: 64 << 20, Seccomp: "builtin", LogDriver: "json-file", CgroupParent: "/davit",
 		},
 		API: API{Features: map[string]bool{}},
 		set: map[string]bool{},

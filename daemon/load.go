@@ -15,6 +15,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/davit-engine/davit/engine/idrange"
 	"github.com/spf13/pflag"
 )
 
@@ -287,6 +288,9 @@ func (c *Config) finishNetwork() error {
 
 func (c *Config) finishContainers() error {
 	d := &c.Containers
+	if err := c.finishUserNS(); err != nil {
+		return err
+	}
 	if !slices.Contains([]string{"json-file", "none"}, d.LogDriver) {
 		c.notes = append(c.notes, Note{"log-driver", d.LogDriver + " is not supported yet: json-file is used, with its defaults"})
 		d.LogDriver, d.LogOpts = "json-file", nil
@@ -308,6 +312,23 @@ func (c *Config) finishContainers() error {
 	}
 	if c.set["features"] {
 		c.notes = append(c.notes, Note{"features", "images are always in the containerd store, and there is no builder to choose yet"})
+	}
+	return nil
+}
+
+// finishUserNS settles which of two ways containers get ids of their own.
+// Root mapped to itself is no map, as dockerd has it.
+func (c *Config) finishUserNS() error {
+	d := &c.Containers
+	if d.UserNSRemap == "" {
+		return nil
+	}
+	if d.UserNS == "auto" {
+		return errors.New("userns-remap gives all containers the same ids, default-userns auto each its own: remove one of them")
+	}
+	if user, _, _ := idrange.ParseUser(d.UserNSRemap); user == "root" {
+		c.notes = append(c.notes, Note{"userns-remap", "root cannot be remapped with itself: user namespaces are off"})
+		d.UserNSRemap = ""
 	}
 	return nil
 }

@@ -78,7 +78,7 @@ func TestEveryKey(t *testing.T) {
 		"bip": `"10.9.0.1/16"`, "fixed-cidr": `"10.9.0.0/24"`, "log-level": `"debug"`, "log-format": `"json"`, "default-cgroupns-mode": `"host"`, "default-ipc-mode": `"private"`,
 		"default-shm-size": `"64M"`, "default-ulimits": `{"nofile":{"Name":"nofile","Soft":1,"Hard":2}}`, "features": `{"a":true}`, "min-api-version": `"1.24"`,
 		"labels": `["a=b"]`, "hosts": `["unix:///x"]`, "registry-mirrors": `["http://m"]`, "exec-opts": `["native.cgroupdriver=systemd"]`, "dns": `["1.1.1.1"]`,
-		"runtimes": `{"x":{"path":"/x"}}`, "userns-remap": `""`, "authorization-plugins": `[]`, "log-opts": `{"a":"b"}`, "default-gateway": `"10.0.0.1"`, "default-gateway-v6": `"fd00::1"`,
+		"runtimes": `{"x":{"path":"/x"}}`, "userns-remap": `""`, "default-userns": `"host"`, "authorization-plugins": `[]`, "log-opts": `{"a":"b"}`, "default-gateway": `"10.0.0.1"`, "default-gateway-v6": `"fd00::1"`,
 		"ip": `"10.0.0.1"`, "firewall-backend": `"nftables"`, "host-gateway-ips": `["10.0.0.1"]`, "default-runtime": `"runc"`, "rootless": `false`,
 	}
 	byType := map[string][2]string{ // a value that fits, one that does not
@@ -134,7 +134,9 @@ func TestRefused(t *testing.T) {
 		{"", []string{"--nope"}, "unknown flag: --nope\nSee 'davitd --help'"},
 		{"", []string{"run"}, `"davitd" accepts no arguments, but got "run"`},
 		{"", []string{"--config-file=/nothing/there"}, "unable to configure the daemon with file /nothing/there: open /nothing/there: no such file or directory"},
-		{"", []string{"--userns-remap=default"}, "user namespaces are not supported yet"},
+		{"", []string{"--userns-remap=a:"}, "write USER, USER:GROUP or default"},
+		{"", []string{"--userns-remap=default", "--default-userns=auto"}, "remove one of them"},
+		{`{"default-userns":"private"}`, nil, "invalid default user namespace (private)"},
 		{"", []string{"--rootless"}, "rootless mode is not supported yet"},
 		{"", []string{"--authorization-plugin=x"}, "authorization plugins are not supported yet"},
 		{`{"api-cors-header":"*"}`, nil, "api-cors-header was removed from Docker"},

@@ -108,7 +108,6 @@ func networking(c *Config) []option {
 
 func containing(c *Config) []option {
 	d := &c.Containers
-	var userns string
 	var rootless bool
 	var plugins []string
 	return []option{
@@ -127,10 +126,8 @@ func containing(c *Config) []option {
 		{flag: "add-runtime", key: "runtimes", help: "Register an additional OCI compatible runtime", value: raws(&d.Runtimes), merge: true, inert: "containers run on Davit's own runtime"},
 		{flag: "exec-opt", key: "exec-opts", help: "Runtime execution options", value: texts(&d.ExecOpts, execOption)},
 		{flag: "warm-shims", key: "warm-shims", help: "Number of container supervisors to keep ready (negative: none)", value: integer(&d.WarmShims, -1)},
-		{flag: "userns-remap", key: "userns-remap", help: "User/Group setting for user namespaces", value: text(&userns, nil),
-			refuse: func() error {
-				return unless(userns == "", "user namespaces are not supported yet: remove userns-remap")
-			}},
+		{flag: "default-userns", key: "default-userns", help: `Default user namespace of containers ("host" | "auto": each one of its own)`, value: text(&d.UserNS, oneOf("invalid default user namespace", "host", "auto"))},
+		{flag: "userns-remap", key: "userns-remap", help: "User/Group setting for user namespaces", value: text(&d.UserNSRemap, usernsRemap)},
 		{flag: "rootless", key: "rootless", help: "Enable rootless mode; typically used with RootlessKit", value: boolean(&rootless),
 			refuse: func() error {
 				return unless(!rootless, "rootless mode is not supported yet: remove rootless and start davitd as root")

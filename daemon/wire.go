@@ -10,7 +10,9 @@ import (
 	"github.com/davit-engine/davit/api"
 	"github.com/davit-engine/davit/api/compat"
 	"github.com/davit-engine/davit/engine"
+	"github.com/davit-engine/davit/engine/idrange"
 	"github.com/davit-engine/davit/engine/spec"
+	"github.com/davit-engine/davit/errs"
 	"github.com/davit-engine/davit/event"
 	"github.com/davit-engine/davit/image"
 	"github.com/davit-engine/davit/network"
@@ -125,6 +127,12 @@ func engineConfig(c *Config, log *slog.Logger) (engine.Config, error) {
 			HTTPProxy: redacted(c.Proxy.HTTP), HTTPSProxy: redacted(c.Proxy.HTTPS), NoProxy: c.Proxy.No,
 		},
 	}
+	conf.UserNS.Auto = d.UserNS == "auto"
+	if d.UserNSRemap != "" {
+		if conf.UserNS.Remap, err = remap(d.UserNSRemap); err != nil {
+			return engine.Config{}, err
+		}
+	}
 	if conf.Defaults.CgroupNS == "" {
 		conf.Defaults.CgroupNS = container.CgroupnsModeHost
 		if cgroupUnified() {
@@ -135,6 +143,19 @@ func engineConfig(c *Config, log *slog.Logger) (engine.Config, error) {
 		conf.Defaults.Ulimits = append(conf.Defaults.Ulimits, u)
 	}
 	return conf, nil
+}
+
+// remap looks up the ids that userns-remap names.
+func remap(setting string) (*engine.Remap, error) {
+	user, group, err := idrange.ParseUser(setting)
+	if err != nil {
+		return nil, err
+	}
+	uids, gids, err := idrange.MapsOf("", user, group)
+	if err != nil {
+		return nil, errs.New(errs.InvalidParameter, "userns-remap %s: %w", setting, err)
+	}
+	return &engine.Remap{UIDs: uids, GIDs: gids}, nil
 }
 
 func minAPI(c *Config) string {

@@ -35,7 +35,14 @@ func (e *Engine) Create(ctx context.Context, o CreateOptions) (container.CreateR
 	if rec.Name, err = e.table.reserve(o.Name, rec.ID); err != nil {
 		return container.CreateResponse{}, err
 	}
-	release := func() { e.table.release(rec.Name, rec.ID) }
+	if err := e.spaces.assign(rec, e.cfg.UserNS); err != nil {
+		e.table.release(rec.Name, rec.ID)
+		return container.CreateResponse{}, err
+	}
+	release := func() {
+		e.spaces.release(rec)
+		e.table.release(rec.Name, rec.ID)
+	}
 	if err := e.cfg.Images.Pin(ctx, rec.ID, img); err != nil {
 		release()
 		return container.CreateResponse{}, err

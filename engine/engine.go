@@ -52,6 +52,7 @@ type Config struct {
 	DNSSearch      []string
 	DNSOptions     []string
 	SeccompProfile string // "", "unconfined" or the JSON of a profile
+	UserNS         UserNS
 
 	About About
 }
@@ -69,13 +70,14 @@ type About struct {
 
 // core is what every part of the engine stands on.
 type core struct {
-	cfg   Config
-	log   *slog.Logger
-	store *record.Store
-	host  *hostFacts
-	table *table
-	id    string // of this engine, kept on disk
-	base  string // directory of the layer below all others
+	cfg    Config
+	log    *slog.Logger
+	store  *record.Store
+	host   *hostFacts
+	table  *table
+	id     string // of this engine, kept on disk
+	base   string // directory of the layer below all others
+	spaces *spaces
 
 	work   sync.WaitGroup // watchers and background removals
 	closed chan struct{}
@@ -113,8 +115,10 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := assemble(&core{cfg: cfg, log: cfg.Log, store: store, host: host, id: id, base: base, table: newTable(), closed: make(chan struct{})})
-	if err := (&restorer{e.keeper}).restore(ctx); err != nil {
+	e := assemble(&core{
+		cfg: cfg, log: cfg.Log, store: store, host: host, id: id, base: base, table: newTable(), spaces: newSpaces(cfg, id), closed: make(chan struct{}),
+	})
+	if err := (&restorer{keeper: e.keeper}).restore(ctx); err != nil {
 		return nil, err
 	}
 	e.launcher.ahead.soon()
@@ -148,6 +152,7 @@ func (e *Engine) Close(ctx context.Context) error {
 	close(e.closed)
 	e.launcher.ahead.stop()
 	e.launcher.shims.close()
+	e.spaces.close()
 	for _, c := range e.table.all() {
 		if r := c.current(); r != nil {
 			_ = r.shim.Close()

@@ -87,6 +87,9 @@ func (e *Engine) securityOptions() []string {
 	default:
 		opts = append(opts, "name=seccomp,profile=custom")
 	}
+	if e.cfg.UserNS.private() {
+		opts = append(opts, "name=userns")
+	}
 	if e.cfg.Defaults.CgroupNS.IsPrivate() {
 		opts = append(opts, "name=cgroupns")
 	}

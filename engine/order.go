@@ -16,18 +16,19 @@ import (
 	"github.com/davit-engine/davit/runtime/wire"
 	"github.com/docker/go-units"
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/sys/user"
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
 // startOrder is everything that the shim must know.
-func (l *launcher) startOrder(rec *record.Container, user spec.User, files spec.Files) (*wire.Start, error) {
+func (l *launcher) startOrder(rec *record.Container, who spec.User, files spec.Files, userns *os.File) (*wire.Start, error) {
 	h := rec.HostConfig
 	sec, err := spec.ParseSecurity(h.SecurityOpt, l.cfg.Defaults.NoNewPrivileges)
 	if err != nil {
 		return nil, err
 	}
 	in := spec.Input{
-		Container: rec, User: user, Files: files, Security: sec, Defaults: l.cfg.Defaults,
+		Container: rec, User: who, Files: files, Security: sec, Defaults: l.cfg.Defaults,
 		Host: spec.Host{Capabilities: l.host.capabilities, Nofile: l.host.nofile, OOMScoreAdj: l.host.oomScoreAdj, Thermal: l.host.thermal},
 	}
 	if in.Join, err = l.joins(h); err != nil {
@@ -37,6 +38,9 @@ func (l *launcher) startOrder(rec *record.Container, user spec.User, files spec.
 		return nil, err
 	}
 	if err := makeSources(rec); err != nil {
+		return nil, err
+	}
+	if in.IDMap, err = mapBinds(rec, userns); err != nil {
 		return nil, err
 	}
 	s, err := spec.Build(in)
@@ -143,7 +147,7 @@ func makeSources(rec *record.Container) error {
 		switch {
 		case err == nil:
 		case errors.Is(err, os.ErrNotExist) && m.CreateSource:
-			if err := os.MkdirAll(m.Source, 0o755); err != nil {
+			if err := makeSource(rec, &m); err != nil {
 				return errs.New(errs.InvalidParameter, "error while creating mount source path '%s': %w", m.Source, err)
 			}
 		case errors.Is(err, os.ErrNotExist):
@@ -153,6 +157,17 @@ func makeSources(rec *record.Container) error {
 		}
 	}
 	return nil
+}
+
+// makeSource makes a directory that -v names, for the root of a container
+// whose binds show the host's ids.
+func makeSource(rec *record.Container, m *spec.UserMount) error {
+	mapped := m.IDMap == "" && rec.UserNS.Private() && rec.UserNS.MapBinds || m.IDMap == "idmap" || m.IDMap == "ridmap"
+	if !rec.UserNS.Private() || mapped {
+		return os.MkdirAll(m.Source, 0o755)
+	}
+	uid, gid := rec.UserNS.Root()
+	return user.MkdirAllAndChown(m.Source, 0o755, int(uid), int(gid), user.WithOnlyNew)
 }
 
 // logSettings reads a container's log configuration.

@@ -15,59 +15,127 @@ import (
 	"github.com/davit-engine/davit/engine/record"
 	"github.com/davit-engine/davit/errs"
 	"github.com/davit-engine/davit/network"
+	"github.com/davit-engine/davit/runtime/namespace"
 )
 
-// place is the network namespace that a container starts in, and the file
-// that holds it until the shim has it.
-type place struct{ netns *os.File }
+// place is the network and the user namespace that a container starts in, by
+// the files that hold them until the shim has them; nil is the host's.
+type place struct{ netns, userns *os.File }
 
 func (p place) close() {
-	if p.netns != nil {
-		_ = p.netns.Close()
+	for _, f := range []*os.File{p.netns, p.userns} {
+		if f != nil {
+			_ = f.Close()
+		}
 	}
 }
 
-func (p place) files() []syscall.Conn {
-	if p.netns == nil {
-		return nil
+// files are what the shim gets, in wire.Start's order.
+func (p place) files() (files []syscall.Conn) {
+	for _, f := range []*os.File{p.netns, p.userns} {
+		if f != nil {
+			files = append(files, f)
+		}
 	}
-	return []syscall.Conn{p.netns}
+	return files
 }
 
-// enterNetwork gets the container's network namespace and notes its endpoint
-// in rec.
-func (l *launcher) enterNetwork(ctx context.Context, rec *record.Container) (place, error) {
-	h := rec.HostConfig
+// enter gets the container's namespaces and notes its endpoint in rec.
+func (l *launcher) enter(ctx context.Context, rec *record.Container) (_ place, err error) {
 	rec.Endpoint = nil
+	u := rec.UserNS
 	switch {
-	case h.NetworkMode.IsHost():
-		return place{}, nil
-	case h.NetworkMode.IsContainer():
-		pid, err := l.pidOf(h.NetworkMode.ConnectedContainer())
-		if err != nil {
-			return place{}, err
-		}
-		f, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
-		if err != nil {
-			return place{}, errs.New(errs.Conflict, "joining the network of container %s: %w", h.NetworkMode.ConnectedContainer(), err)
-		}
-		return place{f}, nil
-	case h.NetworkMode.IsNone() || rec.Config.NetworkDisabled:
-		s, err := l.cfg.Network.AcquireNone(ctx, nil)
-		if err != nil {
-			return place{}, err
-		}
-		return place{s.NetNS}, nil
+	case u == nil:
+		netns, err := l.enterNetwork(ctx, rec, nil)
+		return place{netns: netns}, err
+	case u.Of != "":
+		return l.enterShared(ctx, rec)
 	}
-	s, err := l.cfg.Network.Acquire(ctx, wish(rec))
+	user, sandbox, empty, err := l.spaces.enter(rec)
 	if err != nil {
 		return place{}, err
 	}
-	p := s.Endpoint
-	rec.Endpoint = &record.Endpoint{
+	if sandbox != nil {
+		rec.Endpoint = recordEndpoint(sandbox.Endpoint)
+		return place{sandbox.NetNS, user}, nil
+	}
+	netns, err := l.enterNetwork(ctx, rec, empty)
+	if err != nil || netns != empty {
+		_ = empty.Close()
+	}
+	if err != nil {
+		_ = user.Close()
+		return place{}, err
+	}
+	return place{netns, user}, nil
+}
+
+// enterShared is enter for a container in the user namespace of another.
+func (l *launcher) enterShared(ctx context.Context, rec *record.Container) (place, error) {
+	user, err := l.borrowUserNS(rec)
+	if err != nil {
+		return place{}, err
+	}
+	var empty *os.File
+	if user != nil {
+		if err := refuseSharing(rec.HostConfig, "--userns container:"+rec.UserNS.Of); err != nil {
+			_ = user.Close()
+			return place{}, err
+		}
+		if !rec.HostConfig.NetworkMode.IsContainer() {
+			if empty, err = namespace.Net(user); err != nil {
+				_ = user.Close()
+				return place{}, err
+			}
+		}
+	}
+	netns, err := l.enterNetwork(ctx, rec, empty)
+	if err != nil {
+		place{empty, user}.close()
+		return place{}, err
+	}
+	return place{netns, user}, nil
+}
+
+// enterNetwork gets the container's network namespace, nil for the host's, and
+// notes its endpoint in rec. Where it is the container's own it is made of
+// empty, unless that is nil.
+func (l *launcher) enterNetwork(ctx context.Context, rec *record.Container, empty *os.File) (*os.File, error) {
+	h := rec.HostConfig
+	switch {
+	case h.NetworkMode.IsHost():
+		return nil, nil
+	case h.NetworkMode.IsContainer():
+		pid, err := l.pidOf(h.NetworkMode.ConnectedContainer())
+		if err != nil {
+			return nil, err
+		}
+		f, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
+		if err != nil {
+			return nil, errs.New(errs.Conflict, "joining the network of container %s: %w", h.NetworkMode.ConnectedContainer(), err)
+		}
+		return f, nil
+	case h.NetworkMode.IsNone() || rec.Config.NetworkDisabled:
+		s, err := l.cfg.Network.AcquireNone(ctx, empty)
+		if err != nil {
+			return nil, err
+		}
+		return s.NetNS, nil
+	}
+	w := wish(rec)
+	w.NetNS = empty
+	s, err := l.cfg.Network.Acquire(ctx, w)
+	if err != nil {
+		return nil, err
+	}
+	rec.Endpoint = recordEndpoint(s.Endpoint)
+	return s.NetNS, nil
+}
+
+func recordEndpoint(p *network.Endpoint) *record.Endpoint {
+	return &record.Endpoint{
 		NetworkID: networkBridge, ID: p.ID, HostVeth: p.HostVeth, MAC: p.MAC.String(), Address: p.Address.String(), Gateway: p.Gateway.String(),
 	}
-	return place{s.NetNS}, nil
 }
 
 // wish reads the address and MAC that the user wants on the bridge.

@@ -80,7 +80,7 @@ func (k *keeper) removeOwned(c *ctr) error {
 	k.publish(&rec, events.ActionDestroy, nil)
 	c.answer(container.WaitConditionRemoved, container.WaitResponse{StatusCode: int64(rec.State.ExitCode)})
 
-	// What nobody waits for: files, and layers of an image that is gone.
+	// What nobody waits for: files, ids, and layers of an image that is gone.
 	k.work.Add(1)
 	go func() {
 		defer k.work.Done()
@@ -90,6 +90,7 @@ func (k *keeper) removeOwned(c *ctr) error {
 			case <-k.closed:
 			}
 		}
+		k.spaces.release(&rec)
 		if err := purge(); err != nil {
 			k.log.Error("deleting a removed container's files", "container", c.id, "error", err)
 		}

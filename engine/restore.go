@@ -19,7 +19,11 @@ import (
 )
 
 // restorer learns everything again when the engine starts.
-type restorer struct{ *keeper }
+type restorer struct {
+	*keeper
+	mu    sync.Mutex
+	moved []*ctr // guarded by mu; containers whose range of ids somebody else has
+}
 
 // restore learns everything again after a start of the engine: from the
 // records what was asked for, from the shims what runs. A container whose
@@ -48,6 +52,9 @@ func (rs *restorer) restore(ctx context.Context) error {
 	work.Wait()
 	for id := range running {
 		rs.endOrphan(id)
+	}
+	for _, c := range rs.moved {
+		rs.moveRange(c)
 	}
 	if err := rs.cfg.Images.ReleaseUnpinned(ctx); err != nil {
 		rs.log.Error("letting go of images that no container uses", "error", err)
@@ -89,6 +96,7 @@ func (rs *restorer) restoreOne(ctx context.Context, id string, live bool) {
 	c := rs.table.add(rec)
 	c.used = !rec.State.StartedAt.IsZero()
 	rs.pin(ctx, c)
+	rs.reserveRange(c)
 
 	switch {
 	case live:
@@ -114,6 +122,42 @@ func (rs *restorer) pin(ctx context.Context, c *ctr) {
 	}
 	if err := rs.cfg.Images.Pin(ctx, c.id, img); err != nil {
 		rs.log.Error("a container's image is gone: it cannot be started again", "container", c.id, "image", c.rec.Image.Name, "error", err)
+	}
+}
+
+// reserveRange keeps the ids of a container that has ids of its own.
+func (rs *restorer) reserveRange(c *ctr) {
+	u := c.rec.UserNS
+	if u == nil || u.Range == nil {
+		return
+	}
+	if err := rs.spaces.ids.Reserve(*u.Range); err != nil {
+		rs.log.Error("keeping a container's range of ids", "container", c.id, "error", err)
+		rs.mu.Lock()
+		rs.moved = append(rs.moved, c)
+		rs.mu.Unlock()
+	}
+}
+
+// moveRange gives a container other ids when its own are in use by somebody
+// else, which harms nothing: its files do not bear them. One that runs goes on
+// with them, until it is removed.
+func (rs *restorer) moveRange(c *ctr) {
+	if c.current() != nil {
+		return
+	}
+	ids, err := rs.spaces.ids.Take()
+	if err != nil {
+		rs.log.Error("giving a container another range of ids", "container", c.id, "error", err)
+		return
+	}
+	rec := c.snapshot()
+	rec.UserNS = rangeUserNS(ids)
+	c.mu.Lock()
+	c.rec = &rec
+	c.mu.Unlock()
+	if err := rs.save(&rec, true); err != nil {
+		rs.log.Error("recording a container's range of ids", "container", c.id, "error", err)
 	}
 }
 

@@ -48,6 +48,9 @@ func (l *launcher) makeReady() {
 	if err := l.store.Fill(); err != nil {
 		l.log.Warn("making directories for containers to come", "error", err)
 	}
+	if err := l.spaces.fill(); err != nil {
+		l.log.Warn("making user namespaces for containers to come", "error", err)
+	}
 }
 
 // start is Start for the owner of c.
@@ -92,12 +95,12 @@ func (l *launcher) start(ctx context.Context, c *ctr) (err error) {
 	}
 	undo.add(func() { _ = os.RemoveAll(runDir) })
 
-	sandbox, err := l.enterNetwork(ctx, &rec)
+	at, err := l.enter(ctx, &rec)
 	if err != nil {
 		return err
 	}
 	undo.add(func() { l.leaveNetwork(&rec) })
-	defer sandbox.close()
+	defer at.close()
 	if err := l.noteEndpoint(&rec); err != nil {
 		return err
 	}
@@ -110,12 +113,12 @@ func (l *launcher) start(ctx context.Context, c *ctr) (err error) {
 	if err != nil {
 		return err
 	}
-	order, err := l.startOrder(&rec, user, files)
+	order, err := l.startOrder(&rec, user, files, at.userns)
 	if err != nil {
 		return err
 	}
-	order.RunDir, order.NetNS = runDir, sandbox.netns != nil
-	descriptors := sandbox.files()
+	order.RunDir, order.NetNS, order.UserNS = runDir, at.netns != nil, at.userns != nil
+	descriptors := at.files()
 	for _, a := range pending {
 		order.Attachments = append(order.Attachments, a.order)
 		descriptors = append(descriptors, a.socket)

@@ -21,7 +21,7 @@ import (
 func (d *drafter) validate(req container.CreateRequest) (warnings []string, err error) {
 	c, h := req.Config, req.HostConfig
 	for _, check := range []func(*container.Config, *container.HostConfig) error{
-		validateConfig, validateNamespaces, d.validateNetwork, unsupported, validateLog, validateLimits,
+		validateConfig, validateNamespaces, d.validateUserNS, d.validateNetwork, unsupported, validateLog, validateLimits,
 	} {
 		if err := check(c, h); err != nil {
 			return nil, err
@@ -125,8 +125,6 @@ func validateNamespaces(_ *container.Config, h *container.HostConfig) error {
 		return errs.New(errs.InvalidParameter, "invalid PID mode: %v", h.PidMode)
 	case !h.UTSMode.Valid():
 		return errs.New(errs.InvalidParameter, "invalid UTS mode: %v", h.UTSMode)
-	case !h.UsernsMode.Valid():
-		return errs.New(errs.NotImplemented, "--userns %s is not supported yet", h.UsernsMode)
 	case !h.CgroupnsMode.Valid():
 		return errs.New(errs.InvalidParameter, "invalid cgroup namespace mode: %v", h.CgroupnsMode)
 	case !h.Cgroup.Valid() || h.Cgroup.IsContainer():

@@ -109,6 +109,16 @@ func withProxies(env []string, proxies map[string]string) []string {
 	return env
 }
 
+// validUserns knows more than Docker's client, which takes host only.
+func validUserns(mode string) bool {
+	switch mode {
+	case "", "host", "auto", "private":
+		return true
+	}
+	name, ok := strings.CutPrefix(mode, "container:")
+	return ok && name != ""
+}
+
 func (c *creation) hostConfig(f *pflag.FlagSet) (*container.HostConfig, error) {
 	restart, err := parseRestart(c.restart)
 	if err != nil {
@@ -138,7 +148,7 @@ func (c *creation) hostConfig(f *pflag.FlagSet) (*container.HostConfig, error) {
 	}{
 		{host.PidMode.Valid(), "--pid: invalid PID mode"},
 		{host.UTSMode.Valid(), "--uts: invalid UTS mode"},
-		{host.UsernsMode.Valid(), "--userns: invalid USER mode"},
+		{validUserns(c.userns), "--userns: invalid USER mode: use host, auto, private or container:NAME"},
 		{host.CgroupnsMode.Valid(), "--cgroupns: invalid CGROUP mode"},
 	} {
 		if !mode.valid {

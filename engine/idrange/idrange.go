@@ -21,6 +21,7 @@ import (
 	"sync"
 
 	"github.com/davit-engine/davit/errs"
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
@@ -48,6 +49,14 @@ func (r Range) String() string {
 		return fmt.Sprintf("ids %d-%d", r.UID, uint64(r.UID)+Size-1)
 	}
 	return fmt.Sprintf("user ids %d-%d, group ids %d-%d", r.UID, uint64(r.UID)+Size-1, r.GID, uint64(r.GID)+Size-1)
+}
+
+// Maps are the maps of a user namespace whose ids from 0 on are the range's.
+func (r Range) Maps() (uids, gids []specs.LinuxIDMapping) {
+	one := func(first uint32) []specs.LinuxIDMapping {
+		return []specs.LinuxIDMapping{{ContainerID: 0, HostID: first, Size: Size}}
+	}
+	return one(r.UID), one(r.GID)
 }
 
 // Config says where a pool looks. The zero value is right for a host.

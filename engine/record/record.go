@@ -14,16 +14,19 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
 	"sync/atomic"
 	"time"
 
+	"github.com/davit-engine/davit/engine/idrange"
 	"github.com/davit-engine/davit/errs"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
@@ -45,6 +48,7 @@ type Container struct {
 	Path     string    // the command: entrypoint and arguments, as resolved at creation
 	Args     []string  `json:",omitempty"`
 	Endpoint *Endpoint `json:",omitempty"` // set while the container is on the default bridge
+	UserNS   *UserNS   `json:",omitempty"` // nil: the host's user namespace
 
 	State State
 }
@@ -58,6 +62,31 @@ type Image struct {
 	Manifest *ocispec.Descriptor `json:",omitempty"`
 	Platform ocispec.Platform
 	Lower    []string // directories, topmost first
+}
+
+// UserNS is the user namespace that a container lives in, where that is not
+// the host's. It was chosen when the container was made, and outlasts changes
+// of the engine's configuration.
+type UserNS struct {
+	UIDs, GIDs []specs.LinuxIDMapping // from the container's ids to the host's; of Of's when this one started last
+	Range      *idrange.Range         `json:",omitempty"` // the container's own, to be given back
+	MapBinds   bool                   `json:",omitempty"` // bind mounts are mapped too, unless they say otherwise
+	Of         string                 `json:",omitempty"` // the container whose namespace it is, by name or ID; if that lives in the host's there are no maps
+}
+
+// Private reports whether the container has other ids than the host.
+func (u *UserNS) Private() bool { return u != nil && len(u.UIDs) > 0 }
+
+// Root returns the ids of the host that the container's 0 stands for.
+func (u *UserNS) Root() (uid, gid uint32) { return hostID(u.UIDs), hostID(u.GIDs) }
+
+func hostID(maps []specs.LinuxIDMapping) uint32 {
+	for _, m := range maps {
+		if m.ContainerID == 0 {
+			return m.HostID
+		}
+	}
+	return math.MaxUint32
 }
 
 // Endpoint is a container's place on a network.

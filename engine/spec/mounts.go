@@ -3,6 +3,7 @@ package spec
 import (
 	"fmt"
 	"path"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -24,7 +25,11 @@ func mounts(in Input) ([]specs.Mount, error) {
 		{in.Files.Hosts, "/etc/hosts"},
 	} {
 		if f.source != "" {
-			ms = append(ms, specs.Mount{Destination: f.target, Type: "bind", Source: f.source, Options: []string{"rbind", "rprivate"}})
+			options := []string{"rbind", "rprivate"}
+			if in.Container.UserNS.Private() {
+				options = append(options, "idmap")
+			}
+			ms = append(ms, specs.Mount{Destination: f.target, Type: "bind", Source: f.source, Options: options})
 		}
 	}
 	if UsesInit(in.Container, in.Defaults) {
@@ -36,6 +41,9 @@ func mounts(in Input) ([]specs.Mount, error) {
 	}
 	user := make([]specs.Mount, 0, len(points))
 	for _, p := range points {
+		if o := in.IDMap[p.Destination]; o != "" {
+			p.Options = append(p.Options, o)
+		}
 		user = append(user, p.Mount)
 	}
 	sort.SliceStable(user, func(i, j int) bool {
@@ -92,8 +100,12 @@ func system(in Input) []specs.Mount {
 type UserMount struct {
 	specs.Mount
 	CreateSource bool                 // make a missing source directory, as -v does
+	IDMap        string               // "idmap", "ridmap" or "noidmap" where the user has said so
 	Point        container.MountPoint // how it is shown
 }
+
+// Recursive reports whether what is mounted below a bind's source comes along.
+func (m *UserMount) Recursive() bool { return slices.Contains(m.Options, "rbind") }
 
 // UserMounts lists what -v, --mount and --tmpfs ask for, in that order. Errors
 // are errs.InvalidParameter, or errs.NotImplemented for kinds of mounts that
@@ -175,6 +187,7 @@ func parseBind(b string) (UserMount, error) {
 	}
 	rw, propagation, recursive := true, "rprivate", true
 	var set struct{ rw, propagation bool }
+	idmap := ""
 	if mode != "" {
 		for _, o := range strings.Split(mode, ",") {
 			switch o {
@@ -188,6 +201,11 @@ func parseBind(b string) (UserMount, error) {
 					return UserMount{}, invalidMode(b, mode)
 				}
 				propagation, set.propagation = o, true
+			case "idmap", "ridmap", "noidmap":
+				if idmap != "" {
+					return UserMount{}, invalidMode(b, mode)
+				}
+				idmap = o
 			case "z", "Z", "consistent", "cached", "delegated":
 				// Labels need SELinux, consistency a remote file system: both mean nothing here.
 			case "nocopy":
@@ -197,7 +215,7 @@ func parseBind(b string) (UserMount, error) {
 			}
 		}
 	}
-	m.Options = bindOptions(rw, recursive, propagation, "")
+	m.Options, m.IDMap = bindOptions(rw, recursive, propagation, ""), idmap
 	m.Point = container.MountPoint{Type: mount.TypeBind, Source: m.Source, Destination: target, Mode: mode, RW: rw, Propagation: mount.Propagation(propagation)}
 	return m, nil
 }

@@ -10,6 +10,7 @@ package spec
 import (
 	"path"
 	"sort"
+	"strconv"
 	"strings"
 
 	"github.com/davit-engine/davit/engine/record"
@@ -28,6 +29,7 @@ type Input struct {
 	Host      Host
 	Defaults  Defaults
 	Join      Join
+	IDMap     map[string]string // mount option ("idmap", "ridmap", "") of each bind mount of the user's, by its target
 }
 
 // User is the container's user as its image's passwd and group files resolve
@@ -103,6 +105,9 @@ func Build(in Input) (*specs.Spec, error) {
 	}
 	s.Process.Capabilities = caps
 	s.Linux.Namespaces = namespaces(in)
+	if u := in.Container.UserNS; u.Private() {
+		s.Linux.UIDMappings, s.Linux.GIDMappings = u.UIDs, u.GIDs
+	}
 	s.Linux.Sysctl = sysctls(in)
 	mounts, err := mounts(in)
 	if err != nil {
@@ -203,6 +208,9 @@ func environment(in Input) []string {
 func namespaces(in Input) []specs.LinuxNamespace {
 	h := in.Container.HostConfig
 	ns := []specs.LinuxNamespace{{Type: specs.MountNamespace}}
+	if in.Container.UserNS.Private() {
+		ns = append(ns, specs.LinuxNamespace{Type: specs.UserNamespace})
+	}
 	if !h.NetworkMode.IsHost() {
 		ns = append(ns, specs.LinuxNamespace{Type: specs.NetworkNamespace})
 	}
@@ -221,11 +229,15 @@ func namespaces(in Input) []specs.LinuxNamespace {
 	return ns
 }
 
-// CgroupNS returns the container's cgroup namespace mode. A privileged
-// container shares the host's on cgroup v1, as Docker has it.
+// CgroupNS returns the container's cgroup namespace mode. A user namespace of
+// its own brings a cgroup namespace with it, without which nothing could be
+// mounted at /sys/fs/cgroup.
 func CgroupNS(c *record.Container, d Defaults) container.CgroupnsMode {
-	if c.HostConfig.CgroupnsMode != "" {
+	switch {
+	case c.HostConfig.CgroupnsMode != "":
 		return c.HostConfig.CgroupnsMode
+	case c.UserNS.Private():
+		return container.CgroupnsModePrivate
 	}
 	return d.CgroupNS
 }
@@ -253,6 +265,9 @@ func sysctls(in Input) map[string]string {
 	if !h.NetworkMode.IsHost() && !h.NetworkMode.IsContainer() {
 		out["net.ipv4.ip_unprivileged_port_start"] = "0"
 		out["net.ipv4.ping_group_range"] = "0 2147483647"
+		if u := in.Container.UserNS; u.Private() {
+			out["net.ipv4.ping_group_range"] = "0 " + strconv.FormatUint(uint64(lastID(u.GIDs)), 10)
+		}
 	}
 	for k, v := range h.Sysctls {
 		out[k] = v
@@ -261,6 +276,16 @@ func sysctls(in Input) map[string]string {
 		return nil
 	}
 	return out
+}
+
+// lastID is the end of the ids from 0 on that are mapped without a gap.
+func lastID(maps []specs.LinuxIDMapping) (last uint32) {
+	for _, m := range maps {
+		if m.ContainerID == 0 {
+			last = m.Size - 1
+		}
+	}
+	return last
 }
 
 func rlimits(in Input) []specs.POSIXRlimit {

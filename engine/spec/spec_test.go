@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/davit-engine/davit/engine/idrange"
 	"github.com/davit-engine/davit/engine/record"
 	"github.com/davit-engine/davit/errs"
 	"github.com/docker/go-units"
@@ -62,9 +63,17 @@ func TestGoldens(t *testing.T) {
 				{Type: mount.TypeTmpfs, Target: "/tm", TmpfsOptions: &mount.TmpfsOptions{SizeBytes: 4096, Mode: 0o700}}}
 			h.Tmpfs = map[string]string{"/run": "size=64k,exec"}
 		},
+		"userns": func(_ *container.Config, h *container.HostConfig) { h.Binds = []string{"/host/a:/a", "/host/b:/b:noidmap"} },
 	} {
 		t.Run(name, func(t *testing.T) {
-			s, err := Build(input(change))
+			in := input(change)
+			if name == "userns" {
+				uids, gids := idrange.Range{UID: 0x24000000, GID: 0x25000000}.Maps()
+				in.Container.UserNS = &record.UserNS{UIDs: uids, GIDs: gids}
+				in.Defaults.CgroupNS = "host"
+				in.IDMap = map[string]string{"/a": "ridmap"}
+			}
+			s, err := Build(in)
 			if err != nil {
 				t.Fatal(err)
 			}

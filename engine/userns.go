@@ -1,0 +1,195 @@
+package engine
+
+import (
+	"errors"
+	"os"
+	"strings"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/davit-engine/davit/engine/record"
+	"github.com/davit-engine/davit/engine/spec"
+	"github.com/davit-engine/davit/errs"
+)
+
+// UserNS says which user namespace containers get whose --userns is not set.
+type UserNS struct {
+	Auto  bool   // each one of its own, with ids of its own
+	Remap *Remap // all the same ids (Docker's userns-remap); not together with Auto
+}
+
+// Remap are the ids that userns-remap gives.
+type Remap struct {
+	UIDs, GIDs []specs.LinuxIDMapping
+}
+
+// private reports whether containers are apart from the host by default.
+func (u UserNS) private() bool { return u.Auto || u.Remap != nil }
+
+// usernsKind is a sort of user namespace.
+type usernsKind uint8
+
+const (
+	usernsHost   usernsKind = iota
+	usernsAuto              // of its own, with a range of ids of its own
+	usernsRemap             // of its own, with the ids of userns-remap
+	usernsShared            // another container's
+)
+
+// chooseUserNS decides which user namespace a container gets. of is whose, for
+// usernsShared. Who shares a namespace with another container lives in its
+// user namespace as well, else it would have no rights in what it shares, as
+// Docker has it; so does, by default, who shares one with the host.
+func chooseUserNS(h *container.HostConfig, d UserNS) (kind usernsKind, of string, err error) {
+	ref, shared := strings.CutPrefix(string(h.UsernsMode), "container:")
+	switch {
+	case h.UsernsMode.IsHost():
+		return usernsHost, "", nil
+	case shared && ref == "":
+		return 0, "", errs.New(errs.InvalidParameter, "invalid container format container:<name|id>")
+	case shared:
+		return usernsShared, ref, refuseSharing(h, "--userns "+string(h.UsernsMode))
+	case h.UsernsMode == "auto", h.UsernsMode == "private" && d.Remap == nil:
+		kind = usernsAuto
+	case h.UsernsMode == "private":
+		kind = usernsRemap
+	case h.UsernsMode != "":
+		return 0, "", errs.New(errs.InvalidParameter, "invalid USER mode %q: --userns takes host, auto, private or container:<name|id>; files of bind mounts keep their owners with auto", h.UsernsMode)
+	default:
+		return defaultUserNS(h, d)
+	}
+	flag := "--userns " + string(h.UsernsMode)
+	for name, m := range map[string]string{"network": string(h.NetworkMode), "pid": string(h.PidMode)} {
+		if ref, ok := strings.CutPrefix(m, "container:"); ok {
+			return 0, "", errs.New(errs.InvalidParameter, "conflicting options: --%s %s shares a namespace that belongs to another user namespace than %s: leave --userns out, or use --userns container:%s", name, m, flag, ref)
+		}
+	}
+	return kind, "", refuseSharing(h, flag)
+}
+
+// defaultUserNS is chooseUserNS for a container that does not say.
+func defaultUserNS(h *container.HostConfig, d UserNS) (usernsKind, string, error) {
+	if d.Remap != nil {
+		if err := refuseSharing(h, "userns-remap"); err != nil {
+			return 0, "", err
+		}
+	}
+	if !d.private() || h.Privileged || h.NetworkMode.IsHost() || h.PidMode.IsHost() || h.IpcMode.IsHost() || h.CgroupnsMode.IsHost() {
+		return usernsHost, "", nil
+	}
+	for _, m := range []string{string(h.NetworkMode), string(h.PidMode)} {
+		if ref, ok := strings.CutPrefix(m, "container:"); ok {
+			return usernsShared, ref, nil
+		}
+	}
+	if d.Remap != nil {
+		return usernsRemap, "", nil
+	}
+	return usernsAuto, "", nil
+}
+
+// refuseSharing refuses what cannot go together with a user namespace of its
+// own. The texts are Docker's (moby daemon/daemon_unix.go:
+// verifyPlatformContainerSettings), with what to do.
+func refuseSharing(h *container.HostConfig, flag string) error {
+	bad := func(text, with string) error {
+		return errs.New(errs.InvalidParameter, "%s (%s with %s): use --userns host", text, with, flag)
+	}
+	switch {
+	case h.Privileged:
+		return bad("privileged mode is incompatible with user namespaces.  You must run the container in the host namespace when running privileged mode", "--privileged")
+	case h.NetworkMode.IsHost():
+		return bad("cannot share the host's network namespace when user namespaces are enabled", "--network host")
+	case h.PidMode.IsHost():
+		return bad("cannot share the host PID namespace when user namespaces are enabled", "--pid host")
+	case h.CgroupnsMode.IsHost():
+		return bad("cannot share the host's cgroup namespace when user namespaces are enabled", "--cgroupns host")
+	}
+	return nil
+}
+
+// validateUserNS refuses user namespaces that cannot be.
+func (d *drafter) validateUserNS(_ *container.Config, h *container.HostConfig) error {
+	kind, of, err := chooseUserNS(h, d.cfg.UserNS)
+	if err == nil && kind == usernsShared {
+		_, err = d.table.find(of)
+	}
+	return err
+}
+
+// borrowUserNS notes in rec the maps of the container whose user namespace it
+// shares, and opens that; nil if it is the host's.
+func (l *launcher) borrowUserNS(rec *record.Container) (*os.File, error) {
+	of := rec.UserNS.Of
+	c, err := l.table.find(of)
+	if err != nil {
+		return nil, err
+	}
+	theirs := c.snapshot().UserNS
+	if theirs != nil && theirs.Of != "" && !theirs.Private() {
+		theirs = nil
+	}
+	rec.UserNS = &record.UserNS{Of: of}
+	if !theirs.Private() {
+		return nil, nil
+	}
+	rec.UserNS.UIDs, rec.UserNS.GIDs, rec.UserNS.MapBinds = theirs.UIDs, theirs.GIDs, theirs.MapBinds
+	return l.openUserNS(of)
+}
+
+// mapBinds decides how each bind mount of the user's shows the owners of its
+// files: as they are on disk ("idmap", with what is mounted below it "ridmap"),
+// or as the host's ids, which are nobody's inside (""). Unless the user has
+// said, the container's default is taken as far as the file systems can.
+func mapBinds(rec *record.Container, userns *os.File) (map[string]string, error) {
+	if userns == nil {
+		return nil, nil
+	}
+	mounts, err := spec.UserMounts(rec.Config, rec.HostConfig)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]string{}
+	for _, m := range mounts {
+		if m.Type != "bind" || m.IDMap == "noidmap" || m.IDMap == "" && !rec.UserNS.MapBinds {
+			continue
+		}
+		var tried error
+		for _, option := range []string{"ridmap", "idmap"} {
+			recursive := option == "ridmap"
+			if m.IDMap != "" && m.IDMap != option || recursive && !m.Recursive() {
+				continue
+			}
+			if tried = canMap(m.Source, userns, recursive); tried == nil {
+				out[m.Destination] = option
+				break
+			}
+		}
+		if m.IDMap != "" && out[m.Destination] == "" {
+			if tried == nil {
+				tried = errors.New("the mount is not recursive")
+			}
+			return nil, errs.New(errs.InvalidParameter, "invalid mount config for type \"bind\": %s cannot be mounted with option %s (%w): its file system, or one below it, knows no mapped owners; leave the option out, or use noidmap", m.Source, m.IDMap, tried)
+		}
+	}
+	return out, nil
+}
+
+// canMap tries whether what is at path can be mounted with mapped owners: only
+// the kernel knows which file systems and mounts can.
+func canMap(path string, userns *os.File, recursive bool) error {
+	flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
+	at := uint(unix.AT_EMPTY_PATH)
+	if recursive {
+		flags |= unix.AT_RECURSIVE
+		at |= unix.AT_RECURSIVE
+	}
+	tree, err := unix.OpenTree(unix.AT_FDCWD, path, flags)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(tree)
+	return unix.MountSetattr(tree, "", at, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(userns.Fd())})
+}
