@@ -94,8 +94,14 @@ func (c *call) stopOptions() (engine.StopOptions, error) {
 	}
 	var err error
 	o.Timeout, err = c.number("t")
+	o.Warn = func(text string) { c.w.Header().Add(warningHeader, text) }
 	return o, err
 }
+
+// warningHeader carries what a user should know after a request that has
+// succeeded, where Docker's answer has no place for it. Docker's clients do not
+// look at it.
+const warningHeader = "Davit-Warning"
 
 func (h lifecycleRoutes) stop(c *call) error {
 	o, err := c.stopOptions()

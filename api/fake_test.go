@@ -100,11 +100,17 @@ func (f *fake) Create(_ context.Context, o engine.CreateOptions) (container.Crea
 func (f *fake) Start(_ context.Context, ref string) error { f.note("start " + ref); return f.find(ref) }
 
 func (f *fake) Stop(_ context.Context, ref string, o engine.StopOptions) error {
-	f.note(o)
-	return f.find(ref)
+	return f.stopped(ref, o)
 }
 
 func (f *fake) Restart(_ context.Context, ref string, o engine.StopOptions) error {
+	return f.stopped(ref, o)
+}
+
+// stopped warns, and notes the rest: functions are never equal.
+func (f *fake) stopped(ref string, o engine.StopOptions) error {
+	o.Warn("it took long")
+	o.Warn = nil
 	f.note(o)
 	return f.find(ref)
 }

@@ -81,6 +81,18 @@ func TestRoutes(t *testing.T) {
 	}
 }
 
+// TestWarning: what a user should know after a stop stands in the answer's
+// head, where Docker's clients do not look.
+func TestWarning(t *testing.T) {
+	srv, _ := serve(t, &fake{})
+	for _, path := range []string{"/containers/web/stop", "/v1.24/containers/web/restart"} {
+		resp, body := ask(t, srv, "POST", path, "")
+		if got := resp.Header.Values("Davit-Warning"); resp.StatusCode != 204 || len(got) != 1 || got[0] != "it took long" || len(body) != 0 {
+			t.Errorf("%s: status %d, warnings %q, body %q", path, resp.StatusCode, got, body)
+		}
+	}
+}
+
 // TestErrors asks for what cannot be, and reads the words.
 func TestErrors(t *testing.T) {
 	for _, tc := range []struct {

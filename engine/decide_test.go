@@ -17,6 +17,7 @@ import (
 	"github.com/moby/moby/api/types/mount"
 	"github.com/moby/moby/api/types/network"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
 
 	"github.com/davit-engine/davit/engine/record"
 	"github.com/davit-engine/davit/engine/spec"
@@ -416,5 +417,31 @@ func TestDetachKeys(t *testing.T) {
 		if (err != nil) != (want == nil) || !bytes.Equal(got, want) {
 			t.Errorf("%q: %v, %v; want %v", text, got, err, want)
 		}
+	}
+}
+
+// TestLateness tells a user why a stop took its whole time-out.
+func TestLateness(t *testing.T) {
+	status := func(blocked, ignored, caught string) string {
+		return "Name:\tx\nSigBlk:\t" + blocked + "\nSigIgn:\t" + ignored + "\nSigCgt:\t" + caught + "\n"
+	}
+	const none, term = "0000000000000000", "0000000000004000"
+	for _, c := range []struct {
+		name, status, want string
+	}{
+		{"nothing", status(none, none, "fffffffffffb9fff"), "does not handle SIGTERM, which therefore does nothing to the process with number 1; run it with --init, or name a signal that it handles with --stop-signal"},
+		{"a handler", status(none, none, term), "handles SIGTERM but was not done in time; --stop-timeout"},
+		{"a signalfd", status(term, none, none), "handles SIGTERM but was not done in time; --stop-timeout"},
+		{"ignored", status(none, term, none), "ignores SIGTERM; name a signal that it handles with --stop-signal, or run it with --init"},
+		{"gone", "", "and was killed"},
+		{"odd", status("x", none, none), "and was killed"},
+	} {
+		got := lateness("web", unix.SIGTERM, 10, readAnswer(c.status, unix.SIGTERM))
+		if !strings.HasPrefix(got, "container web did not end within 10 s of SIGTERM and was killed") || !strings.Contains(got, c.want) {
+			t.Errorf("%s: %s", c.name, got)
+		}
+	}
+	if got := lateness("web", 40, 1, answerUnknown); got != "container web did not end within 1 s of signal 40 and was killed" {
+		t.Error(got)
 	}
 }

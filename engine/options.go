@@ -23,6 +23,10 @@ type CreateOptions struct {
 type StopOptions struct {
 	Signal  string // name or number; empty: the container's StopSignal, then SIGTERM
 	Timeout *int   // seconds until SIGKILL; negative: wait for ever; nil: the container's StopTimeout, then 10
+
+	// Warn is told, in words for the user, why the container had to be killed
+	// after all; nil: nobody is.
+	Warn func(text string)
 }
 
 // AttachOptions says which streams of a container a client wants.

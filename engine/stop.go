@@ -2,7 +2,10 @@ package engine
 
 import (
 	"context"
+	"fmt"
+	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/moby/moby/api/types/container"
@@ -42,6 +45,7 @@ func (k *keeper) stop(ctx context.Context, c *ctr, o StopOptions) error {
 	if err != nil {
 		return err
 	}
+	answer := answerOf(r.state.Pid, sig)
 	if err := k.signal(ctx, c, r, sig); err == nil && timeout != 0 {
 		var late <-chan time.Time
 		if timeout > 0 {
@@ -52,7 +56,11 @@ func (k *keeper) stop(ctx context.Context, c *ctr, o StopOptions) error {
 		select {
 		case <-r.exited:
 		case <-late:
-			k.log.Info("a container did not end in time: it is killed", "container", c.id, "signal", sig.String(), "seconds", timeout)
+			why := lateness(rec.Name, sig, timeout, answer)
+			k.log.Warn(why, "container", c.id)
+			if o.Warn != nil {
+				o.Warn(why)
+			}
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -62,6 +70,69 @@ func (k *keeper) stop(ctx context.Context, c *ctr, o StopOptions) error {
 	}
 	k.publish(&rec, events.ActionStop, nil)
 	return nil
+}
+
+// answer is what a process does with a signal.
+type answer uint8
+
+const (
+	answerUnknown answer = iota // it could not be seen
+	answerHandles               // it has a handler, or takes the signal from a descriptor
+	answerDefault               // what the kernel does by default: nothing, for the first process of a pid namespace
+	answerIgnores
+)
+
+// answerOf reads what a process will do with a signal. It may have ended.
+func answerOf(pid int, sig unix.Signal) answer {
+	status, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+	if err != nil {
+		return answerUnknown
+	}
+	return readAnswer(string(status), sig)
+}
+
+// readAnswer reads the masks of proc_pid_status(5). A signal that is blocked
+// and not ignored is one that the process takes in its own way.
+func readAnswer(status string, sig unix.Signal) answer {
+	in := map[string]bool{}
+	for line := range strings.Lines(status) {
+		name, value, _ := strings.Cut(line, ":")
+		switch name {
+		case "SigBlk", "SigIgn", "SigCgt":
+			mask, err := strconv.ParseUint(strings.TrimSpace(value), 16, 64)
+			if err != nil {
+				return answerUnknown
+			}
+			in[name] = mask>>(sig-1)&1 == 1
+		}
+	}
+	switch {
+	case len(in) < 3:
+		return answerUnknown
+	case in["SigIgn"]:
+		return answerIgnores
+	case in["SigCgt"], in["SigBlk"]:
+		return answerHandles
+	}
+	return answerDefault
+}
+
+// lateness says why a container had to be killed, and what to do about it.
+func lateness(name string, sig unix.Signal, seconds int, a answer) string {
+	signal := unix.SignalName(sig)
+	if signal == "" {
+		signal = "signal " + strconv.Itoa(int(sig))
+	}
+	text := fmt.Sprintf("container %s did not end within %d s of %s and was killed", name, seconds, signal)
+	switch a {
+	case answerHandles:
+		return text + fmt.Sprintf(": its first process handles %s but was not done in time; --stop-timeout (or stop -t) gives it longer", signal)
+	case answerDefault:
+		return text + fmt.Sprintf(": its first process does not handle %s, which therefore does nothing to the process with number 1; run it with --init, or name a signal that it handles with --stop-signal", signal)
+	case answerIgnores:
+		return text + fmt.Sprintf(": its first process ignores %s; name a signal that it handles with --stop-signal, or run it with --init", signal)
+	}
+	return text
 }
 
 // stopTerms settles signal and time-out of a stop.

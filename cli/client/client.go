@@ -42,6 +42,9 @@ type Config struct {
 	Headers map[string]string
 	// Version is the API's, "" for the newest that both sides know.
 	Version string
+	// Warn is told what an engine adds to an answer for the user; several calls
+	// may do so at once. nil: nobody is.
+	Warn func(text string)
 }
 
 // Client speaks to one engine.
@@ -52,6 +55,7 @@ type Client struct {
 	host      string  // as configured, for people
 	base      url.URL // scheme, host and path of every request
 	headers   http.Header
+	warn      func(text string)
 	dial      func(context.Context) (net.Conn, error)
 	transport *http.Transport
 	local     *local // for all but uploads on a unix socket, else nil
@@ -67,7 +71,7 @@ func New(config Config) (*Client, error) {
 	if !ok || address == "" {
 		return nil, errs.New(errs.InvalidParameter, "unable to parse docker host `%s`", config.Host)
 	}
-	c := &Client{host: config.Host, version: newest, headers: http.Header{"User-Agent": {"Davit-Client"}}}
+	c := &Client{host: config.Host, warn: config.Warn, version: newest, headers: http.Header{"User-Agent": {"Davit-Client"}}}
 	if config.Version != "" {
 		v, err := parseVersion(config.Version)
 		if err != nil {

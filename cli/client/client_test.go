@@ -105,6 +105,22 @@ func connect(t *testing.T, c Config) *Client {
 	return got
 }
 
+// TestWarn passes on what the engine adds to an answer.
+func TestWarn(t *testing.T) {
+	path := listen(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header()["Davit-Warning"] = []string{"one", "two"}
+		w.WriteHeader(http.StatusNoContent)
+	}))
+	var got []string
+	c := connect(t, Config{Host: "unix://" + path, Warn: func(text string) { got = append(got, text) }})
+	if err := c.Containers.Stop(t.Context(), "web", StopOptions{}); err != nil || strings.Join(got, " ") != "one two" {
+		t.Errorf("%q %v", got, err)
+	}
+	if err := connect(t, Config{Host: "unix://" + path}).Containers.Stop(t.Context(), "web", StopOptions{}); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestTransports has the same conversation over each of them: a list, an
 // upload, and an attachment whose input ends before its output.
 func TestTransports(t *testing.T) {

@@ -49,6 +49,11 @@ func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 			}
 		}
 	}
+	if c.warn != nil {
+		for _, text := range answer.Header["Davit-Warning"] {
+			c.warn(text)
+		}
+	}
 	if answer.StatusCode < http.StatusMultipleChoices || answer.StatusCode == http.StatusNotModified {
 		return answer, nil
 	}

@@ -32,7 +32,7 @@ func (e *Env) Client() (*client.Client, error) {
 		return nil, err
 	}
 	e.host = endpoint.Host
-	options := client.Config{Host: endpoint.Host, Headers: e.Config().HTTPHeaders, Version: e.Getenv("DOCKER_API_VERSION")}
+	options := client.Config{Host: endpoint.Host, Headers: e.Config().HTTPHeaders, Version: e.Getenv("DOCKER_API_VERSION"), Warn: e.Warn}
 	if strings.HasPrefix(endpoint.Host, "ssh://") {
 		options.Dial, err = sshDialer(endpoint.Host)
 	} else {

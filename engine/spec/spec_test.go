@@ -63,7 +63,9 @@ func TestGoldens(t *testing.T) {
 				{Type: mount.TypeTmpfs, Target: "/tm", TmpfsOptions: &mount.TmpfsOptions{SizeBytes: 4096, Mode: 0o700}}}
 			h.Tmpfs = map[string]string{"/run": "size=64k,exec"}
 		},
-		"userns": func(_ *container.Config, h *container.HostConfig) { h.Binds = []string{"/host/a:/a", "/host/b:/b:noidmap"} },
+		"userns": func(_ *container.Config, h *container.HostConfig) {
+			h.Binds = []string{"/host/a:/a", "/host/b:/b:noidmap"}
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			in := input(change)
