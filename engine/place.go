@@ -78,11 +78,7 @@ func (l *launcher) enterShared(ctx context.Context, rec *record.Container) (plac
 	}
 	var empty *os.File
 	if user != nil {
-		if err := refuseSharing(rec.HostConfig, "--userns container:"+rec.UserNS.Of); err != nil {
-			_ = user.Close()
-			return place{}, err
-		}
-		if !rec.HostConfig.NetworkMode.IsContainer() {
+		if m := rec.HostConfig.NetworkMode; !m.IsContainer() && !m.IsHost() {
 			if empty, err = namespace.Net(user); err != nil {
 				_ = user.Close()
 				return place{}, err

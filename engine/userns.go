@@ -50,11 +50,11 @@ func chooseUserNS(h *container.HostConfig, d UserNS) (kind usernsKind, of string
 	case shared && ref == "":
 		return 0, "", errs.New(errs.InvalidParameter, "invalid container format container:<name|id>")
 	case shared:
-		return usernsShared, ref, refuseSharing(h, "--userns "+string(h.UsernsMode))
+		return usernsShared, ref, refusePrivileged(h, "--userns "+string(h.UsernsMode))
 	case h.UsernsMode == "auto", h.UsernsMode == "private" && d.Remap == nil:
 		kind = usernsAuto
 	case h.UsernsMode == "private":
-		kind = usernsRemap
+		return usernsRemap, "", refuseRemapped(h, "--userns private")
 	case h.UsernsMode != "":
 		return 0, "", errs.New(errs.InvalidParameter, "invalid USER mode %q: --userns takes host, auto, private or container:<name|id>; files of bind mounts keep their owners with auto", h.UsernsMode)
 	default:
@@ -66,17 +66,17 @@ func chooseUserNS(h *container.HostConfig, d UserNS) (kind usernsKind, of string
 			return 0, "", errs.New(errs.InvalidParameter, "conflicting options: --%s %s shares a namespace that belongs to another user namespace than %s: leave --userns out, or use --userns container:%s", name, m, flag, ref)
 		}
 	}
-	return kind, "", refuseSharing(h, flag)
+	return kind, "", refusePrivileged(h, flag)
 }
 
 // defaultUserNS is chooseUserNS for a container that does not say.
 func defaultUserNS(h *container.HostConfig, d UserNS) (usernsKind, string, error) {
 	if d.Remap != nil {
-		if err := refuseSharing(h, "userns-remap"); err != nil {
+		if err := refuseRemapped(h, "userns-remap"); err != nil {
 			return 0, "", err
 		}
 	}
-	if !d.private() || h.Privileged || h.NetworkMode.IsHost() || h.PidMode.IsHost() || h.IpcMode.IsHost() || h.CgroupnsMode.IsHost() {
+	if !d.private() || h.Privileged || h.NetworkMode.IsHost() || h.PidMode.IsHost() || h.IpcMode.IsHost() {
 		return usernsHost, "", nil
 	}
 	for _, m := range []string{string(h.NetworkMode), string(h.PidMode)} {
@@ -90,24 +90,29 @@ func defaultUserNS(h *container.HostConfig, d UserNS) (usernsKind, string, error
 	return usernsAuto, "", nil
 }
 
-// refuseSharing refuses what cannot go together with a user namespace of its
-// own. The texts are Docker's (moby daemon/daemon_unix.go:
-// verifyPlatformContainerSettings), with what to do.
-func refuseSharing(h *container.HostConfig, flag string) error {
-	bad := func(text, with string) error {
-		return errs.New(errs.InvalidParameter, "%s (%s with %s): use --userns host", text, with, flag)
+// refusePrivileged refuses the one thing that cannot go together with a user
+// namespace: rights over the host. The texts here are Docker's (moby
+// daemon/daemon_unix.go: verifyPlatformContainerSettings), with what to do.
+func refusePrivileged(h *container.HostConfig, flag string) error {
+	if !h.Privileged {
+		return nil
 	}
+	return refusal("privileged mode is incompatible with user namespaces.  You must run the container in the host namespace when running privileged mode", "--privileged", flag)
+}
+
+// refuseRemapped refuses what Docker refuses with userns-remap.
+func refuseRemapped(h *container.HostConfig, flag string) error {
 	switch {
-	case h.Privileged:
-		return bad("privileged mode is incompatible with user namespaces.  You must run the container in the host namespace when running privileged mode", "--privileged")
 	case h.NetworkMode.IsHost():
-		return bad("cannot share the host's network namespace when user namespaces are enabled", "--network host")
+		return refusal("cannot share the host's network namespace when user namespaces are enabled", "--network host", flag)
 	case h.PidMode.IsHost():
-		return bad("cannot share the host PID namespace when user namespaces are enabled", "--pid host")
-	case h.CgroupnsMode.IsHost():
-		return bad("cannot share the host's cgroup namespace when user namespaces are enabled", "--cgroupns host")
+		return refusal("cannot share the host PID namespace when user namespaces are enabled", "--pid host", flag)
 	}
-	return nil
+	return refusePrivileged(h, flag)
+}
+
+func refusal(text, this, with string) error {
+	return errs.New(errs.InvalidParameter, "%s (%s with %s): use --userns host", text, this, with)
 }
 
 // validateUserNS refuses user namespaces that cannot be.

@@ -10,7 +10,6 @@ package spec
 import (
 	"path"
 	"sort"
-	"strconv"
 	"strings"
 
 	"github.com/davit-engine/davit/engine/record"
@@ -265,9 +264,6 @@ func sysctls(in Input) map[string]string {
 	if !h.NetworkMode.IsHost() && !h.NetworkMode.IsContainer() {
 		out["net.ipv4.ip_unprivileged_port_start"] = "0"
 		out["net.ipv4.ping_group_range"] = "0 2147483647"
-		if u := in.Container.UserNS; u.Private() {
-			out["net.ipv4.ping_group_range"] = "0 " + strconv.FormatUint(uint64(lastID(u.GIDs)), 10)
-		}
 	}
 	for k, v := range h.Sysctls {
 		out[k] = v
@@ -276,16 +272,6 @@ func sysctls(in Input) map[string]string {
 		return nil
 	}
 	return out
-}
-
-// lastID is the end of the ids from 0 on that are mapped without a gap.
-func lastID(maps []specs.LinuxIDMapping) (last uint32) {
-	for _, m := range maps {
-		if m.ContainerID == 0 {
-			last = m.Size - 1
-		}
-	}
-	return last
 }
 
 func rlimits(in Input) []specs.POSIXRlimit {
