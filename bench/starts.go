@@ -170,7 +170,7 @@ func calls(e *enginetest.Engine, runs int) error {
 	names := []string{"create", "attach", "wait registered", "start", "start to exit known", "whole"}
 	results := make([]sample, len(names))
 	for round := -3; round < runs; round++ {
-		laps, err := oneByCalls(api)
+		laps, err := oneByCalls(api, "")
 		if err != nil {
 			return err
 		}
@@ -188,7 +188,8 @@ func calls(e *enginetest.Engine, runs int) error {
 	return nil
 }
 
-func oneByCalls(api *client.Client) ([]time.Duration, error) {
+// oneByCalls runs hello-world and returns how long each call took, and all.
+func oneByCalls(api *client.Client, userns container.UsernsMode) ([]time.Duration, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	begin := time.Now()
@@ -201,7 +202,7 @@ func oneByCalls(api *client.Client) ([]time.Duration, error) {
 	}
 	created, err := api.ContainerCreate(ctx, client.ContainerCreateOptions{
 		Config:     &container.Config{Image: helloImage, AttachStdout: true, AttachStderr: true, Labels: map[string]string{label: ""}},
-		HostConfig: &container.HostConfig{AutoRemove: true},
+		HostConfig: &container.HostConfig{AutoRemove: true, UsernsMode: userns},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("creating: %w", err)

@@ -59,9 +59,12 @@ func name(t *testing.T, cli enginetest.CLI) string {
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if shared.engine != nil {
-		for _, left := range shared.engine.Close() {
-			fmt.Println("left behind by the shared engine:", left)
+	for _, e := range []*enginetest.Engine{shared.engine, private.engine} {
+		if e == nil {
+			continue
+		}
+		for _, left := range e.Close() {
+			fmt.Println("left behind by a shared engine:", left)
 			code = 1
 		}
 	}

@@ -31,6 +31,10 @@ type Config struct {
 	Env        []string // more environment for davitd
 	NoRegistry bool     // no registry and no mirror
 	Quiet      bool     // no debug lines in the log: for measurements
+
+	// Etc is what the engine, and nobody else, reads in files of /etc, by name.
+	// The files exist on the host.
+	Etc map[string]string
 }
 
 // Engine is a running davitd with all that it needs. Its fields do not change.
@@ -154,6 +158,9 @@ func (e *Engine) startDaemon() error {
 	cmd := exec.Command(filepath.Join(e.Bin, "davitd"), append(args, e.config.Args...)...)
 	cmd.Env = append(os.Environ(), e.config.Env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // an interrupt at the terminal ends the tests, not the engine under them
+	if err := e.coverEtc(cmd); err != nil {
+		return err
+	}
 	log, err := os.OpenFile(e.log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
@@ -182,6 +189,29 @@ func (e *Engine) startDaemon() error {
 		_, err := api.Ping(context.Background(), client.PingOptions{})
 		return err
 	})
+}
+
+// coverEtc has cmd run in a mount namespace with the files of Config.Etc.
+func (e *Engine) coverEtc(cmd *exec.Cmd) error {
+	if len(e.config.Etc) == 0 {
+		return nil
+	}
+	script := "set -e; "
+	for name, text := range e.config.Etc {
+		path := filepath.Join(e.Root, "etc-"+name)
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			return err
+		}
+		script += "mount --bind " + path + " /etc/" + name + "; "
+	}
+	sh, err := exec.LookPath("sh")
+	if err != nil {
+		return err
+	}
+	cmd.Args = append([]string{sh, "-c", script + `exec "$0" "$@"`, cmd.Path}, cmd.Args[1:]...)
+	cmd.Path = sh
+	cmd.SysProcAttr.Unshareflags = syscall.CLONE_NEWNS // which package syscall makes private
+	return nil
 }
 
 func (e *Engine) log() string { return filepath.Join(e.Root, "davitd.log") }
