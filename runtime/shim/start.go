@@ -34,7 +34,7 @@ func (s *supervisor) start(m *wire.Message) (err error) {
 	if err := m.Decode(&r); err != nil {
 		return errs.Wrap(errs.InvalidParameter, err)
 	}
-	netns, clients, err := check(&r, m.Files)
+	given, err := check(&r, m.Files)
 	if err != nil {
 		return err
 	}
@@ -64,17 +64,18 @@ func (s *supervisor) start(m *wire.Message) (err error) {
 	u.add(func() { s.out.abandon() })
 
 	// The clients are there before the first byte of output.
-	m.Files = m.Files[:len(m.Files)-len(clients)]
-	for i, sock := range clients {
+	m.Files = m.Files[:len(m.Files)-len(given.clients)]
+	for i, sock := range given.clients {
 		if err := s.attach(&r.Attachments[i], sock); err != nil {
-			for _, rest := range clients[i+1:] {
+			for _, rest := range given.clients[i+1:] {
 				rest.Close()
 			}
 			return err
 		}
 	}
 
-	request := &spawn.Request{Spec: r.Spec, Root: r.Root, Seccomp: r.Seccomp, SeccompFlags: r.SeccompFlags, NetNS: netns, MakeCwd: r.MakeCwd}
+	request := &spawn.Request{Spec: r.Spec, Root: r.Root, Seccomp: r.Seccomp, SeccompFlags: r.SeccompFlags, MakeCwd: r.MakeCwd,
+		NetNS: given.netns, UserNS: given.userns}
 	streams, err := openStreams(r.Stdio, r.Spec.Process.Terminal)
 	if err != nil {
 		return err
@@ -108,25 +109,37 @@ func (s *supervisor) start(m *wire.Message) (err error) {
 	return s.record(r.ID)
 }
 
+// given are the descriptors of a start request; those that it has none of are
+// nil.
+type given struct {
+	netns, userns *os.File
+	clients       []*os.File
+}
+
 // check looks at what the engine must get right, and tells its descriptors
 // apart.
-func check(r *wire.Start, files []*os.File) (netns *os.File, clients []*os.File, err error) {
-	want := len(r.Attachments)
+func check(r *wire.Start, files []*os.File) (g given, err error) {
+	var namespaces []**os.File
 	if r.NetNS {
-		want++
+		namespaces = append(namespaces, &g.netns)
 	}
+	if r.UserNS {
+		namespaces = append(namespaces, &g.userns)
+	}
+	want := len(namespaces) + len(r.Attachments)
 	switch {
 	case r.ID == "" || r.RunDir == "":
-		return nil, nil, errs.New(errs.InvalidParameter, "start request without ID or run directory")
+		return given{}, errs.New(errs.InvalidParameter, "start request without ID or run directory")
 	case r.Spec == nil || r.Spec.Process == nil || r.Spec.Linux == nil:
-		return nil, nil, errs.New(errs.InvalidParameter, "start request without a Linux process")
+		return given{}, errs.New(errs.InvalidParameter, "start request without a Linux process")
 	case len(files) != want:
-		return nil, nil, errs.New(errs.InvalidParameter, "start request with %d descriptors, %d expected", len(files), want)
+		return given{}, errs.New(errs.InvalidParameter, "start request with %d descriptors, %d expected", len(files), want)
 	}
-	if r.NetNS {
-		return files[0], files[1:], nil
+	for i, n := range namespaces {
+		*n = files[i]
 	}
-	return nil, files, nil
+	g.clients = files[len(namespaces):]
+	return g, nil
 }
 
 func hasPIDNamespace(spec *specs.Spec) bool {
