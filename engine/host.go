@@ -167,40 +167,40 @@ func engineID(root string) (string, error) {
 
 // mapDevice reads what a --device asks for: a device node, at its path in the
 // container, with its rule for the device cgroup. A directory gives every
-// device node in it.
-func mapDevice(m container.DeviceMapping) ([]specs.LinuxDevice, error) {
+// device node in it. src and target are the same place on the host and in the
+// container.
+func mapDevice(m container.DeviceMapping) (found []specs.LinuxDevice, src, target string, err error) {
 	if m.PathOnHost == "" {
-		return nil, errs.New(errs.InvalidParameter, "--device: the path on the host is empty")
+		return nil, "", "", errs.New(errs.InvalidParameter, "--device: the path on the host is empty")
 	}
 	for _, c := range m.CgroupPermissions {
 		if c != 'r' && c != 'w' && c != 'm' {
-			return nil, errs.New(errs.InvalidParameter, "invalid device mode %q for %s", m.CgroupPermissions, m.PathOnHost)
+			return nil, "", "", errs.New(errs.InvalidParameter, "invalid device mode %q for %s", m.CgroupPermissions, m.PathOnHost)
 		}
 	}
-	target := m.PathInContainer
-	if target == "" {
-		target = m.PathOnHost
+	target = filepath.Clean(m.PathInContainer)
+	if m.PathInContainer == "" {
+		target = filepath.Clean(m.PathOnHost)
 	}
-	src, err := filepath.EvalSymlinks(m.PathOnHost)
+	src, err = filepath.EvalSymlinks(m.PathOnHost)
 	if err != nil {
-		return nil, errs.New(errs.InvalidParameter, "error gathering device information while adding custom device %q: no such file or directory", m.PathOnHost)
+		return nil, "", "", errs.New(errs.InvalidParameter, "error gathering device information while adding custom device %q: no such file or directory", m.PathOnHost)
 	}
 	info, err := os.Stat(src)
 	if err != nil {
-		return nil, errs.Wrap(errs.InvalidParameter, err)
+		return nil, "", "", errs.Wrap(errs.InvalidParameter, err)
 	}
 	if !info.IsDir() {
 		d, err := deviceAt(src, target)
 		if err != nil {
-			return nil, err
+			return nil, "", "", err
 		}
-		return []specs.LinuxDevice{*d}, nil
+		return []specs.LinuxDevice{*d}, src, target, nil
 	}
-	devices := devicesBelow(src, target)
-	if len(devices) == 0 {
-		return nil, errs.New(errs.InvalidParameter, "error gathering device information while adding custom device %q: no device nodes in it", m.PathOnHost)
+	if found = devicesBelow(src, target); len(found) == 0 {
+		return nil, "", "", errs.New(errs.InvalidParameter, "error gathering device information while adding custom device %q: no device nodes in it", m.PathOnHost)
 	}
-	return devices, nil
+	return found, src, target, nil
 }
 
 func deviceAt(path, target string) (*specs.LinuxDevice, error) {

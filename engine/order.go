@@ -106,7 +106,7 @@ func hostDevices(in *spec.Input) error {
 		in.Host.Devices = devicesBelow("/dev", "/dev")
 	}
 	for _, m := range h.Devices {
-		found, err := mapDevice(m)
+		found, src, target, err := mapDevice(m)
 		if err != nil {
 			return err
 		}
@@ -115,7 +115,11 @@ func hostDevices(in *spec.Input) error {
 			access = "rwm"
 		}
 		for _, d := range found {
-			in.Host.Mapped = append(in.Host.Mapped, d)
+			if in.Container.UserNS.Private() {
+				in.Host.Nodes = append(in.Host.Nodes, spec.Node{Source: src + strings.TrimPrefix(d.Path, target), Target: d.Path})
+			} else {
+				in.Host.Mapped = append(in.Host.Mapped, d)
+			}
 			in.Host.MappedAccess = append(in.Host.MappedAccess, specs.LinuxDeviceCgroup{Allow: true, Type: d.Type, Major: &d.Major, Minor: &d.Minor, Access: access})
 		}
 	}

@@ -45,7 +45,7 @@ func (d *drafter) validate(req container.CreateRequest) (warnings []string, err 
 		}
 	}
 	for _, d := range h.Devices {
-		if _, err := mapDevice(d); err != nil {
+		if _, _, _, err := mapDevice(d); err != nil {
 			return nil, err
 		}
 	}

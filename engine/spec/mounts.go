@@ -32,6 +32,9 @@ func mounts(in Input) ([]specs.Mount, error) {
 			ms = append(ms, specs.Mount{Destination: f.target, Type: "bind", Source: f.source, Options: options})
 		}
 	}
+	for _, n := range in.Host.Nodes {
+		ms = append(ms, specs.Mount{Destination: n.Target, Type: "bind", Source: n.Source, Options: []string{"bind", "rprivate"}})
+	}
 	if UsesInit(in.Container, in.Defaults) {
 		ms = append(ms, specs.Mount{Destination: InitMount, Type: "bind", Source: in.Defaults.InitPath, Options: []string{"bind", "ro"}})
 	}
