@@ -38,9 +38,10 @@ type spaces struct {
 	want int             // spaces to keep ready that nobody was promised; 0: none
 	log  *slog.Logger
 
-	mu     sync.Mutex
-	ready  []*space // guarded by mu; oldest first
-	closed bool     // guarded by mu
+	mu      sync.Mutex
+	ready   []*space // guarded by mu; oldest first
+	filling bool     // guarded by mu
+	closed  bool     // guarded by mu
 }
 
 func newSpaces(cfg Config, engineID string) *spaces {
@@ -155,8 +156,20 @@ func (s *spaces) enter(rec *record.Container) (user *os.File, sandbox *network.S
 }
 
 // fill makes what is missing, and gives up what was promised long ago, but for
-// the ids. One call at a time.
+// the ids.
 func (s *spaces) fill() error {
+	s.mu.Lock()
+	busy := s.filling
+	s.filling = true
+	s.mu.Unlock()
+	if busy {
+		return nil
+	}
+	defer func() {
+		s.mu.Lock()
+		s.filling = false
+		s.mu.Unlock()
+	}()
 	for {
 		surplus, missing := s.look()
 		for _, p := range surplus {
