@@ -51,6 +51,7 @@ func (c *creation) register(cmd *cobra.Command, e *env.Env) {
 		"attach":       complete.Words("stdin", "stdout", "stderr"),
 		"network":      complete.Words("bridge", "host", "none"),
 		"cgroupns":     complete.Words("host", "private"),
+		"userns":       complete.Words("host", "auto", "private"),
 		"ipc":          complete.Words("host", "none", "private", "shareable"),
 		"volumes-from": complete.Containers(e, true),
 		"link":         complete.Containers(e, false),

@@ -187,7 +187,7 @@ func (c *isolation) addTo(f *pflag.FlagSet) {
 	f.BoolVar(&c.privileged, "privileged", false, "Give extended privileges to this container")
 	f.StringVar(&c.pid, "pid", "", "PID namespace to use")
 	f.StringVar(&c.uts, "uts", "", "UTS namespace to use")
-	f.StringVar(&c.userns, "userns", "", "User namespace to use")
+	f.StringVar(&c.userns, "userns", "", "User namespace to use (host|auto|private|container:NAME)")
 	f.StringVar(&c.ipc, "ipc", "", "IPC mode to use")
 	f.StringVar(&c.cgroupns, "cgroupns", "", "Cgroup namespace to use (host|private)")
 	f.StringVar(&c.cgroupParent, "cgroup-parent", "", "Optional parent cgroup for the container")
