@@ -158,7 +158,7 @@ func (e *Engine) startDaemon() error {
 	cmd := exec.Command(filepath.Join(e.Bin, "davitd"), append(args, e.config.Args...)...)
 	cmd.Env = append(os.Environ(), e.config.Env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // an interrupt at the terminal ends the tests, not the engine under them
-	if err := e.coverEtc(cmd); err != nil {
+	if err := coverEtc(cmd, e.Root, e.config.Etc); err != nil {
 		return err
 	}
 	log, err := os.OpenFile(e.log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -191,14 +191,15 @@ func (e *Engine) startDaemon() error {
 	})
 }
 
-// coverEtc has cmd run in a mount namespace with the files of Config.Etc.
-func (e *Engine) coverEtc(cmd *exec.Cmd) error {
-	if len(e.config.Etc) == 0 {
+// coverEtc has cmd run in a mount namespace with these files of /etc, which it
+// keeps in dir.
+func coverEtc(cmd *exec.Cmd, dir string, etc map[string]string) error {
+	if len(etc) == 0 {
 		return nil
 	}
 	script := "set -e; "
-	for name, text := range e.config.Etc {
-		path := filepath.Join(e.Root, "etc-"+name)
+	for name, text := range etc {
+		path := filepath.Join(dir, "etc-"+name)
 		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 			return err
 		}
