@@ -30,6 +30,7 @@ go -C test/oci/suite build -o "$suite/bin/" github.com/opencontainers/runtime-to
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+chmod 755 "$work" # the root of the root filesystem
 mkdir -p "$work"/{bin,dev,etc,proc,sys,tmp}
 cp "$(command -v busybox)" "$work/bin/busybox"
 for applet in $(busybox --list); do [[ -e $work/bin/$applet ]] || ln -s busybox "$work/bin/$applet"; done

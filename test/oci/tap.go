@@ -80,7 +80,7 @@ func (r result) String() string {
 		return "pass"
 	case r.good():
 		return fmt.Sprintf("pass %d", c.ok)
-	case c.ok+c.bad == 0:
+	case c.bad == 0:
 		return "FAIL " + r.ended
 	default:
 		return fmt.Sprintf("FAIL %d of %d", c.bad, c.ok+c.bad)
