@@ -121,9 +121,7 @@ func (c *container) plan() {
 			c.fail(errs.InvalidParameter, "mounts: %s: tmpcopyup is for a tmpfs", m.Destination)
 		case x.bind && !path.IsAbs(m.Source):
 			c.fail(errs.InvalidParameter, "mounts: %s: source %q is not an absolute path", m.Destination, m.Source)
-		case x.bind && len(x.data) > 0:
-			c.fail(errs.InvalidParameter, "mounts: %s: a bind mount has no option %q", m.Destination, x.data[0])
-		case x.bind:
+		case x.bind: // options of a filesystem say nothing here, as with mount(2)
 			x.source, x.recursive = m.Source, x.rbind
 		case m.Type == "":
 			c.fail(errs.InvalidParameter, "mounts: %s: the type is missing", m.Destination)
@@ -173,11 +171,13 @@ func (c *container) birth() {
 		arrival{c}.keyring()
 	}
 	c.call(unix.SYS_UMASK, "setting the umask", nil, imm(0, formOctal))
-	if c.mountns != None {
+	if !c.makes(specs.MountNamespace) {
 		// What others have there stays as it is, and sees what follows.
-		c.during("joining the mount namespace " + c.namespaces[specs.MountNamespace])
-		c.setns(c.mountns, unix.CLONE_NEWNS, "setns")
-		c.close(c.mountns)
+		if c.mountns != None {
+			c.during("joining the mount namespace " + c.namespaces[specs.MountNamespace])
+			c.setns(c.mountns, unix.CLONE_NEWNS, "setns")
+			c.close(c.mountns)
+		}
 		// The copy of the root comes from the caller's namespace, where it may be shared.
 		c.setattr(c.given, 0, 0, unix.MS_SLAVE, true, "making the host's mounts unreachable for ours")
 	} else {

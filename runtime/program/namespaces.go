@@ -104,9 +104,9 @@ func (c entrance) plan() {
 		}
 	}
 	switch dir := c.in.Root.Dir; {
-	case !c.has(specs.MountNamespace):
-		c.fail(errs.InvalidParameter, "linux.namespaces: a container needs a mount namespace")
-	case c.mountns == None:
+	case c.makes(specs.MountNamespace):
+	case c.mountns == None && (dir == "" || c.users):
+		c.fail(errs.InvalidParameter, "linux.namespaces: a container with an overlay or a user namespace needs a mount namespace")
 	case dir == "":
 		c.fail(errs.InvalidParameter, "linux.namespaces: an overlay is mounted in a mount namespace of its own, not in %s", c.namespaces[specs.MountNamespace])
 	default: // as the caller sees it, not as the namespace to join does

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/davit-engine/davit/errs"
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
@@ -165,7 +166,7 @@ func overlayEscape(s string) string {
 func (c rootfs) enter() {
 	c.during("entering the root filesystem")
 	c.call(unix.SYS_FCHDIR, "fchdir", nil, fd(c.root))
-	if c.mountns != None {
+	if !c.makes(specs.MountNamespace) {
 		// pivot_root would move everybody in the namespace.
 		c.call(unix.SYS_CHROOT, "chroot", nil, c.text("."))
 	} else {

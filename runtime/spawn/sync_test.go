@@ -299,4 +299,23 @@ func TestJoinMountNamespace(t *testing.T) {
 	}
 }
 
+// TestNoMountNamespace: the container shares its caller's, as the spec asks for;
+// what it mounts is left there.
+func TestNoMountNamespace(t *testing.T) {
+	needRoot(t)
+	root := layer(t)
+	t.Cleanup(func() {
+		for unix.Unmount(root, unix.MNT_DETACH) == nil { // the root, and what masks lie under
+		}
+	})
+	r := &Request{Spec: dockerSpec("sh", "-c", "readlink /proc/self/ns/mnt; ls /"), Root: program.Root{Dir: root}}
+	r.Spec.Linux.Namespaces = r.Spec.Linux.Namespaces[1:]
+	out := mustRun(t, r)
+	expect(t, out, readlink(t, "/proc/self/ns/mnt")+"\n", "tmp\n")
+	if strings.Contains(out, "home\n") {
+		t.Errorf("it stands in the host's root:\n%s", out)
+	}
+	mountLine(t, read(t, "/proc/self/mountinfo"), root+"/proc")
+}
+
 func (p *Process) root() string { return fmt.Sprintf("/proc/%d/root", p.Pid) }
