@@ -45,6 +45,10 @@ test: ## set up, build, check, run every test, and look for leftovers
 vmtest: ## the runtime's tests in a virtual machine with cgroup v2 alone: VMTEST='-run X ./runtime/spawn'
 	@scripts/vmtest.sh $(VMTEST)
 
+.PHONY: oci
+oci: build ## the validation suite of OCI runtimes, with Debian's runc beside: OCI='-v -run mounts'
+	@scripts/oci.sh $(OCI)
+
 .PHONY: check
 check: ## gofmt, go vet, staticcheck, shell syntax, and the rules of test/deps
 	@scripts/check.sh
