@@ -75,6 +75,18 @@ func compare(w io.Writer, suite, only, first, second string, verbose bool) (wors
 		}
 	}
 
+	// Some programs race with what they start: what goes worse has two more tries.
+	for range 2 {
+		for i, program := range programs {
+			if len(results[0][i].worse(results[1][i])) == 0 {
+				continue
+			}
+			if results[0][i], err = lanes[0].one(program); err != nil {
+				return 0, err
+			}
+		}
+	}
+
 	names := [2]string{filepath.Base(first), filepath.Base(second)}
 	row := func(a, b, c string) { fmt.Fprintln(w, strings.TrimRight(fmt.Sprintf("%-34s %-18s %s", a, b, c), " ")) }
 	row("program", names[0], names[1])
