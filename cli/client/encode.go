@@ -24,7 +24,7 @@ func sparse(v any) ([]byte, error) { return appendSparse(nil, reflect.ValueOf(v)
 
 func appendSparse(b []byte, v reflect.Value) ([]byte, error) {
 	t := v.Type()
-	if t.NumMethod() > 0 && (t.Implements(jsonMarshaler) || t.Implements(textMarshaler)) || reflect.PointerTo(t).Implements(jsonMarshaler) {
+	if t.NumMethod() > 0 && (t.Implements(jsonMarshaler) || t.Implements(textMarshaler)) {
 		return appendJSON(b, v)
 	}
 	switch kind := t.Kind(); {
@@ -33,7 +33,7 @@ func appendSparse(b []byte, v reflect.Value) ([]byte, error) {
 	case kind == reflect.Struct:
 		b, err := appendFields(append(b, '{'), v)
 		return append(b, '}'), err
-	case kind == reflect.Map && t.Key().Kind() == reflect.String && !v.IsNil():
+	case kind == reflect.Map && !v.IsNil() && (v.Len() == 0 || t.Key().Kind() == reflect.String):
 		return appendMap(b, v)
 	case kind == reflect.Slice && !v.IsNil() && t.Elem().Kind() != reflect.Uint8:
 		return appendList(b, v)
@@ -80,9 +80,13 @@ func appendList(b []byte, v reflect.Value) (_ []byte, err error) {
 // structs among them.
 func appendFields(b []byte, v reflect.Value) (_ []byte, err error) {
 	for i := range v.NumField() {
-		field, value := v.Type().Field(i), v.Field(i)
+		value := v.Field(i)
+		if value.IsZero() { // most are: only those that are not are looked at further
+			continue
+		}
+		field := v.Type().Field(i)
 		tag, options, _ := strings.Cut(field.Tag.Get("json"), ",")
-		if value.IsZero() || tag == "-" || !field.IsExported() {
+		if tag == "-" || !field.IsExported() {
 			continue
 		}
 		if kind := value.Kind(); strings.Contains(options, "omitempty") && (kind == reflect.Slice || kind == reflect.Map) && value.Len() == 0 {

@@ -70,3 +70,35 @@ func TestSparse(t *testing.T) {
 		})
 	}
 }
+
+// TestNoPointerMarshalers holds what sparse relies on: that types which encode
+// themselves do so as values, not only through pointers to them.
+func TestNoPointerMarshalers(t *testing.T) {
+	seen := map[reflect.Type]bool{}
+	var visit func(reflect.Type)
+	visit = func(v reflect.Type) {
+		if seen[v] {
+			return
+		}
+		seen[v] = true
+		for _, m := range []reflect.Type{jsonMarshaler, textMarshaler} {
+			if reflect.PointerTo(v).Implements(m) && !v.Implements(m) {
+				t.Errorf("%v encodes itself through a pointer only", v)
+			}
+		}
+		switch v.Kind() {
+		case reflect.Map, reflect.Slice, reflect.Array, reflect.Pointer:
+			visit(v.Elem())
+		case reflect.Struct:
+			for f := range v.Fields() {
+				if f.IsExported() {
+					visit(f.Type)
+				}
+			}
+		}
+	}
+	visit(reflect.TypeFor[container.CreateRequest]())
+	if len(seen) < 50 {
+		t.Errorf("only %d types were looked at", len(seen))
+	}
+}

@@ -85,10 +85,11 @@ func (o *runOptions) foreground(ctx context.Context, e *env.Env, cmd *cobra.Comm
 	}
 	exit := make(chan *client.Waiting, 1)
 	go func() { exit <- api.Containers.Wait(ctx, id, condition) }()
-	var signals *forwarder
+	listening := make(chan *forwarder, 1)
 	if o.sigProxy {
-		signals = forwardSignals() // while the engine answers
-		defer signals.stop()
+		go func() { listening <- forwardSignals() }() // while the engine answers
+	} else {
+		listening <- nil
 	}
 	var s *session
 	if config.AttachStdin || config.AttachStdout || config.AttachStderr {
@@ -104,7 +105,8 @@ func (o *runOptions) foreground(ctx context.Context, e *env.Env, cmd *cobra.Comm
 	} else {
 		fmt.Fprintln(e.Out, id)
 	}
-	end := <-exit
+	end, signals := <-exit, <-listening
+	defer signals.stop()
 	if signals != nil {
 		signals.to(api, id)
 	}
