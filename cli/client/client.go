@@ -6,8 +6,8 @@
 // user waits for. It knows no command, prints nothing, and takes images' names
 // as package name understands them.
 //
-// A Client is safe for concurrent use. It starts no goroutine for an engine on
-// a unix socket. A context ends a call and the stream that the call returned.
+// A Client is safe for concurrent use. On a unix socket it starts goroutines for
+// uploads only. A context ends a call and the stream that the call returned.
 package client
 
 import (
@@ -67,11 +67,8 @@ type Client struct {
 
 // New returns a client. Nothing is sent before the first call.
 func New(config Config) (*Client, error) {
-	scheme, address, ok := strings.Cut(config.Host, "://")
-	if !ok || address == "" {
-		return nil, errs.New(errs.InvalidParameter, "unable to parse docker host `%s`", config.Host)
-	}
-	c := &Client{host: config.Host, warn: config.Warn, version: newest, headers: http.Header{"User-Agent": {"Davit-Client"}}}
+	c := &Client{host: config.Host, warn: config.Warn, version: newest, headers: http.Header{}}
+	c.Containers, c.Images = Containers{c}, Images{c}
 	if config.Version != "" {
 		v, err := parseVersion(config.Version)
 		if err != nil {
@@ -79,61 +76,76 @@ func New(config Config) (*Client, error) {
 		}
 		c.version, c.settled = v, true
 	}
-	c.Containers, c.Images = Containers{c}, Images{c}
 	for k, v := range config.Headers {
 		k = textproto.CanonicalMIMEHeaderKey(k)
-		if _, twice := c.headers[k]; twice && k != "User-Agent" {
+		if c.headers[k] != nil {
 			return nil, errs.New(errs.InvalidParameter, "duplicate custom HTTP header (%s)", k)
 		}
-		if k != "User-Agent" {
-			c.headers[k] = []string{v}
-		}
+		c.headers[k] = []string{v}
 	}
-	// The name stands for whatever is at the other end of the socket.
+	c.headers["User-Agent"] = []string{"Davit-Client"}
+	if err := c.aim(config); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// aim sets where requests go to and how.
+func (c *Client) aim(config Config) error {
+	scheme, address, ok := strings.Cut(config.Host, "://")
+	if !ok || address == "" {
+		return errs.New(errs.InvalidParameter, "unable to parse docker host `%s`", config.Host)
+	}
+	// The name stands for whatever is at the other end of a socket.
 	c.base = url.URL{Scheme: "http", Host: "davit.localhost"}
-	transport := &http.Transport{DisableCompression: true, MaxIdleConns: 6, IdleConnTimeout: 30 * time.Second}
-	dialer := &net.Dialer{Timeout: dialLimit}
+	c.transport = &http.Transport{
+		MaxIdleConns: 6, IdleConnTimeout: 30 * time.Second, DisableCompression: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return c.dial(ctx) },
+	}
 	switch {
 	case config.Dial != nil:
 		c.dial = config.Dial
 	case scheme == "unix":
 		if len(address) > len(syscall.RawSockaddrUnix{}.Path) {
-			return nil, errs.New(errs.InvalidParameter, "unix socket path %q is too long", address)
+			return errs.New(errs.InvalidParameter, "unix socket path %q is too long", address)
 		}
-		c.dial = func(context.Context) (net.Conn, error) {
-			// It succeeds or fails at once.
+		c.dial = func(context.Context) (net.Conn, error) { // it succeeds or fails at once
 			return net.DialUnix("unix", nil, &net.UnixAddr{Net: "unix", Name: address})
 		}
 		c.local = &local{c.dial}
-	case scheme == "tcp" || scheme == "http" || scheme == "https":
-		secure := config.TLS
-		if secure == nil && scheme == "https" {
-			secure = &tls.Config{MinVersion: tls.VersionTLS12}
-		}
-		address, path, _ := strings.Cut(address, "/")
-		c.base = url.URL{Scheme: "http", Host: address, Path: path}
-		port := "80"
-		transport.Proxy, transport.DisableCompression, transport.TLSClientConfig = http.ProxyFromEnvironment, false, secure
-		transport.DialContext = dialer.DialContext
-		if secure != nil {
-			c.base.Scheme, port = "https", "443"
-		}
-		if _, _, err := net.SplitHostPort(address); err != nil {
-			address = net.JoinHostPort(strings.Trim(address, "[]"), port)
-		}
-		c.dial = func(ctx context.Context) (net.Conn, error) { return dialer.DialContext(ctx, "tcp", address) }
-		if secure != nil {
-			d := &tls.Dialer{NetDialer: dialer, Config: secure}
-			c.dial = func(ctx context.Context) (net.Conn, error) { return d.DialContext(ctx, "tcp", address) }
-		}
+	case scheme == "tcp", scheme == "http":
+		c.remote(address, config.TLS)
+	case scheme == "https" && config.TLS == nil:
+		c.remote(address, &tls.Config{MinVersion: tls.VersionTLS12})
+	case scheme == "https":
+		c.remote(address, config.TLS)
 	default:
-		return nil, errs.New(errs.InvalidParameter, "unable to parse docker host `%s`: unknown scheme %s", config.Host, scheme)
+		return errs.New(errs.InvalidParameter, "unable to parse docker host `%s`: unknown scheme %s", config.Host, scheme)
 	}
-	if transport.DialContext == nil {
-		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) { return c.dial(ctx) }
+	return nil
+}
+
+// remote aims at HOST[:PORT][/PATH] over TCP, with TLS if secure is set, and by
+// the proxy that the environment names; an attachment goes past the proxy.
+func (c *Client) remote(address string, secure *tls.Config) {
+	address, path, _ := strings.Cut(address, "/")
+	c.base = url.URL{Scheme: "http", Host: address, Path: path}
+	port := "80"
+	if secure != nil {
+		c.base.Scheme, port = "https", "443"
 	}
-	c.transport = transport
-	return c, nil
+	if _, _, err := net.SplitHostPort(address); err != nil {
+		address = net.JoinHostPort(strings.Trim(address, "[]"), port)
+	}
+	dialer := &net.Dialer{Timeout: dialLimit}
+	c.dial = func(ctx context.Context) (net.Conn, error) { return dialer.DialContext(ctx, "tcp", address) }
+	if secure != nil {
+		d := &tls.Dialer{NetDialer: dialer, Config: secure}
+		c.dial = func(ctx context.Context) (net.Conn, error) { return d.DialContext(ctx, "tcp", address) }
+	}
+	// The transport dials whom it is told to, such as a proxy, and speaks TLS itself.
+	c.transport.Proxy, c.transport.DisableCompression, c.transport.TLSClientConfig = http.ProxyFromEnvironment, false, secure
+	c.transport.DialContext = dialer.DialContext
 }
 
 // Dial makes a connection of its own to the engine, for whoever speaks HTTP
