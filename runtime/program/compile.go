@@ -91,7 +91,8 @@ func (c *container) plan() {
 		c.cgroups = append(c.cgroups, c.need(Need{Kind: NeedCgroup, Index: i}))
 	}
 	arrival{c}.needStreams()
-	if c.in.Created || c.in.Hold || !c.makes(specs.PIDNamespace) || c.p.Twice || c.enters(specs.TimeNamespace) {
+	mayBorrow := c.makes(specs.PIDNamespace) && !c.has(specs.TimeNamespace) && (c.privileged || !c.users)
+	if c.in.Created || c.in.Hold || !mayBorrow {
 		c.sync = c.need(Need{Kind: NeedSync})
 	}
 	// A process with another user's rights must not be in our memory while

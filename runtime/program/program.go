@@ -44,7 +44,7 @@ type Program struct {
 	Warnings []string // what the spec asks for and the process will not have, for a log
 
 	Twice  bool // the process makes another that stays (OpClone), and ends
-	Borrow bool // the process, or the first of the two, may run in the caller's memory
+	Borrow bool // the process may run in the caller's memory; of two the second too if nothing is told to the caller (NeedSync)
 }
 
 // What a process tells its caller on the socket NeedSync: messages of two

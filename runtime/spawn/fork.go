@@ -19,15 +19,26 @@ func afterFork()
 //go:linkname afterForkInChild syscall.runtime_AfterForkInChild
 func afterForkInChild()
 
-// rawVfork is a system call of two arguments that may return twice on the
-// same stack.
-//
-//go:noescape
-func rawVfork(trap, a1, a2 uintptr) (r1, err uintptr)
+// rawClone is clone3. The child begins at entry with the argument m, on the
+// stack that args name, and never returns.
+func rawClone(args, size, m, entry uintptr) (r1, err uintptr)
+
+// entries are the addresses of firstChild and secondChild, for rawClone.
+func entries() (first, second uintptr)
 
 // cloneArgs is struct clone_args of clone3(2), up to cgroup (Linux 5.7).
 type cloneArgs struct {
 	flags, pidfd, childTID, parentTID, exitSignal, stack, stackSize, tls, setTID, setTIDSize, cgroup uint64
+}
+
+// stackSize is enough for functions that do not grow their stack: those of a
+// child use less than 2 KiB all together.
+const stackSize = 16 << 10
+
+// on gives the child a stack of its own. One on the caller's stack would have
+// little room, and overwrite it if the caller goes on before it has ended.
+func (a *cloneArgs) on(stack []byte) {
+	a.stack, a.stackSize = uint64(uintptr(unsafe.Pointer(&stack[0]))), uint64(len(stack))
 }
 
 // fork clones the process; the child runs m and never returns. The calling
@@ -39,28 +50,60 @@ type cloneArgs struct {
 // spares a borrower, so a small memory limit cannot hit this process. A child
 // that becomes another user makes the memory undumpable, which is welcome.
 func fork(a *cloneArgs, m *machine) (pid int, errno unix.Errno) {
+	stack := make([]byte, stackSize)
+	a.on(stack)
+	entry, _ := entries()
 	beforeFork()
-	pid, errno = forkChild(a, m)
+	r, e := rawClone(uintptr(unsafe.Pointer(a)), unsafe.Sizeof(*a), uintptr(unsafe.Pointer(m)), entry)
 	afterFork()
 	runtime.KeepAlive(m)
-	return pid, errno
+	runtime.KeepAlive(stack)
+	return int(r), unix.Errno(e)
 }
 
-// forkChild is the frame that parent and child share. As in package syscall,
-// the parent leaves it at once and the child never does.
+// firstChild is where the child begins.
 //
-//go:noinline
 //go:norace
 //go:nosplit
 //go:nocheckptr
-func forkChild(a *cloneArgs, m *machine) (pid int, errno unix.Errno) {
-	r, e := rawVfork(unix.SYS_CLONE3, uintptr(unsafe.Pointer(a)), unsafe.Sizeof(*a))
-	if e != 0 || r != 0 {
-		return int(r), unix.Errno(e)
-	}
+func firstChild(m *machine) {
 	afterForkInChild()
-	m.run()
-	for {
-		unix.RawSyscall(unix.SYS_EXIT, 253, 0, 0)
-	}
+	m.closeForeign()
+	m.run(0)
+}
+
+// borrowers is what a second child takes that borrows memory as the first one
+// does. Should the first be killed meanwhile, this process goes on beside the
+// second, whose number it knows.
+//
+//	this process        first                  second
+//	  | vfork ----------> |                      |
+//	  | (waits)           | vfork -------------> | pid is set before it begins
+//	  |                   | (waits)              | execve, or end
+//	  |                   | done = 1, end        |
+//	  v
+type borrowers struct {
+	args  cloneArgs
+	entry uintptr
+	pid   int32 // of the second, from the kernel
+	done  int32 // the second has given memory back
+	stack []byte
+}
+
+func newBorrowers() *borrowers {
+	b := &borrowers{stack: make([]byte, stackSize)}
+	_, b.entry = entries()
+	b.args = cloneArgs{flags: unix.CLONE_PARENT | unix.CLONE_PARENT_SETTID | unix.CLONE_VM | unix.CLONE_VFORK, parentTID: uint64(uintptr(unsafe.Pointer(&b.pid)))}
+	b.args.on(b.stack)
+	return b
+}
+
+// secondChild is where the second child begins: with the step after the one
+// that has made it.
+//
+//go:norace
+//go:nosplit
+//go:nocheckptr
+func secondChild(m *machine) {
+	m.run((*instruction)(unsafe.Add(unsafe.Pointer(m.code), uintptr(m.step)*unsafe.Sizeof(instruction{}))).next)
 }

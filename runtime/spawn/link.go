@@ -17,6 +17,8 @@ func link(p *program.Program, inputs []int) *machine {
 	}
 	m := &machine{
 		report:       -1,
+		walk:         (*machine).path,
+		copyAll:      (*machine).copyTree,
 		step:         -1,
 		memory:       make([]byte, size+8),
 		registers:    make([]uintptr, p.Regs+1),

@@ -28,6 +28,13 @@ type machine struct {
 	scratch uintptr // the block program.Scratch
 	report  int32   // socket for the result; -1: memory is shared, the result stays here
 	foreign *foreign
+	second  *borrowers // for a second child that shares memory too
+
+	// Steps that are loops themselves. The linker makes sure that functions
+	// which cannot grow their stack use less than 800 bytes; it counts anew
+	// behind a variable, and a child has 16 KiB.
+	walk    func(m *machine, root, name, flags uintptr) (uintptr, unix.Errno)
+	copyAll func(m *machine, from, to uintptr) unix.Errno
 
 	step  int32 // the step that runs, or failed
 	errno int32 // of the failed step
@@ -57,12 +64,15 @@ func foreigners(used []int) []foreign {
 	return append(out, foreign{uint32(next), ^uint32(0)})
 }
 
-// closeForeign closes them.
+// closeForeign closes them, in a child that does not borrow memory.
 //
 //go:norace
 //go:nosplit
 //go:nocheckptr
 func (m *machine) closeForeign() {
+	if m.report < 0 {
+		return
+	}
 	for r := m.foreign; ; r = (*foreign)(unsafe.Add(unsafe.Pointer(r), unsafe.Sizeof(foreign{}))) {
 		unix.RawSyscall(unix.SYS_CLOSE_RANGE, uintptr(r.first), uintptr(r.last), 0)
 		if r.last == ^uint32(0) {
@@ -95,17 +105,13 @@ const openTries = 1000
 // the end. Nobody sees it but Start.
 const exitFailed = 125
 
-// run executes the program in the child. It must not allocate, grow the
-// stack, or call anything that does.
+// run executes the program in the child, from step i on. It must not allocate,
+// grow the stack, or call anything that does.
 //
 //go:norace
 //go:nosplit
 //go:nocheckptr
-func (m *machine) run() {
-	if m.report >= 0 {
-		m.closeForeign()
-	}
-	i := int32(0)
+func (m *machine) run(i int32) {
 	for {
 		o := (*instruction)(unsafe.Add(unsafe.Pointer(m.code), uintptr(i)*unsafe.Sizeof(instruction{})))
 		m.step = i
@@ -127,7 +133,7 @@ func (m *machine) run() {
 				r, _, e = unix.RawSyscall6(o.nr, a[0], a[1], a[2], a[3], a[4], a[5])
 			}
 		case program.OpPath:
-			r, e = m.path(a[0], a[1], a[2])
+			r, e = m.walk(m, a[0], a[1], a[2])
 		case program.OpTest:
 			if load(a[0], a[1])&a[2] != a[3] {
 				e = unix.Errno(a[4])
@@ -139,7 +145,7 @@ func (m *machine) run() {
 		case program.OpLoad:
 			r = load(a[0], a[1])
 		case program.OpCopy:
-			e = m.copyTree(a[0], a[1])
+			e = m.copyAll(m, a[0], a[1])
 		case program.OpClose:
 			e = closeOthers(a[0], min(a[1], a[2]), max(a[1], a[2]))
 		case program.OpSignals:
@@ -177,19 +183,26 @@ func (m *machine) reg(n uintptr) *uintptr {
 }
 
 // cloneSibling makes a process that has the same parent as this one, and a
-// copy of its memory. It returns there; here the caller is told the number and
-// the process ends.
+// copy of its memory or the same memory. The program goes on there; here the
+// caller is told the number, and the process ends.
 //
 //go:norace
 //go:nosplit
 //go:nocheckptr
 func (m *machine) cloneSibling() unix.Errno {
-	pid, _, e := unix.RawSyscall6(unix.SYS_CLONE, unix.CLONE_PARENT, 0, 0, 0, 0, 0)
-	if e != 0 || pid == 0 {
-		return e
+	if b := m.second; b != nil {
+		if _, e := rawClone(uintptr(unsafe.Pointer(&b.args)), unsafe.Sizeof(b.args), uintptr(unsafe.Pointer(m)), b.entry); e != 0 {
+			return unix.Errno(e)
+		}
+		b.done = 1
+	} else {
+		pid, _, e := unix.RawSyscall6(unix.SYS_CLONE, unix.CLONE_PARENT, 0, 0, 0, 0, 0)
+		if e != 0 || pid == 0 {
+			return e
+		}
+		born := [2]int32{program.TellBorn, int32(pid)}
+		unix.RawSyscall(unix.SYS_WRITE, uintptr(m.report), uintptr(unsafe.Pointer(&born)), unsafe.Sizeof(born))
 	}
-	born := [2]int32{program.TellBorn, int32(pid)}
-	unix.RawSyscall(unix.SYS_WRITE, uintptr(m.report), uintptr(unsafe.Pointer(&born)), unsafe.Sizeof(born))
 	for {
 		unix.RawSyscall(unix.SYS_EXIT, 0, 0, 0)
 	}

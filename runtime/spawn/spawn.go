@@ -272,8 +272,11 @@ func (f *forking) fork() (int, error) {
 	if f.borrow {
 		f.args.flags |= unix.CLONE_VM | unix.CLONE_VFORK
 	}
-	if f.machine.report = int32(f.report); f.report >= 0 {
+	switch f.machine.report = int32(f.report); {
+	case f.report >= 0:
 		f.machine.foreign = &foreigners(f.fds)[0]
+	case f.program.Twice:
+		f.machine.second = newBorrowers()
 	}
 	pid, errno := fork(&f.args, f.machine)
 	if errno != 0 {
@@ -294,6 +297,18 @@ func (f *forking) second(first int) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	if b := f.machine.second; b != nil {
+		pid := int(b.pid)
+		switch {
+		case pid == 0:
+			return 0, f.outcome()
+		case b.done == 0: // the first was killed; what it has left behind must not have our memory
+			_ = unix.Kill(pid, unix.SIGKILL)
+			_, _ = reap(pid)
+			return 0, f.killed(int(f.machine.step))
+		}
+		return f.adopt(pid)
+	}
 	for {
 		m, err := hear(f.sync, unix.MSG_DONTWAIT)
 		switch {
@@ -307,26 +322,36 @@ func (f *forking) second(first int) (int, error) {
 			f.early = append(f.early, m)
 			continue
 		}
-		fd, err := unix.PidfdOpen(int(m.value), 0)
-		if err != nil {
-			_ = unix.Kill(int(m.value), unix.SIGKILL)
-			_, _ = reap(int(m.value))
-			return 0, failed("opening a pidfd", "", err)
-		}
-		f.pidfd = int32(fd)
-		return int(m.value), nil
+		return f.adopt(int(m.value))
 	}
+}
+
+// adopt opens the second child's pidfd.
+func (f *forking) adopt(pid int) (int, error) {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		_ = unix.Kill(pid, unix.SIGKILL)
+		_, _ = reap(pid)
+		return 0, failed("opening a pidfd", "", err)
+	}
+	f.pidfd = int32(fd)
+	return pid, nil
+}
+
+// outcome is how the program of a child went that has borrowed our memory.
+func (f *forking) outcome() error {
+	m := message{f.machine.step, f.machine.errno}
+	if m.value == 0 && int(m.what) < f.program.Last {
+		return f.killed(int(m.what))
+	}
+	return f.failure(m)
 }
 
 // result learns how the child's program goes, and does what Start has to do
 // meanwhile.
 func (f *forking) result(pid int, r *Request) error {
 	if f.report < 0 {
-		m := message{f.machine.step, f.machine.errno}
-		if m.value == 0 && int(m.what) < f.program.Last {
-			return f.killed(int(m.what))
-		}
-		return f.failure(m)
+		return f.outcome()
 	}
 	for ready := false; ; {
 		m, err := f.next()
