@@ -3,6 +3,7 @@ package oci
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -93,6 +94,50 @@ func TestExecProcess(t *testing.T) {
 	if !zombie(n) {
 		t.Error("the process outlives its container")
 	}
+}
+
+// A process that ends right after its start leaves its status to whoever
+// adopts it, as containerd's shim and conmon do.
+func TestDetachedEnd(t *testing.T) {
+	h := newHost(t)
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+	pidFile := filepath.Join(t.TempDir(), "pid")
+	ended := func(want int) {
+		t.Helper()
+		b, err := os.ReadFile(pidFile)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pid, err := strconv.Atoi(string(b))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var s unix.WaitStatus
+		h.poll(func() error {
+			if got, err := unix.Wait4(pid, &s, unix.WNOHANG, nil); err != nil {
+				t.Fatal(err)
+			} else if got != pid {
+				return errors.New("it has not ended")
+			}
+			return nil
+		})
+		if s.ExitStatus() != want {
+			t.Errorf("status %d, want %d", s.ExitStatus(), want)
+		}
+	}
+	h.ok("run", "-d", "--pid-file", filepath.Join(t.TempDir(), "other"), "c1")
+	for range 20 {
+		h.ok("exec", "-d", "--pid-file", pidFile, "c1", "sh", "-c", "exit 4")
+		ended(4)
+	}
+	h.ok("delete", "-f", "c1")
+	h.command("sh", "-c", "exit 5")
+	h.ok("run", "-d", "--pid-file", pidFile, "c2")
+	ended(5)
+	h.wantStatus("c2", "stopped")
 }
 
 // Descriptors get in by number, and only those asked for.

@@ -77,7 +77,7 @@ func (r *ExecRequest) exec() (*Process, error) {
 	}
 	// Until the second child nobody inside can see the process. One that joins a
 	// user namespace must not make our memory its own.
-	return launch(&forking{program: p, borrow: p.Twice && join&unix.CLONE_NEWUSER == 0}, &in, as)
+	return launch(&forking{program: p, detached: r.Detached, borrow: p.Twice && join&unix.CLONE_NEWUSER == 0}, &in, as)
 }
 
 // cgroup says how the process gets into its cgroups. One that is to have certain

@@ -56,6 +56,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"sync"
 	"unsafe"
 
 	"github.com/davit-engine/davit/errs"
@@ -97,7 +98,7 @@ type Request struct {
 	Hold *os.File
 
 	PreserveFDs []*os.File // become descriptors 3, 4, ... of the process
-	Detached    bool       // the process may outlive the caller: no parent-death signal
+	Detached    bool       // the process may outlive the caller: no parent-death signal, and only Process.Wait reaps it
 }
 
 // Process is a started container.
@@ -108,9 +109,11 @@ type Process struct {
 
 	Warnings []string // what the spec asks for and the process does not have, for a log
 
-	reaped chan struct{} // closed when status and err are there
-	status unix.WaitStatus
-	err    error
+	detached bool
+	once     sync.Once     // of the reaping of a detached process
+	reaped   chan struct{} // closed when status and err are there
+	status   unix.WaitStatus
+	err      error
 }
 
 // Error is a container that could not be started.
@@ -163,7 +166,7 @@ func Start(r *Request) (*Process, error) {
 	if err := in.open(p, r); err != nil {
 		return nil, err
 	}
-	return launch(&forking{program: p, borrow: p.Borrow}, &in, r)
+	return launch(&forking{program: p, detached: r.Detached, borrow: p.Borrow}, &in, r)
 }
 
 // launch forks, and returns when the child has nothing more to say.
@@ -181,7 +184,7 @@ func launch(f *forking, in *inputs, r *Request) (*Process, error) {
 	if err != nil {
 		_ = unix.PidfdSendSignal(int(f.pidfd), unix.SIGKILL, nil, 0) // most have ended already
 		process.PidFD.Close()
-		<-process.reaped
+		_, _ = process.Wait()
 		return nil, err
 	}
 	return process, nil
@@ -189,7 +192,7 @@ func launch(f *forking, in *inputs, r *Request) (*Process, error) {
 
 // begin forks. The child's pidfd is in f.
 func begin(f *forking, in *inputs, r *Request) (*Process, error) {
-	process := &Process{Warnings: f.program.Warnings, reaped: make(chan struct{})}
+	process := &Process{Warnings: f.program.Warnings, detached: f.detached, reaped: make(chan struct{})}
 	f.machine, f.fds, f.pidNS, f.sync, f.report = link(f.program, in.fds), in.fds, in.pidNS, in.sync, in.report
 	f.args = cloneArgs{flags: f.program.Clone | unix.CLONE_PIDFD, exitSignal: uint64(unix.SIGCHLD), pidfd: uint64(uintptr(unsafe.Pointer(&f.pidfd)))}
 	if r.CgroupDir != nil {
@@ -211,24 +214,30 @@ func begin(f *forking, in *inputs, r *Request) (*Process, error) {
 	return process, nil
 }
 
-// Wait returns how the process ended.
+// Wait returns how the process ended. A detached process that nobody waits for
+// stays a zombie as long as the caller runs, and then falls to whoever adopts
+// the caller's children: an end right after the start must not be lost on it.
 func (p *Process) Wait() (unix.WaitStatus, error) {
+	if p.detached {
+		p.once.Do(p.reap)
+	}
 	<-p.reaped
 	return p.status, p.err
 }
 
 // forking is one fork on its way.
 type forking struct {
-	program *program.Program
-	machine *machine
-	args    cloneArgs
-	fds     []int // of the program's needs
-	pidfd   int32
-	pidNS   int       // pid namespace for the child; -1: as args say
-	borrow  bool      // the child borrows this process's memory
-	sync    int       // our end of the child's socket, or -1
-	report  int       // the child's end, or -1
-	early   []message // of the second child, heard before the first one's
+	program  *program.Program
+	machine  *machine
+	args     cloneArgs
+	fds      []int // of the program's needs
+	pidfd    int32
+	pidNS    int // pid namespace for the child; -1: as args say
+	detached bool
+	borrow   bool      // the child borrows this process's memory
+	sync     int       // our end of the child's socket, or -1
+	report   int       // the child's end, or -1
+	early    []message // of the second child, heard before the first one's
 }
 
 // supervise forks, tells forked, and reaps.
@@ -244,7 +253,13 @@ func (p *Process) supervise(f *forking, forked chan<- error) {
 	}
 	p.Pid = pid
 	forked <- nil
-	p.status, p.err = reap(pid)
+	if !p.detached {
+		p.reap()
+	}
+}
+
+func (p *Process) reap() {
+	p.status, p.err = reap(p.Pid)
 	close(p.reaped)
 }
 
