@@ -49,7 +49,6 @@ import (
 	"encoding/binary"
 	"runtime"
 	"slices"
-	"strings"
 
 	"github.com/davit-engine/davit/errs"
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -67,10 +66,12 @@ const (
 )
 
 // Compile turns a profile into a classic BPF program (struct sock_filter in
-// host byte order, 8 bytes an instruction) and the flags for seccomp(2). A nil
-// profile gives no program. Errors are of kind errs.InvalidParameter for what a
-// profile cannot say, errs.NotImplemented for SCMP_ACT_NOTIFY and on an
-// architecture that has no table.
+// host byte order, 8 bytes an instruction) and the flags for seccomp(2). They
+// hold SECCOMP_FILTER_FLAG_NEW_LISTENER if the profile leaves calls to a
+// listener (SCMP_ACT_NOTIFY): seccomp(2) then returns a descriptor that one
+// must serve. A nil profile gives no program. Errors are of kind
+// errs.InvalidParameter for what a profile cannot say, errs.NotImplemented on
+// an architecture that has no table.
 func Compile(p *specs.LinuxSeccomp) (bpf []byte, flags uint32, err error) {
 	return compile(p, runtime.GOARCH)
 }
@@ -83,7 +84,11 @@ func compile(p *specs.LinuxSeccomp, goarch string) ([]byte, uint32, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	flags, err := parseFlags(p.Flags)
+	notifies, err := checkNotify(p)
+	if err != nil {
+		return nil, 0, err
+	}
+	flags, err := parseFlags(p.Flags, notifies)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -115,7 +120,7 @@ func selectMachines(listed []specs.Arch, goarch string) (list []machine, withX32
 		return nil, false, errs.New(errs.NotImplemented, "seccomp: no table of system calls for %s", goarch)
 	}
 	for _, a := range listed {
-		if !strings.HasPrefix(string(a), "SCMP_ARCH_") {
+		if !slices.Contains(arches[:], a) {
 			return nil, false, errs.New(errs.InvalidParameter, "seccomp: unknown architecture %q", a)
 		}
 	}
@@ -127,14 +132,42 @@ func selectMachines(listed []specs.Arch, goarch string) (list []machine, withX32
 	return list, slices.Contains(listed, specs.ArchX32), nil
 }
 
+// arches are the architectures of the OCI runtime spec. A kernel of ours runs
+// those of its family (see family), and no program of the others.
+var arches = [...]specs.Arch{specs.ArchX86, specs.ArchX86_64, specs.ArchX32, specs.ArchARM, specs.ArchAARCH64, specs.ArchMIPS, specs.ArchMIPS64,
+	specs.ArchMIPS64N32, specs.ArchMIPSEL, specs.ArchMIPSEL64, specs.ArchMIPSEL64N32, specs.ArchPPC, specs.ArchPPC64, specs.ArchPPC64LE,
+	specs.ArchS390, specs.ArchS390X, specs.ArchPARISC, specs.ArchPARISC64, specs.ArchRISCV64, specs.ArchLOONGARCH64, specs.ArchM68K,
+	specs.ArchSH, specs.ArchSHEB}
+
+// checkNotify reports whether a profile needs a listener. It cannot have one
+// that write(2) waits for: before the listener's descriptor has been passed on
+// the process writes where to find it.
+func checkNotify(p *specs.LinuxSeccomp) (needed bool, err error) {
+	if p.DefaultAction == specs.ActNotify {
+		return false, errs.New(errs.InvalidParameter, "seccomp: %s cannot be the default action", specs.ActNotify)
+	}
+	for _, s := range p.Syscalls {
+		if s.Action != specs.ActNotify {
+			continue
+		}
+		needed = true
+		if slices.Contains(s.Names, "write") {
+			return false, errs.New(errs.InvalidParameter, "seccomp: %s cannot be used for the write syscall", specs.ActNotify)
+		}
+	}
+	return needed, nil
+}
+
 // parseFlags returns the flags for seccomp(2). Without a list
 // SECCOMP_FILTER_FLAG_SPEC_ALLOW is set, as runc does since 1.2: a container
 // need not pay for a mitigation that it did not ask for.
-func parseFlags(list []specs.LinuxSeccompFlag) (uint32, error) {
-	if list == nil {
-		return unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW, nil
+func parseFlags(list []specs.LinuxSeccompFlag, notifies bool) (flags uint32, err error) {
+	if notifies {
+		flags = unix.SECCOMP_FILTER_FLAG_NEW_LISTENER
 	}
-	var flags uint32
+	if list == nil {
+		return flags | unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW, nil
+	}
 	for _, f := range list {
 		switch f {
 		case "SECCOMP_FILTER_FLAG_TSYNC": // the process has one thread
@@ -142,7 +175,10 @@ func parseFlags(list []specs.LinuxSeccompFlag) (uint32, error) {
 			flags |= unix.SECCOMP_FILTER_FLAG_LOG
 		case specs.LinuxSeccompFlagSpecAllow:
 			flags |= unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW
-		case specs.LinuxSeccompFlagWaitKillableRecv: // means nothing without a listener
+		case specs.LinuxSeccompFlagWaitKillableRecv: // the kernel refuses it without a listener, where it means nothing
+			if notifies {
+				flags |= unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
+			}
 		default:
 			return 0, errs.New(errs.InvalidParameter, "seccomp: unknown flag %q", f)
 		}
@@ -176,7 +212,7 @@ func action(a specs.LinuxSeccompAction, errno *uint) (uint32, error) {
 	case specs.ActAllow:
 		return unix.SECCOMP_RET_ALLOW, nil
 	case specs.ActNotify:
-		return 0, errs.New(errs.NotImplemented, "seccomp: the action %s needs a listener, which is not supported", a)
+		return unix.SECCOMP_RET_USER_NOTIF, nil
 	}
 	return 0, errs.New(errs.InvalidParameter, "seccomp: unknown action %q", a)
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -40,8 +41,8 @@ func pick[T any](r *rand.Rand, list []T) T { return list[r.IntN(len(list))] }
 
 // randomProfile returns a profile over few calls, so that rules collide.
 func randomProfile(r *rand.Rand, arches []specs.Arch) *specs.LinuxSeccomp {
-	actions := []specs.LinuxSeccompAction{specs.ActAllow, specs.ActErrno, specs.ActLog, specs.ActKillProcess, specs.ActTrap, specs.ActTrace, specs.ActKill}
-	p := &specs.LinuxSeccomp{DefaultAction: pick(r, actions), Architectures: arches}
+	actions := []specs.LinuxSeccompAction{specs.ActAllow, specs.ActErrno, specs.ActLog, specs.ActKillProcess, specs.ActTrap, specs.ActTrace, specs.ActKill, specs.ActNotify}
+	p := &specs.LinuxSeccomp{DefaultAction: pick(r, actions[:len(actions)-1]), Architectures: arches}
 	names := []string{"socket", "sendmsg", "semget", "ipc", "socketcall", "ioctl", "no_such_call"}
 	for range 2 + r.IntN(30) {
 		names = append(names, table[r.IntN(len(table))].name)
@@ -50,6 +51,9 @@ func randomProfile(r *rand.Rand, arches []specs.Arch) *specs.LinuxSeccomp {
 		s := specs.LinuxSyscall{Action: pick(r, actions[:1+r.IntN(len(actions))]), Names: []string{pick(r, names)}}
 		if r.IntN(3) == 0 {
 			s.Names = append(s.Names, pick(r, names))
+		}
+		if s.Action == specs.ActNotify && slices.Contains(s.Names, "write") {
+			s.Action = specs.ActLog
 		}
 		if s.Action == specs.ActErrno && r.IntN(2) == 0 {
 			errno := uint(r.IntN(3))
@@ -271,6 +275,15 @@ func TestFlags(t *testing.T) {
 		if got != c.want || errs.KindOf(err) != c.kind {
 			t.Errorf("%q: got %#x, %v", c.flags, got, err)
 		}
+		notify := []specs.LinuxSyscall{{Names: []string{"mount"}, Action: specs.ActNotify}}
+		want := c.want | unix.SECCOMP_FILTER_FLAG_NEW_LISTENER
+		if slices.Contains(c.flags, specs.LinuxSeccompFlagWaitKillableRecv) {
+			want |= unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
+		}
+		_, got, err = compile(&specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Flags: c.flags, Syscalls: notify}, "amd64")
+		if err == nil && got != want || errs.KindOf(err) != c.kind {
+			t.Errorf("%q with a listener: got %#x, %v", c.flags, got, err)
+		}
 	}
 }
 
@@ -296,7 +309,10 @@ func TestErrors(t *testing.T) {
 	}{
 		{"no default action", "amd64", &specs.LinuxSeccomp{}, errs.InvalidParameter, "unknown action"},
 		{"an unknown action", "amd64", rule(specs.LinuxSyscall{Action: "SCMP_ACT_X"}), errs.InvalidParameter, `rule 1 of the profile, for ["read"]`},
-		{"notify", "amd64", rule(specs.LinuxSyscall{Action: specs.ActNotify}), errs.NotImplemented, "listener"},
+		{"notify by default", "amd64", &specs.LinuxSeccomp{DefaultAction: specs.ActNotify}, errs.InvalidParameter, "cannot be the default action"},
+		{"notify of write", "amd64", &specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Syscalls: []specs.LinuxSyscall{{Names: []string{"read", "write"}, Action: specs.ActNotify}}},
+			errs.InvalidParameter, "cannot be used for the write syscall"},
+		{"an architecture of nobody", "amd64", &specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Architectures: []specs.Arch{"SCMP_ARCH_X"}}, errs.InvalidParameter, `"SCMP_ARCH_X"`},
 		{"an operator", "amd64", arg(specs.LinuxSeccompArg{Op: "SCMP_CMP_X"}), errs.InvalidParameter, "unknown operator"},
 		{"a seventh argument", "amd64", arg(specs.LinuxSeccompArg{Index: 6, Op: specs.OpEqualTo}), errs.InvalidParameter, "no argument 6"},
 		{"a huge errno", "amd64", rule(specs.LinuxSyscall{Action: specs.ActErrno, ErrnoRet: &errno}), errs.InvalidParameter, "4096"},

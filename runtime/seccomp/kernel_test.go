@@ -163,6 +163,62 @@ func TestActionsInTheKernel(t *testing.T) {
 	}
 }
 
+// TestNotifyInTheKernel leaves a call to a listener in this process.
+func TestNotifyInTheKernel(t *testing.T) {
+	if !child(t) {
+		return
+	}
+	program, flags, err := Compile(&specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Flags: []specs.LinuxSeccompFlag{specs.LinuxSeccompFlagWaitKillableRecv, specs.LinuxSeccompFlagLog},
+		Syscalls: []specs.LinuxSyscall{{Names: []string{"getppid"}, Action: specs.ActNotify}}})
+	if err != nil {
+		t.Skip(err)
+	}
+	type loaded struct {
+		fd    int
+		errno unix.Errno
+	}
+	listener, answer := make(chan loaded), make(chan uintptr)
+	go func() { // the filter is this thread's, which ends with the goroutine
+		runtime.LockOSThread()
+		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+			listener <- loaded{-1, unix.EPERM}
+			return
+		}
+		code := decode(program)
+		filter := make([]unix.SockFilter, len(code))
+		for i, in := range code {
+			filter[i] = unix.SockFilter{Code: in.code, Jt: in.jt, Jf: in.jf, K: in.k}
+		}
+		fprog := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+		fd, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, uintptr(flags), uintptr(unsafe.Pointer(&fprog)))
+		listener <- loaded{int(fd), errno}
+		if errno == 0 {
+			r, _, _ := unix.Syscall(unix.SYS_GETPPID, 0, 0, 0)
+			answer <- r
+		}
+	}()
+	l := <-listener
+	if l.errno != 0 {
+		t.Skipf("this kernel takes no filter with a listener that waits killably (Linux 5.19): %v", l.errno)
+	}
+	defer unix.Close(l.fd)
+	// struct seccomp_notif {id, pid, flags, {nr, arch, ip, args}}, struct seccomp_notif_resp {id, val, error, flags}
+	var request [10]uint64
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(l.fd), 0xc0502100, uintptr(unsafe.Pointer(&request))); errno != 0 {
+		t.Fatalf("receiving: %v", errno)
+	}
+	if nr := uint32(request[2]); nr != unix.SYS_GETPPID {
+		t.Errorf("notified of call %d", nr)
+	}
+	response := [3]uint64{request[0], 4711}
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(l.fd), 0xc0182101, uintptr(unsafe.Pointer(&response))); errno != 0 {
+		t.Fatalf("answering: %v", errno)
+	}
+	if r := <-answer; r != 4711 {
+		t.Errorf("the call gave %d", r)
+	}
+}
+
 // TestBigProgramInTheKernel loads a program near the limit.
 func TestBigProgramInTheKernel(t *testing.T) {
 	if !child(t) {
