@@ -98,8 +98,8 @@ func (h *Hierarchies) Create(path string, res *specs.LinuxResources, options ...
 	}()
 	for i, hy := range h.all {
 		before := len(made)
-		made, err = h.makeLeaf(hy, path, made)
-		if err == nil && o.rootless {
+		made, err = h.makeLeaf(hy, path, made, o.adopt)
+		if err == nil && o.rootless && !o.adopt {
 			err = h.joinable(hy, path)
 		}
 		if err != nil {
@@ -134,6 +134,7 @@ func (h *Hierarchies) Create(path string, res *specs.LinuxResources, options ...
 type creation struct {
 	owner    *owner // nil: the caller
 	rootless bool
+	adopt    bool
 }
 
 // Option says more about a group to be made.
@@ -233,8 +234,9 @@ func (c *Cgroup) controller(name string) (directory, bool) {
 }
 
 // makeLeaf makes path in a hierarchy, and what is missing above it, and
-// returns made with the directories added that are new.
-func (h *Hierarchies) makeLeaf(hy hierarchy, path string, made []string) ([]string, error) {
+// returns made with the directories added that are new. One that is there is
+// adopted as it is, or replaced.
+func (h *Hierarchies) makeLeaf(hy hierarchy, path string, made []string, adopt bool) ([]string, error) {
 	dir := hy.mount + path
 	err := h.fs.mkdir(dir)
 	// More than once only if another engine prunes the same parents meanwhile.
@@ -247,6 +249,9 @@ func (h *Hierarchies) makeLeaf(hy hierarchy, path string, made []string) ([]stri
 		}
 	}
 	if errors.Is(err, unix.EEXIST) {
+		if adopt {
+			return made, nil
+		}
 		if err := h.vacate(path, made); err != nil {
 			return made, err
 		}

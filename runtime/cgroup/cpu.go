@@ -66,24 +66,19 @@ func (p *planner) cpu(c *specs.LinuxCPU) {
 }
 
 // cpuMax returns the value of cpu.max for what is asked for: a quota, a
-// period, or both.
+// period, or both. What is not asked for stays.
 func (p *planner) cpuMax(limited bool, quota int64, period uint64) string {
-	limit := "max"
-	switch {
-	case limited:
+	limit, every := "max", strconv.Itoa(defaultPeriod)
+	if now := strings.Fields(p.now("cpu.max")); len(now) == 2 {
+		limit, every = now[0], now[1]
+	}
+	if limited {
 		limit = orMax(quota)
-	case p.changes():
-		if now, _, ok := strings.Cut(p.now("cpu.max"), " "); ok {
-			limit = now
-		}
 	}
-	switch {
-	case period != 0:
-		return limit + " " + strconv.FormatUint(period, 10)
-	case p.changes(): // the kernel keeps the period
-		return limit
+	if period != 0 {
+		every = strconv.FormatUint(period, 10)
 	}
-	return limit + " " + strconv.Itoa(defaultPeriod)
+	return limit + " " + every
 }
 
 func (p *planner) realtime(c *specs.LinuxCPU) {

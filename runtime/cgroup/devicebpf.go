@@ -224,6 +224,9 @@ func loadDeviceProgram(text, license, log []byte) (int, error) {
 		attr.level, attr.size, attr.log = 1, uint32(len(log)), address(log)
 	}
 	fd, err := bpf(unix.BPF_PROG_LOAD, unsafe.Pointer(&attr), unsafe.Sizeof(attr))
+	for err == unix.EAGAIN { // a signal came, such as those of Go's scheduler, while the verifier was at it
+		fd, err = bpf(unix.BPF_PROG_LOAD, unsafe.Pointer(&attr), unsafe.Sizeof(attr))
+	}
 	runtime.KeepAlive(text)
 	runtime.KeepAlive(license)
 	runtime.KeepAlive(log)

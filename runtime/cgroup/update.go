@@ -1,12 +1,9 @@
 package cgroup
 
 import (
-	"errors"
 	"strings"
 
-	"github.com/davit-engine/davit/errs"
 	"github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
 )
 
 // Update changes the limits that res sets and leaves all others as they are.
@@ -20,8 +17,18 @@ import (
 // written: limits of one controller are set together, in the order that the
 // kernel takes them.
 func (c *Cgroup) Update(res *specs.LinuxResources) error {
-	if err := c.check(); err != nil {
+	h, p, err := c.plan(res)
+	if err != nil {
 		return err
+	}
+	return h.apply(p, c)
+}
+
+// plan converts resources to settings of a group that may hold anything by
+// now. Its directories are taken as hierarchies of their own.
+func (c *Cgroup) plan(res *specs.LinuxResources) (*Hierarchies, plan, error) {
+	if err := c.check(); err != nil {
+		return nil, plan{}, err
 	}
 	h := &Hierarchies{fs: c.fs, all: make([]hierarchy, len(c.dirs))}
 	for i, d := range c.dirs {
@@ -30,18 +37,12 @@ func (c *Cgroup) Update(res *specs.LinuxResources) error {
 			continue
 		}
 		list, err := c.fs.read(d.path + "/cgroup.controllers")
-		if errors.Is(err, unix.ENOENT) {
-			return errs.New(errs.NotFound, "updating the cgroup: it is gone: %w", err)
-		}
 		if err != nil {
-			return errs.New(errs.System, "updating the cgroup: %w", err)
+			return nil, plan{}, failed("updating the cgroup", err)
 		}
 		h.all[i].controllers = strings.Fields(list)
 	}
 	planner := planner{h: h, group: c, plan: plan{settings: make(map[int][]setting)}}
 	p, err := planner.all(res)
-	if err != nil {
-		return err
-	}
-	return h.apply(p, c)
+	return h, p, err
 }

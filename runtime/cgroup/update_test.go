@@ -195,7 +195,7 @@ func TestUpdateOnV2(t *testing.T) {
 		{"no limits", nil, specs.LinuxResources{
 			Memory: &specs.LinuxMemory{Limit: ptr[int64](-1), Reservation: ptr[int64](-1)}, Pids: &specs.LinuxPids{Limit: ptr[int64](-1)},
 			CPU: &specs.LinuxCPU{Quota: ptr[int64](-1), Burst: ptr[uint64](0), Idle: ptr[int64](0)}},
-			"memory.max = max; memory.swap.max = max; memory.low = 0; cpu.idle = 0; cpu.max = max; cpu.max.burst = 0; pids.max = max"},
+			"memory.max = max; memory.swap.max = max; memory.low = 0; cpu.idle = 0; cpu.max = max 100000; cpu.max.burst = 0; pids.max = max"},
 		{"no processes", nil, specs.LinuxResources{Pids: &specs.LinuxPids{Limit: ptr[int64](0)}}, "pids.max = 1"},
 		{"period", map[string]string{"cpu.max": "40 100000"}, specs.LinuxResources{CPU: &specs.LinuxCPU{Period: ptr[uint64](50)}}, "cpu.max = 40 50"},
 		{"swap", map[string]string{"memory.max": "100"}, specs.LinuxResources{Memory: &specs.LinuxMemory{Swap: ptr[int64](150)}}, "memory.swap.max = 50"},
