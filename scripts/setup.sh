@@ -21,6 +21,8 @@ needs=(
   "cmd:mkfs.ext4 e2fsprogs"                       # small disks to fill
   "cmd:losetup mount"
   "cmd:curl curl"
+  "cmd:dbus-daemon dbus-daemon"                   # a bus that is not ours
+  "file:/usr/lib/systemd/systemd systemd"         # runs in the tests alone, as a user's
   "cmd:ps procps"
   "file:/usr/lib/python3/dist-packages/docker/__init__.py python3-docker"  # an SDK that is not ours
 )

@@ -16,7 +16,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/lib.sh
 . scripts/apt.sh
 
-packages=(./runtime/cgroup ./runtime/spawn ./runtime/shim ./runtime/seccomp)
+packages=(./runtime/cgroup ./runtime/cgroup/dbus ./runtime/cgroup/systemd ./runtime/spawn ./runtime/shim ./runtime/seccomp)
 for more in ./runtime/oci ./runtime/hook ./test/attack; do
   ! compgen -G "$more/*_test.go" >/dev/null || packages+=("$more")
 done
@@ -108,6 +108,11 @@ disk() {
   for applet in $(busybox --list); do [[ -e $root/bin/$applet ]] || ln -s busybox "$root/bin/$applet"; done
   ln -s /bin/busybox "$root/sbin/modprobe" # where the kernel looks for it
   for applet in bash newuidmap newgidmap tar; do add_program "$applet"; done
+  # A systemd and a bus for tests that speak with them; nothing starts them by itself.
+  for applet in /usr/lib/systemd/systemd dbus-daemon; do ! command -v "$applet" >/dev/null || add_program "$applet"; done
+  for applet in /usr/lib/systemd/user /usr/share/dbus-1; do
+    [[ ! -d $applet ]] || { mkdir -p "$root${applet%/*}"; cp -r "$applet" "$root${applet%/*}/"; }
+  done
   cp -r "$kernel/lib/modules" "$root/lib/"
   install -m 0755 scripts/vm/init.sh "$root/sbin/init"
   printf 'root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/tmp:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n' >"$root/etc/passwd"

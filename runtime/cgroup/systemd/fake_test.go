@@ -207,13 +207,24 @@ func unescape(s string) string {
 func (f *fakeSystemd) makeGroups(unit string, pids []uint32) (dirs []string) {
 	for _, root := range f.roots {
 		dir := root + f.parent + "/" + unit
-		_ = os.MkdirAll(dir, 0o755)
+		passOn(root)
+		_ = os.Mkdir(root+f.parent, 0o755)
+		passOn(root + f.parent)
+		_ = os.Mkdir(dir, 0o755)
 		for _, pid := range pids {
 			_ = os.WriteFile(dir+"/cgroup.procs", []byte(strconv.Itoa(int(pid))), 0)
 		}
 		dirs = append(dirs, dir)
 	}
 	return dirs
+}
+
+// passOn gives a v2 group's controllers to the groups inside.
+func passOn(dir string) {
+	list, _ := os.ReadFile(dir + "/cgroup.controllers")
+	for name := range strings.FieldsSeq(string(list)) {
+		_ = os.WriteFile(dir+"/cgroup.subtree_control", []byte("+"+name), 0)
+	}
 }
 
 func foundersOf(m *dbus.Message) (pids []uint32) {
