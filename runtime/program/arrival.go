@@ -38,7 +38,15 @@ func (c arrival) joinCgroups() {
 func (c arrival) onHost() {
 	c.during("")
 	if adj := c.process.OOMScoreAdj; adj != nil {
-		c.put(cwd, "/proc/self/oom_score_adj", itoa(*adj), "can't set oom_score_adj "+itoa(*adj))
+		var denied []Catch
+		done, doing := c.label(), "can't set oom_score_adj "+itoa(*adj)
+		if c.rootless() { // whom the kernel lets raise it only
+			denied = []Catch{on(unix.EACCES, done), on(unix.EPERM, done)}
+		}
+		r := c.openat(cwd, "/proc/self/oom_score_adj", unix.O_WRONLY|unix.O_NOFOLLOW, doing, denied...)
+		c.write(r, itoa(*adj), doing, denied...)
+		c.close(r)
+		c.place(done)
 	}
 	c.labels()
 	if !c.schedulesLate() {
@@ -52,4 +60,11 @@ func (c arrival) keyring() {
 	ok := c.label()
 	c.call(unix.SYS_KEYCTL, "joining a session keyring of its own", []Catch{on(unix.ENOSYS, ok)}, num(unix.KEYCTL_JOIN_SESSION_KEYRING), num(0))
 	c.place(ok)
+}
+
+// untraceable keeps those away who share a namespace with us, or will: they
+// must not trace us, or open what we hold by /proc (CVE-2016-9962). Execve
+// takes it back. An ordinary user's own /proc/self is closed by it too.
+func (c arrival) untraceable() {
+	c.prctl(unix.PR_SET_DUMPABLE, 0, 0, "becoming untraceable")
 }

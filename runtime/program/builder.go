@@ -18,6 +18,7 @@ type label int
 type code struct {
 	in      Input
 	p       *Program
+	caps    uint64 // the caller's, of in.Facts; a user namespace changes those
 	err     error
 	labels  []int
 	cold    []func()
@@ -44,7 +45,7 @@ type builder struct {
 const maxSteps = 1<<15 - 1
 
 func newBuilder(in Input) *builder {
-	b := &builder{code: &code{in: in, p: &Program{}, hows: map[[4]uint64]int{}}, made: map[string]Reg{},
+	b := &builder{code: &code{in: in, caps: in.Facts.Caps, p: &Program{}, hows: map[[4]uint64]int{}}, made: map[string]Reg{},
 		root: None, proc: None, pts: None, dev: None, slave: None}
 	b.p.Steps = make([]Step, 0, 512)
 	b.p.Blocks = make([]Block, 0, 256)
@@ -53,6 +54,11 @@ func newBuilder(in Input) *builder {
 	b.empty = b.block(Block{Text: "", form: formText})
 	b.dot = b.block(Block{Text: ".", form: formText})
 	return b
+}
+
+// rootless reports whether the caller is not root of the host.
+func (b *code) rootless() bool {
+	return b.in.Facts.InUserNS || b.caps&(1<<unix.CAP_SYS_ADMIN) == 0
 }
 
 // fail records an error about the spec.

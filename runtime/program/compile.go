@@ -146,20 +146,20 @@ func (c *container) birth() {
 	if !c.in.Detached {
 		c.prctl(unix.PR_SET_PDEATHSIG, int(unix.SIGKILL), 0, "setting the parent-death signal")
 	}
-	if c.users || !c.makes(specs.PIDNamespace) {
-		// Whoever shares a namespace with us must not trace us, or open what we
-		// hold by /proc (CVE-2016-9962). Execve takes it back.
-		c.prctl(unix.PR_SET_DUMPABLE, 0, 0, "becoming untraceable")
-	}
 	arrival{c}.joinCgroups()
 	arrival{c}.onHost()
+	hide, late := c.users || !c.makes(specs.PIDNamespace), len(c.linux.TimeOffsets) > 0 && c.makes(specs.UserNamespace) // whom nobody shares
+	if hide && !late {
+		c.during("")
+		arrival{c}.untraceable()
+	}
 	if c.users {
 		users{c}.enter()
 	} else {
 		entrance{c}.join()
 		mounter{c}.idmapTrees()
 	}
-	entrance{c}.make()
+	entrance{c}.make(hide && late)
 	if c.users {
 		users{c}.becomeRoot()
 	}

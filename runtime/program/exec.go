@@ -100,12 +100,13 @@ func (x *visitor) prepare() {
 	if !x.in.Detached {
 		x.prctl(unix.PR_SET_PDEATHSIG, int(unix.SIGKILL), 0, "setting the parent-death signal")
 	}
-	x.prctl(unix.PR_SET_DUMPABLE, 0, 0, "becoming untraceable") // CVE-2016-9962; execve takes it back
 	a := arrival{x.container}
 	a.affinity(initialCPUs)
 	a.joinCgroups()
 	a.affinity(finalCPUs)
 	a.onHost()
+	x.during("")
+	a.untraceable()
 }
 
 // join enters the namespaces. Who has all rights on the host has them on each

@@ -135,12 +135,15 @@ func (c entrance) join() {
 
 // make makes what the process was not born with, and has it born
 // again where that takes effect for children only.
-func (c entrance) make() {
+func (c entrance) make(hide bool) {
 	c.during("")
 	if c.unshared != 0 {
 		c.unshare(c.unshared, "creating the namespaces")
 	}
 	c.timeOffsets()
+	if hide {
+		arrival(c).untraceable()
+	}
 	if c.p.Twice {
 		c.add(OpClone, "creating the container's process")
 	}

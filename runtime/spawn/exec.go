@@ -70,6 +70,9 @@ func (r *ExecRequest) exec() (*Process, error) {
 	}
 	as := &Request{Spec: &specs.Spec{Process: r.Process}, Stdin: r.Stdin, Stdout: r.Stdout, Stderr: r.Stderr, PreserveFDs: r.PreserveFDs,
 		CgroupTasks: tasks, CgroupDir: dir}
+	if join&unix.CLONE_NEWUSER != 0 {
+		as.Spec.Linux = usersOf(r.Pid)
+	}
 	in := inputs{target: r}
 	defer in.close()
 	if err := in.open(p, as); err != nil {

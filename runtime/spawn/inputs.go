@@ -2,9 +2,11 @@ package spawn
 
 import (
 	"os"
+	"slices"
 	"strconv"
 
 	"github.com/davit-engine/davit/runtime/program"
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
@@ -218,7 +220,11 @@ func (in *inputs) stream(f *os.File, uid int) (int, error) {
 func (r *Request) hostUID() int {
 	uid := r.Spec.Process.User.UID
 	l := r.Spec.Linux
-	if l == nil || len(l.UIDMappings) == 0 {
+	if l == nil {
+		l = &specs.Linux{}
+	}
+	users := r.UserNS != nil || slices.ContainsFunc(l.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.UserNamespace })
+	if !users {
 		return int(uid)
 	}
 	for _, m := range l.UIDMappings {

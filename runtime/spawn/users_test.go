@@ -352,6 +352,106 @@ func TestTimeNamespace(t *testing.T) {
 	}
 }
 
+// TestStreamsOfUserNamespace has a container open its output by name, which
+// takes that it is its own.
+func TestStreamsOfUserNamespace(t *testing.T) {
+	needRoot(t)
+	dir := layer(t)
+	const script = "echo start >/dev/stdout"
+	for _, uid := range []uint32{0, 1000} {
+		r := &Request{Spec: dockerSpec("sh", "-c", script), Root: overlay(t, dir)}
+		inUsers(r)
+		r.Spec.Process.User.UID, r.Spec.Process.Capabilities = uid, nil
+		if out := mustRun(t, r); out != "start\n" {
+			t.Errorf("as %d: %q", uid, out)
+		}
+	}
+	first := &Request{Spec: dockerSpec("sleep", "60"), Root: overlay(t, dir)}
+	inUsers(first)
+	p, err := Start(first)
+	must(t, err)
+	defer func() {
+		must(t, unix.PidfdSendSignal(int(p.PidFD.Fd()), unix.SIGKILL, nil, 0))
+		_, err := p.Wait()
+		must(t, err)
+		p.PidFD.Close()
+	}()
+	pr, pw, err := os.Pipe()
+	must(t, err)
+	defer pr.Close()
+	process := dockerSpec("sh", "-c", script).Process
+	process.Capabilities = nil
+	e, err := Exec(&ExecRequest{PidFD: p.PidFD, Pid: p.Pid, Process: process, Stdout: pw, Stderr: pw})
+	pw.Close()
+	must(t, err)
+	out, err := io.ReadAll(pr)
+	must(t, err)
+	if _, err := e.Wait(); err != nil || string(out) != "start\n" {
+		t.Errorf("exec: %v, %q", err, out)
+	}
+	e.PidFD.Close()
+}
+
+// TestInsideUserNamespace starts a container as root of a user namespace, as
+// rootless engines do.
+func TestInsideUserNamespace(t *testing.T) {
+	needRoot(t)
+	if dir := os.Getenv("DAVIT_SPAWN_ROOTLESS"); dir != "" {
+		r := &Request{Spec: dockerSpec("sh", "-c", "id; cat /proc/self/oom_score_adj; echo x >/dev/null && echo null is there; hostname; cat /proc/self/uid_map"), Root: program.Root{Dir: dir}}
+		adj := -900
+		r.Spec.Process.OOMScoreAdj = &adj
+		delete(r.Spec.Linux.Sysctl, "net.ipv4.ping_group_range")
+		os.Stdout.WriteString(mustRun(t, r))
+		return
+	}
+	dir := layer(t)
+	giveAway(t, dir)
+	for d := filepath.Dir(dir); d != "/tmp" && d != "/"; d = filepath.Dir(d) {
+		must(t, os.Chmod(d, 0o755)) // so that others get through
+	}
+	c := exec.Command("/proc/self/exe", "-test.run=^TestInsideUserNamespace$")
+	c.Env = append(os.Environ(), "DAVIT_SPAWN_ROOTLESS="+dir)
+	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS, GidMappingsEnableSetgroups: true,
+		UidMappings: []syscall.SysProcIDMap{{HostID: 100000, Size: 65536}}, GidMappings: []syscall.SysProcIDMap{{HostID: 200000, Size: 65536}},
+		Credential: &syscall.Credential{}}
+	out, err := c.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	expect(t, string(out), "uid=0 gid=0", "null is there\ndavit-test\n", " 100000 ")
+}
+
+// TestMappers has newuidmap and newgidmap write the maps.
+func TestMappers(t *testing.T) {
+	needRoot(t)
+	if os.Getenv("DAVIT_SPAWN_ROOTLESS") != "" {
+		f, err := NewUserNS([]specs.LinuxIDMapping{{ContainerID: 0, HostID: 12345, Size: 1}, {ContainerID: 1, HostID: 300000, Size: 10}}, []specs.LinuxIDMapping{{ContainerID: 0, HostID: 12346, Size: 1}, {ContainerID: 1, HostID: 300000, Size: 10}})
+		if err == nil {
+			t.Error("without a line in /etc/subuid it must fail")
+			f.Close()
+		}
+		fmt.Println("said:", err)
+		return
+	}
+	dir, err := os.MkdirTemp("", "davit-mappers")
+	must(t, err)
+	t.Cleanup(func() { must(t, os.RemoveAll(dir)) })
+	must(t, os.Chmod(dir, 0o755))
+	self, err := os.ReadFile("/proc/self/exe")
+	must(t, err)
+	must(t, os.WriteFile(dir+"/test", self, 0o755))
+	for path, want := range map[string]string{"/no/such/dir": "these maps take the program newgidmap, which is not in PATH", os.Getenv("PATH"): "newgidmap"} {
+		c := exec.Command(dir+"/test", "-test.run=^TestMappers$")
+		c.Dir, c.Env = dir, []string{"DAVIT_SPAWN_ROOTLESS=1", "PATH=" + path}
+		c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 12345, Gid: 12346}}
+		out, err := c.CombinedOutput()
+		if err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+		expect(t, string(out), want)
+	}
+}
+
 // TestRootless has an ordinary user start a container.
 func TestRootless(t *testing.T) {
 	needRoot(t)
@@ -395,6 +495,10 @@ func rootless(t *testing.T, dir string) string {
 	r.Spec.Linux.UIDMappings = []specs.LinuxIDMapping{{ContainerID: 0, HostID: uint32(os.Geteuid()), Size: 1}}
 	r.Spec.Linux.GIDMappings = []specs.LinuxIDMapping{{ContainerID: 0, HostID: uint32(os.Getegid()), Size: 1}}
 	r.Spec.Mounts = append(r.Spec.Mounts, specs.Mount{Type: "bind", Source: dir + "/src", Destination: "/v", Options: []string{"rbind", "ro"}})
+	r.Spec.Linux.Namespaces = append(r.Spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.TimeNamespace})
+	r.Spec.Linux.TimeOffsets = map[string]specs.LinuxTimeOffset{"boottime": {Secs: 1e8}}
+	adj := -900 // more than one can have, which is no error here
+	r.Spec.Process.OOMScoreAdj = &adj
 	delete(r.Spec.Linux.Sysctl, "net.ipv4.ping_group_range")
 	return mustRun(t, r)
 }
