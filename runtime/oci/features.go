@@ -26,6 +26,7 @@ func knownFeatures() *features.Features {
 		hooks = append(hooks, k.name)
 	}
 	known := seccomp.Known()
+	modes, flags := program.MemoryPolicies()
 	return &features.Features{
 		OCIVersionMin: "1.0.0",
 		OCIVersionMax: specs.Version,
@@ -40,7 +41,7 @@ func knownFeatures() *features.Features {
 			Apparmor:        &features.Apparmor{Enabled: &yes},
 			Selinux:         &features.Selinux{Enabled: &yes},
 			IntelRdt:        &features.IntelRdt{Enabled: &no, Schemata: &no, Monitoring: &no},
-			MemoryPolicy:    &features.MemoryPolicy{},
+			MemoryPolicy:    &features.MemoryPolicy{Modes: modes, Flags: flags},
 			MountExtensions: &features.MountExtensions{IDMap: &features.IDMap{Enabled: &yes}},
 			NetDevices:      &features.NetDevices{Enabled: &yes},
 		},

@@ -60,6 +60,8 @@ func checkProcess(in Input) error {
 		return bad("a seccomp filter has 8 bytes an instruction and at most 4096 instructions, not %d bytes", len(in.Seccomp))
 	case in.Facts.LastCap < 0 || in.Facts.LastCap > 63:
 		return bad("%d cannot be the last capability", in.Facts.LastCap)
+	case in.notifies() && !in.Listener:
+		return bad("linux.seccomp has %s, and nobody takes its notifications", specs.ActNotify)
 	case in.CgroupTasks < 0:
 		return bad("%d cgroups make no sense", in.CgroupTasks)
 	case in.PreserveFDs < 0 || in.PreserveFDs > maxParts:
@@ -113,8 +115,6 @@ func unsupportedField(in Input) string {
 		{len(h.StartContainer) > 0 && !in.Hold, "hooks.startContainer"},
 		{len(l.NetDevices) > 0, "linux.netDevices"},
 		{l.IntelRdt != nil, "linux.intelRdt"},
-		{l.MemoryPolicy != nil, "linux.memoryPolicy"},
-		{l.Personality != nil, "linux.personality"},
 		{s.VM != nil, "vm"},
 	} {
 		if f.set {

@@ -92,7 +92,7 @@ func (c *container) plan() {
 	}
 	arrival{c}.needStreams()
 	mayBorrow := c.makes(specs.PIDNamespace) && !c.has(specs.TimeNamespace) && (c.privileged || !c.users)
-	if c.in.Created || c.in.Hold || !mayBorrow {
+	if c.in.Created || c.in.Hold || c.in.notifies() || !mayBorrow {
 		c.sync = c.need(Need{Kind: NeedSync})
 	}
 	// A process with another user's rights must not be in our memory while
@@ -148,6 +148,8 @@ func (c *container) birth() {
 	}
 	arrival{c}.joinCgroups()
 	arrival{c}.onHost()
+	arrival{c}.personality(c.linux.Personality)
+	arrival{c}.memoryPolicy(c.linux.MemoryPolicy)
 	hide, late := c.users || !c.makes(specs.PIDNamespace), len(c.linux.TimeOffsets) > 0 && c.makes(specs.UserNamespace) // whom nobody shares
 	if hide && !late {
 		c.during("")

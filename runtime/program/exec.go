@@ -14,6 +14,7 @@ type ExecInput struct {
 
 	Seccomp      []byte // as in Input
 	SeccompFlags uint32
+	Listener     bool
 
 	Facts       Facts
 	CgroupTasks int  // number of tasks files to join (cgroup v1)
@@ -39,7 +40,7 @@ const joinable = unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix
 // it will have for good. Nothing of the host is open by then but what the
 // program itself passes on.
 func CompileExec(in ExecInput) (*Program, error) {
-	b := newBuilder(Input{Spec: &specs.Spec{Process: in.Process}, File: in.File, Seccomp: in.Seccomp, SeccompFlags: in.SeccompFlags,
+	b := newBuilder(Input{Spec: &specs.Spec{Process: in.Process}, File: in.File, Seccomp: in.Seccomp, SeccompFlags: in.SeccompFlags, Listener: in.Listener,
 		Facts: in.Facts, CgroupTasks: in.CgroupTasks, PreserveFDs: in.PreserveFDs, Detached: in.Detached})
 	if err := checkProcess(b.in); err != nil {
 		return nil, err

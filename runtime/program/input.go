@@ -1,6 +1,9 @@
 package program
 
-import "github.com/opencontainers/runtime-spec/specs-go"
+import (
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
 
 // Root says where the container's root filesystem comes from: exactly one of
 // the two is set. Paths are absolute, the engine's own, and never influenced
@@ -53,7 +56,7 @@ type Input struct {
 	Root Root
 
 	Seccomp      []byte // classic BPF, 8 bytes an instruction, host byte order; empty: no filter
-	SeccompFlags uint32 // of seccomp(2)
+	SeccompFlags uint32 // of seccomp(2); with SECCOMP_FILTER_FLAG_NEW_LISTENER the caller gets a descriptor
 
 	Facts       Facts
 	NetNS       bool   // join the network namespace that the caller holds, whatever the spec says of it
@@ -66,5 +69,11 @@ type Input struct {
 
 	Created  bool // tell the caller when namespaces and mounts are there, and wait for it
 	Hold     bool // make sure that the command can be executed, and wait right before that
+	Listener bool // the caller takes the seccomp filter's notify descriptor
 	Detached bool // the process may outlive the caller
+}
+
+// notifies reports whether the filter has a descriptor of notifications.
+func (in *Input) notifies() bool {
+	return len(in.Seccomp) > 0 && in.SeccompFlags&unix.SECCOMP_FILTER_FLAG_NEW_LISTENER != 0
 }

@@ -22,3 +22,14 @@ func MountOptions() []string {
 	slices.Sort(all)
 	return all
 }
+
+// MemoryPolicies lists the modes and flags of memory policies.
+func MemoryPolicies() (modes, flags []string) {
+	for _, n := range memoryModes {
+		modes = append(modes, n.name)
+	}
+	for _, n := range memoryFlags {
+		flags = append(flags, n.name)
+	}
+	return modes, flags
+}

@@ -32,6 +32,7 @@ const (
 	formPoll
 	formMessage
 	formTell
+	formMask
 	formHow
 	formAttrs
 	// The rest are sets of flags, or names of one value.
@@ -124,11 +125,11 @@ var callNames = [...]named{
 	{unix.SYS_EXECVE, "execve"}, {unix.SYS_READ, "read"}, {unix.SYS_CHROOT, "chroot"}, {unix.SYS_FACCESSAT2, "faccessat2"},
 	{unix.SYS_EXIT_GROUP, "exit_group"}, {unix.SYS_SCHED_SETATTR, "sched_setattr"}, {unix.SYS_SCHED_SETAFFINITY, "sched_setaffinity"},
 	{unix.SYS_IOPRIO_SET, "ioprio_set"}, {unix.SYS_FSPICK, "fspick"}, {unix.SYS_FCHMODAT, "fchmodat"},
-	{unix.SYS_SETFSUID, "setfsuid"}, {unix.SYS_SETFSGID, "setfsgid"},
+	{unix.SYS_PERSONALITY, "personality"}, {unix.SYS_SET_MEMPOLICY, "set_mempolicy"}, {unix.SYS_SETFSUID, "setfsuid"}, {unix.SYS_SETFSGID, "setfsgid"},
 }
 
 // tellNames are the messages to the caller.
-var tellNames = [...]named{{1<<32 + TellCreated, "created"}, {1<<32 + TellReady, "ready"}}
+var tellNames = [...]named{{1<<32 + TellCreated, "created"}, {1<<32 + TellReady, "ready"}, {1<<32 + TellListener, "listener"}}
 
 // name finds what v is called.
 func name(list []named, v uint64) (string, bool) {
@@ -343,6 +344,8 @@ func (k *Block) print(p *Program, index int) string {
 		return fmt.Sprintf("filter%d", index)
 	case formPoll:
 		return fmt.Sprintf("pollfd%d", index)
+	case formMask:
+		return maskText(k.Data)
 	case formTell:
 		called, _ := name(tellNames[:], get64(k.Data)&0xffffffff)
 		return called

@@ -290,5 +290,19 @@ func (e *entry) seccomp() {
 	binary.NativeEndian.PutUint16(data, uint16(n/8))
 	prog := e.block(Block{Data: data, Refs: []Ref{{8, code}}, form: formBPF})
 	e.during("")
-	e.call(unix.SYS_SECCOMP, "loading the seccomp filter", nil, num(unix.SECCOMP_SET_MODE_FILTER), imm(uint64(e.in.SeccompFlags), formHex), mem(prog))
+	const doing = "loading the seccomp filter"
+	mode, flags := num(unix.SECCOMP_SET_MODE_FILTER), imm(uint64(e.in.SeccompFlags), formHex)
+	if !e.in.notifies() {
+		e.call(unix.SYS_SECCOMP, doing, nil, mode, flags, mem(prog))
+		return
+	}
+	if e.rootless() && e.makes(specs.UserNamespace) && e.makes(specs.PIDNamespace) {
+		// An ordinary user cannot take it from a process that is closed; nor can
+		// anybody else, who would have to be in its namespaces.
+		e.prctl(unix.PR_SET_DUMPABLE, 1, 0, "becoming accessible to the caller")
+	}
+	r := e.open(unix.SYS_SECCOMP, None, doing, nil, mode, flags, mem(prog))
+	e.tellOf(TellListener, r, "telling the caller of the seccomp listener")
+	e.await("waiting for what the caller does with the seccomp listener")
+	e.close(r)
 }

@@ -52,9 +52,10 @@ type Program struct {
 // message; the rest begins with one of these. After those that say so, it
 // waits for a byte.
 const (
-	TellCreated = -1 - iota // namespaces and mounts are there; it waits
-	TellReady               // all that is left is execve, and before it what Hold waits for
-	TellBorn                // OpClone has made the process of this number, whose own messages may come earlier
+	TellCreated  = -1 - iota // namespaces and mounts are there; it waits
+	TellReady                // all that is left is execve, and before it what Hold waits for
+	TellListener             // it has the seccomp notify descriptor of this number; it waits
+	TellBorn                 // OpClone has made the process of this number, whose own messages may come earlier
 )
 
 // Scratch is the block that steps and OpPath use for intermediate results.

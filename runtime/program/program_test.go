@@ -11,6 +11,7 @@ import (
 
 	"github.com/davit-engine/davit/errs"
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 var update = flag.Bool("update", false, "rewrite testdata/*.golden")
@@ -180,6 +181,11 @@ func TestGoldens(t *testing.T) {
 		"time": func(in *Input) {
 			addNS(in, specs.LinuxNamespace{Type: specs.TimeNamespace})
 			in.Spec.Linux.TimeOffsets = map[string]specs.LinuxTimeOffset{"boottime": {Secs: 100, Nanosecs: 5}, "monotonic": {Secs: -7}}
+		},
+		"seccomp-listener": func(in *Input) {
+			in.Seccomp, in.SeccompFlags, in.Listener = make([]byte, 16), unix.SECCOMP_FILTER_FLAG_NEW_LISTENER, true
+			in.Spec.Linux.Personality = &specs.LinuxPersonality{Domain: specs.PerLinux32}
+			in.Spec.Linux.MemoryPolicy = &specs.LinuxMemoryPolicy{Mode: specs.MpolInterleave, Nodes: "0-2,66", Flags: []specs.MemoryPolicyFlagType{specs.MpolFStaticNodes}}
 		},
 		"seccomp-privileged": func(in *Input) { in.Seccomp = make([]byte, 16) },
 	} {
@@ -365,6 +371,21 @@ func TestRefused(t *testing.T) {
 		}, errs.InvalidParameter, "process.ioPriority: the priority 8"},
 		{func(in *Input) { in.Spec.Linux.IntelRdt = &specs.LinuxIntelRdt{} }, errs.NotImplemented, "linux.intelRdt"},
 		{func(in *Input) { in.Spec.Linux.Seccomp = &specs.LinuxSeccomp{} }, errs.InvalidParameter, "linux.seccomp"},
+		{func(in *Input) { in.Seccomp, in.SeccompFlags = make([]byte, 8), unix.SECCOMP_FILTER_FLAG_NEW_LISTENER }, errs.InvalidParameter, "nobody takes"},
+		{func(in *Input) { in.Spec.Linux.Personality = &specs.LinuxPersonality{Domain: "X"} }, errs.InvalidParameter, "linux.personality"},
+		{func(in *Input) {
+			in.Spec.Linux.Personality = &specs.LinuxPersonality{Domain: specs.PerLinux, Flags: []specs.LinuxPersonalityFlag{"X"}}
+		}, errs.InvalidParameter, "linux.personality"},
+		{func(in *Input) { in.Spec.Linux.MemoryPolicy = &specs.LinuxMemoryPolicy{Mode: "X"} }, errs.InvalidParameter, "linux.memoryPolicy"},
+		{func(in *Input) {
+			in.Spec.Linux.MemoryPolicy = &specs.LinuxMemoryPolicy{Mode: specs.MpolBind, Flags: []specs.MemoryPolicyFlagType{"X"}}
+		}, errs.InvalidParameter, "linux.memoryPolicy"},
+		{func(in *Input) {
+			in.Spec.Linux.MemoryPolicy = &specs.LinuxMemoryPolicy{Mode: specs.MpolBind, Nodes: "3-1"}
+		}, errs.InvalidParameter, "linux.memoryPolicy"},
+		{func(in *Input) {
+			in.Spec.Linux.MemoryPolicy = &specs.LinuxMemoryPolicy{Mode: specs.MpolBind, Nodes: "1024"}
+		}, errs.InvalidParameter, "linux.memoryPolicy"},
 		{func(in *Input) { in.Seccomp = make([]byte, 9) }, errs.InvalidParameter, "seccomp filter"},
 		{func(in *Input) { dropNS(in, "uts") }, errs.InvalidParameter, "hostname"},
 		{func(in *Input) { add(in, specs.Mount{Destination: "/", Type: "tmpfs"}) }, errs.InvalidParameter, "over the root"},

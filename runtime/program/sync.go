@@ -9,6 +9,15 @@ func (c *container) tell(what int32, doing string) {
 	c.call(unix.SYS_WRITE, doing, nil, fd(c.sync), mem(c.block(k)), num(8))
 }
 
+// tellOf is tell with a register as the second word.
+func (c *container) tellOf(what int32, r Reg, doing string) {
+	k := Block{Data: make([]byte, 8), form: formTell}
+	put32(k.Data, uint32(what))
+	b := c.block(k)
+	c.store(b, 4, r)
+	c.call(unix.SYS_WRITE, doing, nil, fd(c.sync), mem(b), num(8))
+}
+
 // await waits for the caller's byte. A caller that is gone sends none.
 func (c *container) await(doing string) {
 	r := c.open(unix.SYS_READ, None, doing, nil, fd(c.sync), mem(Scratch), num(1))

@@ -22,6 +22,7 @@ type ExecRequest struct {
 	Facts        *program.Facts // nil: DetectFacts
 	Seccomp      []byte         // as in Request
 	SeccompFlags uint32
+	Listener     func(fd *os.File) error // as in Request
 
 	Stdin, Stdout, Stderr *os.File   // as in Request
 	PreserveFDs           []*os.File // become descriptors 3, 4, ... of the process
@@ -63,12 +64,12 @@ func (r *ExecRequest) exec() (*Process, error) {
 	if r.ended() { // what was seen may be another process's
 		return nil, failed("looking at the container's namespaces", "", unix.ESRCH)
 	}
-	p, err := program.CompileExec(program.ExecInput{Process: r.Process, File: r.File, Join: join, Seccomp: r.Seccomp, SeccompFlags: r.SeccompFlags, Facts: *facts,
+	p, err := program.CompileExec(program.ExecInput{Process: r.Process, File: r.File, Join: join, Seccomp: r.Seccomp, SeccompFlags: r.SeccompFlags, Listener: r.Listener != nil, Facts: *facts,
 		CgroupTasks: len(tasks), PreserveFDs: len(r.PreserveFDs), HostRoot: r.HostRoot, Detached: r.Detached})
 	if err != nil {
 		return nil, err
 	}
-	as := &Request{Spec: &specs.Spec{Process: r.Process}, Stdin: r.Stdin, Stdout: r.Stdout, Stderr: r.Stderr, PreserveFDs: r.PreserveFDs,
+	as := &Request{Spec: &specs.Spec{Process: r.Process}, Listener: r.Listener, Stdin: r.Stdin, Stdout: r.Stdout, Stderr: r.Stderr, PreserveFDs: r.PreserveFDs,
 		CgroupTasks: tasks, CgroupDir: dir}
 	if join&unix.CLONE_NEWUSER != 0 {
 		as.Spec.Linux = usersOf(r.Pid)

@@ -22,8 +22,11 @@
 //	  |                                                  | namespaces, mounts
 //	  | <--------------------------------------- created | (with Request.Created)
 //	  | Created(pid)                                     |
-//	  | -- a byte ---------------------------------------> |
+//	  | -- a byte -------------------------------------> |
 //	  |                                                  | root, user, limits
+//	  | <-------------------------- listener, its number | (with a notifying seccomp filter)
+//	  | pidfd_getfd, Listener(fd)                        |
+//	  | -- a byte -------------------------------------> |
 //	  | <----------------------------------------- ready |
 //	  | returns (with Hold)                              | reads a byte from Hold
 //	  | <------------------------------ execve: the end of the socket
@@ -97,6 +100,10 @@ type Request struct {
 	// gives the exit code that Error.ExitCode would have held.
 	Hold *os.File
 
+	// Listener gets the seccomp notify descriptor of a filter that has one, which
+	// is its own to close. The process waits meanwhile, and an error ends it.
+	Listener func(fd *os.File) error
+
 	PreserveFDs []*os.File // become descriptors 3, 4, ... of the process
 	Detached    bool       // the process may outlive the caller: no parent-death signal, and only Process.Wait reaps it
 }
@@ -157,7 +164,7 @@ func Start(r *Request) (*Process, error) {
 	}
 	p, err := program.Compile(program.Input{Spec: r.Spec, Root: r.Root, Seccomp: r.Seccomp, SeccompFlags: r.SeccompFlags,
 		Facts: *facts, NetNS: r.NetNS != nil, UserNS: r.UserNS != nil, MakeCwd: r.MakeCwd, KeepKeyring: r.KeepKeyring, CgroupTasks: len(r.CgroupTasks), PreserveFDs: len(r.PreserveFDs),
-		Created: r.Created != nil, Hold: r.Hold != nil, Detached: r.Detached})
+		Created: r.Created != nil, Hold: r.Hold != nil, Listener: r.Listener != nil, Detached: r.Detached})
 	if err != nil {
 		return nil, err
 	}
@@ -383,13 +390,30 @@ func (f *forking) result(pid int, r *Request) error {
 			if err := r.Created(pid); err != nil {
 				return err
 			}
-			_ = unix.Sendto(f.sync, []byte{1}, unix.MSG_NOSIGNAL, nil) // whether it still listens is to be heard next
+			f.acknowledge()
+		case m.what == program.TellListener:
+			if err := f.listener(int(m.value), r); err != nil {
+				return err
+			}
+			f.acknowledge()
 		case m.what == program.TellReady && r.Hold != nil:
 			return nil
 		case m.what == program.TellReady:
 			ready = true
 		}
 	}
+}
+
+// acknowledge lets the child go on. Whether it still listens is heard next.
+func (f *forking) acknowledge() { _ = unix.Sendto(f.sync, []byte{1}, unix.MSG_NOSIGNAL, nil) }
+
+// listener takes the child's seccomp notify descriptor and hands it over.
+func (f *forking) listener(number int, r *Request) error {
+	fd, err := unix.PidfdGetfd(int(f.pidfd), number, 0)
+	if err != nil {
+		return failed("taking the seccomp listener", "", err)
+	}
+	return r.Listener(os.NewFile(uintptr(fd), "seccomp notify"))
 }
 
 // message is what a child tells: see program.TellCreated.
