@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,16 +24,9 @@ func lockRoot(root string) (*os.File, error) {
 	if err != nil {
 		return nil, rootError(root, err)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		defer f.Close()
-		if !errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, fmt.Errorf("locking %s: %w", path, err)
-		}
-		holder, _ := os.ReadFile(path) // only for the message
-		if holder = bytes.TrimSpace(holder); len(holder) == 0 {
-			holder = []byte("unknown")
-		}
-		return nil, fmt.Errorf("another engine (pid %s) uses %s: stop it, or choose another --data-root", holder, root)
+	if err := takeLock(f, root); err != nil {
+		f.Close()
+		return nil, err
 	}
 	if err = f.Truncate(0); err == nil {
 		_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
@@ -42,6 +36,32 @@ func lockRoot(root string) (*os.File, error) {
 		return nil, rootError(root, err)
 	}
 	return f, nil
+}
+
+// lockPatience is how long a lock is waited for whose engine is dead already: a
+// child that it had just forked holds it until it executes its own program.
+const lockPatience = 2 * time.Second
+
+// takeLock locks f, unless another engine that lives has done so.
+func takeLock(f *os.File, root string) error {
+	for end := time.Now().Add(lockPatience); ; time.Sleep(10 * time.Millisecond) {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return fmt.Errorf("locking %s: %w", f.Name(), err)
+		}
+		holder, _ := os.ReadFile(f.Name()) // for the message, and to know whether it lives
+		holder = bytes.TrimSpace(holder)
+		if pid, err := strconv.Atoi(string(holder)); err == nil && !isEngine(pid) && time.Now().Before(end) {
+			continue
+		}
+		if len(holder) == 0 {
+			holder = []byte("unknown")
+		}
+		return fmt.Errorf("another engine (pid %s) uses %s: stop it, or choose another --data-root", holder, root)
+	}
 }
 
 // makeRoot makes the data root, and refuses one that is Docker's.
