@@ -2,6 +2,8 @@ package cgroup
 
 import (
 	"context"
+	"os"
+	"slices"
 	"time"
 
 	"github.com/davit-engine/davit/errs"
@@ -46,6 +48,9 @@ func (c *Cgroup) Freeze(ctx context.Context) error {
 }
 
 func (c *Cgroup) freeze(ctx context.Context, f freezer) error {
+	if pids, err := c.pids(); err == nil && slices.Contains(pids, os.Getpid()) {
+		return errs.New(errs.Conflict, "freezing the cgroup: this process is in it, and could never thaw it")
+	}
 	pause := 50 * time.Microsecond
 	for try := 1; ; try++ {
 		// v2 wants to be told once. v1 looks again at processes born since only

@@ -73,6 +73,13 @@ func TestFreezeThatDoesNotSucceed(t *testing.T) {
 	if frozen, err := c.Frozen(); frozen || err != nil {
 		t.Errorf("frozen: %v, %v", frozen, err)
 	}
+	g["cgroup.procs"], f.writes = strconv.Itoa(os.Getpid()), nil
+	for _, err := range []error{c.Freeze(t.Context()), c.Signal(unix.SIGTERM)} {
+		if !errs.Is(err, errs.Conflict) || strings.Contains(strings.Join(f.writes, ";"), "= 1") {
+			t.Errorf("a group that we are in: %v, %q", err, f.writes)
+		}
+	}
+	g["cgroup.procs"] = ""
 	if err := h.fs.rmdir("/cg/one"); err != nil {
 		t.Fatal(err)
 	}
