@@ -9,6 +9,7 @@ import (
 
 	"github.com/davit-engine/davit/errs"
 	"github.com/davit-engine/davit/runtime/cgroup"
+	"github.com/davit-engine/davit/runtime/cgroup/systemd"
 	"github.com/davit-engine/davit/runtime/seccomp"
 	"github.com/davit-engine/davit/runtime/spawn"
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -74,7 +75,8 @@ type session struct {
 	*container
 	bundle  *bundle
 	process *spawn.Process
-	hooked  bool // hooks have seen the container
+	hooked  bool           // hooks have seen the container
+	scope   *systemd.Group // the control group, if systemd keeps it
 }
 
 func (s *session) close() {
@@ -119,6 +121,11 @@ func (i *invocation) create(id string, o *creation) (_ *session, err error) {
 	}
 	var open files
 	defer open.close()
+	defer func() {
+		if s.scope != nil {
+			s.scope.Release() // the process is in it, or nobody ever will be
+		}
+	}()
 	if err := s.makeGroup(i, request, &open); err != nil {
 		return nil, err
 	}
@@ -218,10 +225,6 @@ func (s *session) makeGroup(i *invocation, r *spawn.Request, open *files) error 
 		return err
 	}
 	l := s.bundle.spec.Linux
-	path, err := groupPath(h, l.CgroupsPath, s.ID, i.systemd)
-	if err != nil {
-		return err
-	}
 	var options []cgroup.Option
 	if i.withoutRights() {
 		options = append(options, cgroup.Rootless())
@@ -229,7 +232,19 @@ func (s *session) makeGroup(i *invocation, r *spawn.Request, open *files) error 
 	if uid, gid, ok := delegation(s.bundle.spec); ok {
 		options = append(options, cgroup.Delegate(uid, gid))
 	}
-	g, err := h.Create(path, restricted(l.Resources), options...)
+	res := restricted(l.Resources)
+	var g *cgroup.Cgroup
+	if i.systemd {
+		if s.scope, err = newScope(h, l.CgroupsPath, s.ID, res, i.withoutRights(), options); err == nil {
+			unit := s.scope.Unit()
+			s.Scope, g = &unit, s.scope.Cgroup
+		}
+	} else {
+		var path string
+		if path, err = groupPath(h, l.CgroupsPath, s.ID); err == nil {
+			g, err = h.Create(path, res, options...)
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("making the control group: %w", err)
 	}

@@ -82,7 +82,7 @@ func (c *container) endProcess(pidfd *os.File) error {
 // destroy undoes what create made, and then runs the poststop hooks, whose
 // failures mean nothing. The first process has ended.
 func (c *container) destroy(i *invocation, hooks *specs.Hooks) error {
-	if g := c.group(); g != nil {
+	if g, ok := keptGroup(c); ok {
 		if err := g.Kill(); err != nil { // what shares the pid namespace of others is still there
 			return err
 		}

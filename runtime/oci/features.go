@@ -35,7 +35,7 @@ func knownFeatures() *features.Features {
 		Linux: &features.Linux{
 			Namespaces:   []string{"cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"},
 			Capabilities: program.Capabilities(),
-			Cgroup:       &features.Cgroup{V1: &yes, V2: &yes, Systemd: &no, SystemdUser: &no, Rdma: &yes},
+			Cgroup:       &features.Cgroup{V1: &yes, V2: &yes, Systemd: &yes, SystemdUser: &yes, Rdma: &yes},
 			Seccomp: &features.Seccomp{Enabled: &yes, Actions: known.Actions, Operators: known.Operators, Archs: known.Archs,
 				KnownFlags: known.Flags, SupportedFlags: known.Flags},
 			Apparmor:        &features.Apparmor{Enabled: &yes},

@@ -83,27 +83,6 @@ func TestParseSize(t *testing.T) {
 	}
 }
 
-func TestScopePath(t *testing.T) {
-	for given, want := range map[string]string{ // empty: an error
-		"":                        "/system.slice/davit-runtime-id.scope",
-		"machine.slice:libpod:id": "/machine.slice/libpod-id.scope",
-		"a-b-c.slice:p:id":        "/a.slice/a-b.slice/a-b-c.slice/p-id.scope",
-		":p:id":                   "/system.slice/p-id.scope",
-		"-.slice:p:id":            "/p-id.scope",
-		"a.slice::b.slice":        "/a.slice/b.slice",
-		"/docker/id":              "",
-		"nothing:p:id":            "",
-		"a--b.slice:p:id":         "",
-		"-a.slice:p:id":           "",
-		"../x.slice:p:id":         "",
-	} {
-		got, err := scopePath(given, "id")
-		if got != want || (err != nil) != (want == "") {
-			t.Errorf("%q: %q, %v; want %q", given, got, err, want)
-		}
-	}
-}
-
 func TestCheckID(t *testing.T) {
 	for _, id := range []string{"a", "a.b", "A_b+c-1", "..a", strings.Repeat("x", 1024)} {
 		if err := checkID(id); err != nil {

@@ -1,72 +1,57 @@
 package oci
 
 import (
-	"path"
+	"context"
+	"os"
 	"slices"
-	"strings"
 
-	"github.com/davit-engine/davit/errs"
 	"github.com/davit-engine/davit/runtime/cgroup"
+	"github.com/davit-engine/davit/runtime/cgroup/systemd"
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// groupPath is where a container's control group lies. With systemd the spec's
-// path is slice:prefix:name, and the group lies where systemd would put the
-// scope prefix-name.scope.
-func groupPath(h *cgroup.Hierarchies, given, id string, systemd bool) (string, error) {
-	if systemd {
-		return scopePath(given, id)
-	}
+// groupPath is where a container's control group lies, if systemd does not
+// keep it.
+func groupPath(h *cgroup.Hierarchies, given, id string) (string, error) {
 	if given == "" && !unprivileged() {
 		given = "/" + Name + "/" + id
 	}
 	return h.Place(given, id)
 }
 
-func scopePath(given, id string) (string, error) {
-	if given == "" {
-		given = "system.slice:" + Name + ":" + id
-	}
-	parts := strings.Split(given, ":")
-	if len(parts) != 3 {
-		return "", errs.New(errs.InvalidParameter, "linux.cgroupsPath: %q has not the form slice:prefix:name, which --systemd-cgroup asks for", given)
-	}
-	slice, prefix, unit := parts[0], parts[1], parts[2]
-	if slice == "" {
-		slice = "system.slice"
-	}
-	dir, err := slicePath(slice)
+// newScope has systemd make the container's control group.
+func newScope(h *cgroup.Hierarchies, given, id string, res *specs.LinuxResources, rootless bool, options []cgroup.Option) (*systemd.Group, error) {
+	unit, err := systemd.Parse(given, id, unprivileged())
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	if unit == "" || strings.Contains(prefix+unit, "/") {
-		return "", errs.New(errs.InvalidParameter, "linux.cgroupsPath: %q names no unit", given)
-	}
-	if !strings.HasSuffix(unit, ".slice") {
-		if prefix != "" {
-			unit = prefix + "-" + unit
-		}
-		unit += ".scope"
-	}
-	return path.Join(dir, unit), nil
+	return scopeKeeper().Create(context.Background(), h, unit, res,
+		systemd.Options{Description: "container " + id, Group: options, Rootless: rootless})
 }
 
-// slicePath expands a slice into the slices that it lies in, which its name
-// tells: a-b.slice is /a.slice/a-b.slice (systemd.slice(5)).
-func slicePath(slice string) (string, error) {
-	name, ok := strings.CutSuffix(slice, ".slice")
-	if !ok || strings.Contains(slice, "/") || name != "-" && (name == "" || strings.HasPrefix(name, "-") || strings.HasSuffix(name, "-") || strings.Contains(name, "--")) {
-		return "", errs.New(errs.InvalidParameter, "linux.cgroupsPath: %q is not the name of a slice", slice)
+// scopeKeeper is the systemd that keeps this user's scopes.
+func scopeKeeper() systemd.Manager {
+	if unprivileged() {
+		return systemd.User(os.Getenv("XDG_RUNTIME_DIR"))
 	}
-	if name == "-" {
-		return "/", nil
+	return systemd.System()
+}
+
+// kept is a control group for those who change and remove it: of a scope,
+// systemd has to know.
+type kept interface {
+	Update(res *specs.LinuxResources) error
+	Kill() error
+	Remove() error
+}
+
+// keptGroup is the container's control group with its keeper; false without one.
+func keptGroup(c *container) (kept, bool) {
+	if c.Scope != nil {
+		return scopeKeeper().Open(*c.Scope, c.Cgroup), true
 	}
-	dir, above := "/", ""
-	for part := range strings.SplitSeq(name, "-") {
-		dir = path.Join(dir, above+part+".slice")
-		above += part + "-"
-	}
-	return dir, nil
+	g := c.group()
+	return g, g != nil
 }
 
 // delegation says who a control group is given to: the root of a container

@@ -12,6 +12,7 @@ import (
 
 	"github.com/davit-engine/davit/errs"
 	"github.com/davit-engine/davit/runtime/cgroup"
+	"github.com/davit-engine/davit/runtime/cgroup/systemd"
 	"github.com/davit-engine/davit/runtime/wire"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -44,6 +45,7 @@ type record struct {
 	Owner       int               `json:"owner"` // who called create
 	Annotations map[string]string `json:"annotations,omitempty"`
 	Cgroup      map[string]string `json:"cgroup,omitempty"` // directories by controller
+	Scope       *systemd.Unit     `json:"scope,omitempty"`  // the systemd unit that the group is of
 }
 
 // container is a container's directory, and what was read there.

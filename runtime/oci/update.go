@@ -78,8 +78,8 @@ func (i *invocation) update(id string, res *specs.LinuxResources) error {
 	if s := c.status(); s == specs.StateStopped {
 		return errs.New(errs.Conflict, "container not running: %s is %s", id, s)
 	}
-	g := c.group()
-	if g == nil {
+	g, ok := keptGroup(c)
+	if !ok {
 		return errs.New(errs.NotImplemented, "container %s has no control group", id)
 	}
 	return g.Update(res)

@@ -135,12 +135,12 @@ func (f *fakeSystemd) serve(c net.Conn, in *bufio.Reader) {
 			of, name := d.String(), d.String()
 			value := f.version
 			if of == scoping && name == "ControlGroup" {
-				value = f.parent + "/" + unescape(filepath.Base(m.Path))
+				value = f.parent + "/" + unitOf(filepath.Base(m.Path))
 			}
 			send(answer, "v", func(e *dbus.Encoder) { e.Signature("s"); e.String(value) })
 		case "GetUnit":
 			unit := d.String()
-			send(answer, "o", func(e *dbus.Encoder) { e.String(object + "/unit/" + escape(unit)) })
+			send(answer, "o", func(e *dbus.Encoder) { e.String(object + "/unit/" + pathOf(unit)) })
 		case "ResetFailedUnit":
 			unit := d.String()
 			if !f.failed[unit] {
@@ -197,10 +197,10 @@ func (f *fakeSystemd) serve(c net.Conn, in *bufio.Reader) {
 }
 
 // The bus takes no dots and dashes in paths.
-func escape(s string) string {
+func pathOf(s string) string {
 	return strings.NewReplacer("_", "_5f", ".", "_2e", "-", "_2d").Replace(s)
 }
-func unescape(s string) string {
+func unitOf(s string) string {
 	return strings.NewReplacer("_2e", ".", "_2d", "-", "_5f", "_").Replace(s)
 }
 

@@ -27,6 +27,9 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 func ptr[T any](v T) *T { return &v }
 
 func TestParse(t *testing.T) {
+	if u, err := Parse("", "a+b:c", false); err != nil || u.Name != `davit-a\x2bb\x3ac.scope` {
+		t.Errorf("an id with signs: %v, %v", u, err)
+	}
 	for _, c := range []struct {
 		path string
 		user bool

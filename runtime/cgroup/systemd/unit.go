@@ -16,6 +16,7 @@
 package systemd
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/davit-engine/davit/errs"
@@ -36,7 +37,7 @@ const maxName = 255
 // user.slice with a user's systemd, and an empty prefix for none.
 func Parse(cgroupsPath, id string, user bool) (Unit, error) {
 	if cgroupsPath == "" {
-		cgroupsPath = ":davit:" + id
+		cgroupsPath = ":davit:" + escape(id)
 	}
 	parts := strings.Split(cgroupsPath, ":")
 	if len(parts) != 3 {
@@ -68,12 +69,28 @@ func Parse(cgroupsPath, id string, user bool) (Unit, error) {
 // validName follows systemd.unit(5). There are no instances of scopes.
 func validName(name string) bool {
 	for _, c := range []byte(name) {
-		ok := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte(":-_.\\", c) >= 0
-		if !ok {
+		if !plain(c) && c != ':' && c != '\\' {
 			return false
 		}
 	}
 	return len(name) <= maxName
+}
+
+func plain(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_' || c == '.'
+}
+
+// escape writes what a unit's name cannot have as \xNN, as systemd-escape(1).
+func escape(name string) string {
+	var b strings.Builder
+	for _, c := range []byte(name) {
+		if plain(c) {
+			b.WriteByte(c)
+		} else {
+			fmt.Fprintf(&b, `\x%02x`, c)
+		}
+	}
+	return b.String()
 }
 
 // validSlice follows systemd.slice(5): a-b.slice lies in a.slice.
