@@ -66,6 +66,7 @@ func fork(a *cloneArgs, m *machine) (pid int, errno unix.Errno) {
 //go:norace
 //go:nosplit
 //go:nocheckptr
+//lint:ignore U1000 the assembly calls it
 func firstChild(m *machine) {
 	afterForkInChild()
 	m.closeForeign()
@@ -104,6 +105,7 @@ func newBorrowers() *borrowers {
 //go:norace
 //go:nosplit
 //go:nocheckptr
+//lint:ignore U1000 the assembly calls it
 func secondChild(m *machine) {
 	m.run((*instruction)(unsafe.Add(unsafe.Pointer(m.code), uintptr(m.step)*unsafe.Sizeof(instruction{}))).next)
 }
