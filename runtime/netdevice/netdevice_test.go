@@ -132,7 +132,7 @@ func TestRefused(t *testing.T) {
 			as   string
 			kind errs.Kind
 		}{
-			{"nothing", "", errs.InvalidParameter}, {"lo", "", errs.InvalidParameter}, {"dvt0", "taken", errs.Conflict}, {"dvt0", "x%d", errs.InvalidParameter},
+			{"nothing", "", errs.InvalidParameter}, {"lo", "lo2", errs.InvalidParameter}, {"dvt0", "taken", errs.Conflict}, {"dvt0", "x%d", errs.InvalidParameter},
 			{"dvt0", "much-too-long-a-name", errs.InvalidParameter}, {"dvt0", "a/b", errs.InvalidParameter}, {"dvt0", "..", errs.InvalidParameter}, {"", "", errs.InvalidParameter},
 		} {
 			err := Move(map[string]specs.LinuxNetDevice{c.name: {Name: c.as}}, ns)

@@ -2,6 +2,7 @@ package program
 
 import (
 	"path"
+	"slices"
 
 	"github.com/davit-engine/davit/errs"
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -35,6 +36,13 @@ func check(in Input) error {
 	}
 	if f := unsupportedField(in); f != "" {
 		return errs.New(errs.NotImplemented, "%s is not supported", f)
+	}
+	if l := s.Linux; l != nil && len(l.NetDevices) > 0 && !in.NetNS &&
+		!slices.ContainsFunc(l.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.NetworkNamespace }) {
+		return bad("linux.netDevices: there is no network namespace to move devices into")
+	}
+	if s.Linux != nil && s.Linux.IntelRdt != nil && !in.Resctrl {
+		return errs.New(errs.NotImplemented, "linux.intelRdt: nobody has made a resctrl group for the process")
 	}
 	if s.Linux != nil && s.Linux.MountLabel != "" && !in.Facts.SELinux {
 		return errs.New(errs.NotImplemented, "linux.mountLabel: this kernel has no SELinux, or it is off")
@@ -113,8 +121,6 @@ func unsupportedField(in Input) string {
 		{len(h.CreateRuntime) > 0 && !in.Created, "hooks.createRuntime"},
 		{len(h.CreateContainer) > 0 && !in.Created, "hooks.createContainer"},
 		{len(h.StartContainer) > 0 && !in.Hold, "hooks.startContainer"},
-		{len(l.NetDevices) > 0, "linux.netDevices"},
-		{l.IntelRdt != nil, "linux.intelRdt"},
 		{s.VM != nil, "vm"},
 	} {
 		if f.set {

@@ -92,7 +92,7 @@ func (c *container) plan() {
 	}
 	arrival{c}.needStreams()
 	mayBorrow := c.makes(specs.PIDNamespace) && !c.has(specs.TimeNamespace) && (c.privileged || !c.users)
-	if c.in.Created || c.in.Hold || c.in.notifies() || !mayBorrow {
+	if c.stops() || c.in.Hold || c.in.notifies() || !mayBorrow {
 		c.sync = c.need(Need{Kind: NeedSync})
 	}
 	// A process with another user's rights must not be in our memory while

@@ -67,6 +67,8 @@ type Input struct {
 	CgroupTasks int    // number of tasks files to join (cgroup v1)
 	PreserveFDs int    // number of files that become descriptors 3, 4, ...
 
+	Resctrl bool // CgroupTasks has the tasks file of a resctrl group too
+
 	Created  bool // tell the caller when namespaces and mounts are there, and wait for it
 	Hold     bool // make sure that the command can be executed, and wait right before that
 	Listener bool // the caller takes the seccomp filter's notify descriptor

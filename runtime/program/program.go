@@ -52,7 +52,7 @@ type Program struct {
 // message; the rest begins with one of these. After those that say so, it
 // waits for a byte.
 const (
-	TellCreated  = -1 - iota // namespaces and mounts are there; it waits
+	TellCreated  = -1 - iota // namespaces and mounts are there; it waits, for linux.netDevices too
 	TellReady                // all that is left is execve, and before it what Hold waits for
 	TellListener             // it has the seccomp notify descriptor of this number; it waits
 	TellBorn                 // OpClone has made the process of this number, whose own messages may come earlier

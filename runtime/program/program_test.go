@@ -119,6 +119,12 @@ func TestGoldens(t *testing.T) {
 			in.Root = Root{Dir: "/srv/root"}
 			dropNS(in, "mount")
 		},
+		"netdevices-resctrl": func(in *Input) {
+			in.Spec.Linux.NetDevices = map[string]specs.LinuxNetDevice{"eth0": {}}
+			in.Spec.Linux.IntelRdt = &specs.LinuxIntelRdt{}
+			in.Resctrl, in.CgroupTasks = true, 1
+			in.Spec.Linux.Sysctl = map[string]string{"net.ipv4.conf.eth0.forwarding": "1"}
+		},
 		"mount-options": func(in *Input) {
 			add(in, specs.Mount{Destination: "/a", Type: "tmpfs", Source: "tmpfs", Options: []string{"tmpcopyup", "ro", "size=1m", "nosymfollow"}},
 				specs.Mount{Destination: "/b", Type: "tmpfs", Source: "tmpfs", Options: []string{"mode=700", "runbindable"}},
@@ -369,6 +375,10 @@ func TestRefused(t *testing.T) {
 		{func(in *Input) {
 			in.Spec.Process.IOPriority = &specs.LinuxIOPriority{Class: specs.IOPRIO_CLASS_BE, Priority: 8}
 		}, errs.InvalidParameter, "process.ioPriority: the priority 8"},
+		{func(in *Input) {
+			dropNS(in, "network")
+			in.Spec.Linux.NetDevices = map[string]specs.LinuxNetDevice{"eth0": {}}
+		}, errs.InvalidParameter, "linux.netDevices"},
 		{func(in *Input) { in.Spec.Linux.IntelRdt = &specs.LinuxIntelRdt{} }, errs.NotImplemented, "linux.intelRdt"},
 		{func(in *Input) { in.Spec.Linux.Seccomp = &specs.LinuxSeccomp{} }, errs.InvalidParameter, "linux.seccomp"},
 		{func(in *Input) { in.Seccomp, in.SeccompFlags = make([]byte, 8), unix.SECCOMP_FILTER_FLAG_NEW_LISTENER }, errs.InvalidParameter, "nobody takes"},

@@ -25,10 +25,14 @@ func (c *container) await(doing string) {
 	c.test(Scratch, 0, 4, 0xffffffff, 1, unix.ECANCELED, doing)
 }
 
+// stops reports whether the caller has something to do once the namespaces are
+// there: what it has asked for, or network devices to move into them.
+func (c *container) stops() bool { return c.in.Created || len(c.linux.NetDevices) > 0 }
+
 // created lets the caller act on namespaces and mounts before the root is
 // entered.
 func (c *container) created() {
-	if c.in.Created {
+	if c.stops() {
 		c.during("")
 		c.tell(TellCreated, "telling the caller that the container is created")
 		c.await("waiting for what the caller does with the created container")

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -317,4 +318,50 @@ func grant(r *Request, name string) {
 	c.Bounding = append([]string{name}, c.Bounding...)
 	c.Effective, c.Permitted = c.Bounding, c.Bounding
 	r.Spec.Process.Capabilities = &c
+}
+
+// TestNetDevices gives a container a device of this machine's.
+func TestNetDevices(t *testing.T) {
+	needRoot(t)
+	if _, err := exec.LookPath("ip"); err != nil {
+		t.Skip("ip is not installed (Debian: iproute2)")
+	}
+	name := fmt.Sprintf("dvt%d", os.Getpid())
+	if out, err := exec.Command("ip", "link", "add", name, "type", "veth", "peer", "name", name+"p").CombinedOutput(); err != nil {
+		t.Skipf("cannot make a device: %s", out)
+	}
+	defer exec.Command("ip", "link", "del", name+"p").Run() // it may have gone with the container
+	if out, err := exec.Command("ip", "addr", "add", "10.99.9.9/24", "dev", name).CombinedOutput(); err != nil {
+		t.Fatalf("%s", out)
+	}
+	dir := layer(t)
+	called := false
+	r := &Request{Spec: dockerSpec("sh", "-c", "ip addr show eth7; cat /proc/sys/net/ipv4/conf/eth7/forwarding"), Root: overlay(t, dir)}
+	r.Spec.Linux.NetDevices = map[string]specs.LinuxNetDevice{name: {Name: "eth7"}}
+	r.Spec.Linux.Sysctl["net.ipv4.conf.eth7.forwarding"] = "1"
+	r.Created = func(int) error { called = true; return nil }
+	expect(t, mustRun(t, r), "eth7", "10.99.9.9/24", ",UP", "\n1\n")
+	if !called {
+		t.Error("Created was not called")
+	}
+	r = &Request{Spec: dockerSpec("true"), Root: overlay(t, dir)}
+	r.Spec.Linux.NetDevices = map[string]specs.LinuxNetDevice{"dvt-nothing": {}}
+	if _, err := Start(r); err == nil || !strings.Contains(err.Error(), "linux.netDevices: dvt-nothing: no such device") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestResctrl writes the process into what looks like a group.
+func TestResctrl(t *testing.T) {
+	needRoot(t)
+	f, err := os.Create(filepath.Join(t.TempDir(), "tasks"))
+	must(t, err)
+	defer f.Close()
+	shell(t, "true", func(r *Request) {
+		r.Spec.Linux.IntelRdt = &specs.LinuxIntelRdt{}
+		r.Resctrl = []*os.File{f}
+	})
+	if got := read(t, f.Name()); got != "0" {
+		t.Errorf("got %q", got)
+	}
 }

@@ -58,11 +58,14 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"unsafe"
 
 	"github.com/davit-engine/davit/errs"
+	"github.com/davit-engine/davit/runtime/netdevice"
 	"github.com/davit-engine/davit/runtime/program"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -87,6 +90,7 @@ type Request struct {
 
 	CgroupTasks []*os.File // cgroup v1: the tasks files that the process writes itself into
 	CgroupDir   *os.File   // cgroup v2: the directory that the process is born in; nil: the caller's
+	Resctrl     []*os.File // tasks files of the resctrl group that linux.intelRdt asks for; an exec's are among its CgroupTasks
 
 	// Created is called when namespaces and mounts are there and the root is
 	// not entered yet; the process waits meanwhile, and an error ends it. nil:
@@ -162,9 +166,14 @@ func Start(r *Request) (*Process, error) {
 		f := DetectFacts()
 		facts = &f
 	}
+	if len(r.Resctrl) > 0 { // one joins as with cgroup v1
+		as := *r
+		as.CgroupTasks = append(slices.Clip(r.CgroupTasks), r.Resctrl...)
+		r = &as
+	}
 	p, err := program.Compile(program.Input{Spec: r.Spec, Root: r.Root, Seccomp: r.Seccomp, SeccompFlags: r.SeccompFlags,
 		Facts: *facts, NetNS: r.NetNS != nil, UserNS: r.UserNS != nil, MakeCwd: r.MakeCwd, KeepKeyring: r.KeepKeyring, CgroupTasks: len(r.CgroupTasks), PreserveFDs: len(r.PreserveFDs),
-		Created: r.Created != nil, Hold: r.Hold != nil, Listener: r.Listener != nil, Detached: r.Detached})
+		Resctrl: len(r.Resctrl) > 0, Created: r.Created != nil, Hold: r.Hold != nil, Listener: r.Listener != nil, Detached: r.Detached})
 	if err != nil {
 		return nil, err
 	}
@@ -387,7 +396,7 @@ func (f *forking) result(pid int, r *Request) error {
 		case m.what >= 0:
 			return f.failure(m)
 		case m.what == program.TellCreated:
-			if err := r.Created(pid); err != nil {
+			if err := r.created(pid); err != nil {
 				return err
 			}
 			f.acknowledge()
@@ -414,6 +423,25 @@ func (f *forking) listener(number int, r *Request) error {
 		return failed("taking the seccomp listener", "", err)
 	}
 	return r.Listener(os.NewFile(uintptr(fd), "seccomp notify"))
+}
+
+// created is what there is to do while the process waits with its namespaces
+// and mounts.
+func (r *Request) created(pid int) error {
+	if l := r.Spec.Linux; l != nil && len(l.NetDevices) > 0 {
+		ns, err := os.Open("/proc/" + strconv.Itoa(pid) + "/ns/net")
+		if err != nil {
+			return errs.New(errs.System, "linux.netDevices: %w", err)
+		}
+		defer ns.Close()
+		if err := netdevice.Move(l.NetDevices, ns); err != nil {
+			return err
+		}
+	}
+	if r.Created == nil {
+		return nil
+	}
+	return r.Created(pid)
 }
 
 // message is what a child tells: see program.TellCreated.
