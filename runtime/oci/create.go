@@ -295,8 +295,8 @@ type files []*os.File
 
 func (f *files) add(file *os.File) { *f = append(*f, file) }
 
-func (f files) close() {
-	for _, file := range f {
+func (f *files) close() {
+	for _, file := range *f {
 		file.Close()
 	}
 }

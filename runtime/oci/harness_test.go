@@ -9,7 +9,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -34,6 +36,7 @@ type host struct {
 	root    string
 	bundle  string
 	spec    *specs.Spec
+	user    *syscall.Credential // nil: root
 }
 
 func newHost(t *testing.T) *host {
@@ -52,7 +55,7 @@ func newHost(t *testing.T) *host {
 	}
 	h.spec = example()
 	h.spec.Process.Terminal = false
-	h.spec.Linux.CgroupsPath = "/davit-runtime-test/" + strings.ToLower(strings.ReplaceAll(t.Name(), "/", "-"))
+	h.spec.Linux.CgroupsPath = testGroup() + "/" + strings.ToLower(strings.ReplaceAll(t.Name(), "/", "-"))
 	t.Cleanup(func() { pruneTestGroup(t) })
 	t.Cleanup(func() { h.deleteAll() }) // before that
 	h.command("sleep", "1000")
@@ -107,6 +110,9 @@ type result struct {
 func (h *host) cmd(args ...string) *exec.Cmd {
 	c := exec.Command(h.program, append([]string{"--root", h.root}, args...)...)
 	c.Dir = h.bundle
+	if h.user != nil {
+		c.SysProcAttr = &syscall.SysProcAttr{Credential: h.user}
+	}
 	return c
 }
 
@@ -222,9 +228,12 @@ func (h *host) deleteAll() {
 	}
 }
 
+// testGroup is the parent of this run's control groups.
+func testGroup() string { return "/davit-runtime-test-" + strconv.Itoa(os.Getpid()) }
+
 // pruneTestGroup removes the parent of the tests' control groups.
 func pruneTestGroup(t *testing.T) {
-	for _, pattern := range []string{"/sys/fs/cgroup/davit-runtime-test", "/sys/fs/cgroup/*/davit-runtime-test"} {
+	for _, pattern := range []string{"/sys/fs/cgroup" + testGroup(), "/sys/fs/cgroup/*" + testGroup()} {
 		dirs, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)

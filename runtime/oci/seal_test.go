@@ -35,7 +35,27 @@ func TestSealUnprivileged(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("becomes another user: needs root")
 	}
-	const nobody = 65534
+	program, dir := copyProgram(t)
+	for _, owner := range []int{0, nobody} {
+		if err := os.Chown(program, owner, owner); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command(program, "--root", dir, "exec", "c1", "true")
+		cmd.Dir = "/"
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+		if out, err := cmd.CombinedOutput(); cmd.ProcessState.ExitCode() != execFailed || !strings.Contains(string(out), "does not exist") {
+			t.Errorf("program of user %d: %s, %v", owner, out, err)
+		}
+	}
+}
+
+// nobody is a user without rights.
+const nobody = 65534
+
+// copyProgram makes a copy of the test program that others may run, in a
+// directory of its own.
+func copyProgram(t *testing.T) (program, dir string) {
+	t.Helper()
 	dir, err := os.MkdirTemp("/tmp", "") // t.TempDir is root's alone
 	if err != nil {
 		t.Fatal(err)
@@ -44,7 +64,7 @@ func TestSealUnprivileged(t *testing.T) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	program := filepath.Join(dir, Name)
+	program = filepath.Join(dir, Name)
 	from, err := os.Open("/proc/self/exe")
 	if err != nil {
 		t.Fatal(err)
@@ -58,15 +78,5 @@ func TestSealUnprivileged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, owner := range []int{0, nobody} {
-		if err := os.Chown(program, owner, owner); err != nil {
-			t.Fatal(err)
-		}
-		cmd := exec.Command(program, "--root", dir, "exec", "c1", "true")
-		cmd.Dir = "/"
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
-		if out, err := cmd.CombinedOutput(); cmd.ProcessState.ExitCode() != execFailed || !strings.Contains(string(out), "does not exist") {
-			t.Errorf("program of user %d: %s, %v", owner, out, err)
-		}
-	}
+	return program, dir
 }

@@ -1,6 +1,9 @@
 package program
 
-import "golang.org/x/sys/unix"
+import (
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
 
 // tell sends the caller a message of two words.
 func (c *container) tell(what int32, doing string) {
@@ -34,8 +37,19 @@ func (c *container) stops() bool { return c.in.Created || len(c.linux.NetDevices
 func (c *container) created() {
 	if c.stops() {
 		c.during("")
+		c.reachable()
 		c.tell(TellCreated, "telling the caller that the container is created")
 		c.await("waiting for what the caller does with the created container")
+	}
+}
+
+// reachable lets a caller who is not root of the host look at the process, for
+// whoever runs hooks in it: its memory is still that of a program of the
+// host's, and a change of users has made it untraceable. Nobody else is there
+// to trace it.
+func (c *container) reachable() {
+	if c.rootless() && c.makes(specs.PIDNamespace) {
+		c.prctl(unix.PR_SET_DUMPABLE, 1, 0, "becoming traceable to the caller")
 	}
 }
 
@@ -45,6 +59,9 @@ func (e *entry) ready() {
 		return
 	}
 	e.during("")
+	if e.hold != None {
+		e.reachable()
+	}
 	e.tell(TellReady, "telling the caller that the container is ready")
 	if e.hold != None {
 		e.call(unix.SYS_READ, "waiting to be started", nil, fd(e.hold), mem(Scratch), num(1))
