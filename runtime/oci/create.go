@@ -149,6 +149,7 @@ func (i *invocation) create(id string, o *creation) (_ *session, err error) {
 	if o.hold || duringCreate(b.spec.Hooks) { // who waits for start is recorded first: it would wait forever if we were killed
 		request.Created = s.created
 	}
+	request.Listener = s.listener(b.spec.Linux.Seccomp, specs.StateCreating)
 	if s.process, err = spawn.Start(request); err != nil {
 		return nil, err
 	}

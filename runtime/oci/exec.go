@@ -135,6 +135,7 @@ func (c *container) fill(r *spawn.ExecRequest, b *bundle, o *execution, open *fi
 	if r.Seccomp, r.SeccompFlags, err = seccomp.Compile(b.spec.Linux.Seccomp); err != nil {
 		return fmt.Errorf("linux.seccomp: %w", err)
 	}
+	r.Listener = c.listener(b.spec.Linux.Seccomp, specs.StateRunning)
 	if r.Process.Terminal {
 		sizeTerminal(r.Process, o.detach)
 	} else {

@@ -179,8 +179,8 @@ func TestPreserveFDs(t *testing.T) {
 	}
 }
 
-// consoleSocket listens for a terminal's master.
-func consoleSocket(t *testing.T) (path string, accept func() (*os.File, string)) {
+// receiver listens for a descriptor.
+func receiver(t *testing.T) (path string, accept func() (*os.File, string)) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "s")
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
@@ -218,14 +218,22 @@ func consoleSocket(t *testing.T) (path string, accept func() (*os.File, string))
 		if err != nil || len(fds) != 1 {
 			t.Fatalf("%d descriptors, %v", len(fds), err)
 		}
-		if flags, err := unix.FcntlInt(uintptr(fds[0]), unix.F_GETFL, 0); err != nil || flags&unix.O_NONBLOCK != 0 {
-			t.Errorf("the master is not blocking: %#x, %v", flags, err)
-		}
-		if err := unix.SetNonblock(fds[0], true); err != nil {
-			t.Fatal(err)
-		}
-		return os.NewFile(uintptr(fds[0]), "master"), string(name[:n])
+		return os.NewFile(uintptr(fds[0]), "received"), string(name[:n])
 	}
+}
+
+// pollable returns the file as one that can be read with a deadline.
+func pollable(t *testing.T, f *os.File) *os.File {
+	t.Helper()
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err == nil {
+		err = unix.SetNonblock(fd, true)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	return os.NewFile(uintptr(fd), f.Name())
 }
 
 // screenReader reads what a terminal shows.
@@ -259,10 +267,14 @@ func TestConsoleSocket(t *testing.T) {
 	h.spec.Process.Terminal = true
 	h.spec.Process.ConsoleSize = &specs.Box{Height: 33, Width: 77}
 	h.command("sh", "-c", "tty; stty size; read word; echo got $word; sleep 1000")
-	path, accept := consoleSocket(t)
+	path, accept := receiver(t)
 	h.ok("create", "--console-socket", path, "c1")
 	master, name := accept()
 	defer master.Close()
+	if flags, err := unix.FcntlInt(master.Fd(), unix.F_GETFL, 0); err != nil || flags&unix.O_NONBLOCK != 0 {
+		t.Errorf("the master is not blocking: %#x, %v", flags, err)
+	}
+	master = pollable(t, master)
 	if name != "/dev/ptmx" {
 		t.Errorf("the message says %q", name)
 	}
@@ -274,9 +286,10 @@ func TestConsoleSocket(t *testing.T) {
 	}
 	screen.expect(t, "got this\r\n")
 
-	path, accept = consoleSocket(t)
+	path, accept = receiver(t)
 	h.ok("exec", "--tty", "--detach", "--console-socket", path, "c1", "sh", "-c", "tty; read word; echo got $word")
 	second, _ := accept()
+	second = pollable(t, second)
 	defer second.Close()
 	other := &screenReader{master: second}
 	other.expect(t, "/dev/pts/1\r\n")

@@ -1,10 +1,12 @@
 package oci
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 
 	"github.com/davit-engine/davit/errs"
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
@@ -41,4 +43,26 @@ func sendConsole(path string, master *os.File) error {
 		return errs.New(errs.System, "preparing the terminal: %w", err)
 	}
 	return sendFile(path, []byte(master.Name()), master)
+}
+
+// listener hands a filter's notify descriptor to the agent that the spec
+// names; nil if it names none.
+func (c *container) listener(l *specs.LinuxSeccomp, status specs.ContainerState) func(pid int, fd *os.File) error {
+	if l == nil || l.ListenerPath == "" {
+		return nil
+	}
+	return func(pid int, fd *os.File) error {
+		defer fd.Close()
+		state := c.oci(status)
+		if state.Pid == 0 { // this is the container's first process
+			state.Pid = pid
+		}
+		// config-linux.md, "The Container Process State"
+		text, err := json.Marshal(specs.ContainerProcessState{Version: specs.Version, Fds: []string{specs.SeccompFdName}, Pid: pid,
+			Metadata: l.ListenerMetadata, State: *state})
+		if err != nil {
+			return errs.Wrap(errs.System, err)
+		}
+		return sendFile(l.ListenerPath, text, fd)
+	}
 }

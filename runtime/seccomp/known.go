@@ -15,7 +15,7 @@ type Words struct{ Actions, Operators, Archs, Flags []string }
 func Known() Words {
 	w := Words{
 		Actions: texts(specs.ActAllow, specs.ActErrno, specs.ActKill, specs.ActKillProcess, specs.ActKillThread, specs.ActLog,
-			specs.ActTrace, specs.ActTrap),
+			specs.ActNotify, specs.ActTrace, specs.ActTrap),
 		Operators: texts(specs.OpNotEqual, specs.OpLessThan, specs.OpLessEqual, specs.OpEqualTo, specs.OpGreaterEqual,
 			specs.OpGreaterThan, specs.OpMaskedEqual),
 		Flags: texts("SECCOMP_FILTER_FLAG_TSYNC", specs.LinuxSeccompFlagLog, specs.LinuxSeccompFlagSpecAllow, specs.LinuxSeccompFlagWaitKillableRecv),

@@ -22,7 +22,7 @@ type ExecRequest struct {
 	Facts        *program.Facts // nil: DetectFacts
 	Seccomp      []byte         // as in Request
 	SeccompFlags uint32
-	Listener     func(fd *os.File) error // as in Request
+	Listener     func(pid int, fd *os.File) error // as in Request
 
 	Stdin, Stdout, Stderr *os.File   // as in Request
 	PreserveFDs           []*os.File // become descriptors 3, 4, ... of the process

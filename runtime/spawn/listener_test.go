@@ -62,7 +62,7 @@ func TestListener(t *testing.T) {
 	filter, flags, err := seccomp.Compile(&specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Syscalls: []specs.LinuxSyscall{{Names: []string{"mkdir", "mkdirat"}, Action: specs.ActNotify}}})
 	must(t, err)
 	taken := 0
-	take := func(f *os.File) error {
+	take := func(_ int, f *os.File) error {
 		taken++
 		go refuseAll(f, unix.ENOSPC)
 		return nil
@@ -126,7 +126,7 @@ func TestListener(t *testing.T) {
 		t.Errorf("%d listeners were taken", taken)
 	}
 	no := errors.New("no")
-	r := &Request{Spec: dockerSpec("true"), Root: overlay(t, dir), Seccomp: filter, SeccompFlags: flags, Listener: func(f *os.File) error { f.Close(); return no }}
+	r := &Request{Spec: dockerSpec("true"), Root: overlay(t, dir), Seccomp: filter, SeccompFlags: flags, Listener: func(_ int, f *os.File) error { f.Close(); return no }}
 	if _, err := Start(r); err != no {
 		t.Errorf("got %v", err)
 	}

@@ -106,7 +106,7 @@ type Request struct {
 
 	// Listener gets the seccomp notify descriptor of a filter that has one, which
 	// is its own to close. The process waits meanwhile, and an error ends it.
-	Listener func(fd *os.File) error
+	Listener func(pid int, fd *os.File) error
 
 	PreserveFDs []*os.File // become descriptors 3, 4, ... of the process
 	Detached    bool       // the process may outlive the caller: no parent-death signal, and only Process.Wait reaps it
@@ -401,7 +401,7 @@ func (f *forking) result(pid int, r *Request) error {
 			}
 			f.acknowledge()
 		case m.what == program.TellListener:
-			if err := f.listener(int(m.value), r); err != nil {
+			if err := f.listener(pid, int(m.value), r); err != nil {
 				return err
 			}
 			f.acknowledge()
@@ -417,12 +417,12 @@ func (f *forking) result(pid int, r *Request) error {
 func (f *forking) acknowledge() { _ = unix.Sendto(f.sync, []byte{1}, unix.MSG_NOSIGNAL, nil) }
 
 // listener takes the child's seccomp notify descriptor and hands it over.
-func (f *forking) listener(number int, r *Request) error {
+func (f *forking) listener(pid, number int, r *Request) error {
 	fd, err := unix.PidfdGetfd(int(f.pidfd), number, 0)
 	if err != nil {
 		return failed("taking the seccomp listener", "", err)
 	}
-	return r.Listener(os.NewFile(uintptr(fd), "seccomp notify"))
+	return r.Listener(pid, os.NewFile(uintptr(fd), "seccomp notify"))
 }
 
 // created is what there is to do while the process waits with its namespaces
