@@ -37,6 +37,7 @@ type spaces struct {
 	net  *network.Bridge // nil: nothing is made ahead
 	want int             // spaces to keep ready that nobody was promised; 0: none
 	log  *slog.Logger
+	able func() error // whether the host and the data root can serve user namespaces; asked once
 
 	mu      sync.Mutex
 	ready   []*space // guarded by mu; oldest first
@@ -48,6 +49,7 @@ func newSpaces(cfg Config, engineID string) *spaces {
 	h := fnv.New64a()
 	h.Write([]byte(engineID)) // so that engines begin at different places
 	s := &spaces{ids: idrange.New(idrange.Config{Seed: h.Sum64()}), net: cfg.Network, log: cfg.Log}
+	s.able = sync.OnceValue(func() error { return canServe(cfg.DataRoot) })
 	if cfg.UserNS.Auto && cfg.Network != nil && cfg.Network.Info().Name != "" {
 		s.want = readySpaces
 	}
@@ -58,6 +60,9 @@ func newSpaces(cfg Config, engineID string) *spaces {
 // which gets a range of ids of its own if need be. release takes it back.
 func (s *spaces) assign(rec *record.Container, d UserNS) error {
 	kind, of, err := chooseUserNS(rec.HostConfig, d)
+	if err == nil && (kind == usernsAuto || kind == usernsRemap) {
+		err = s.able()
+	}
 	if err != nil {
 		return err
 	}
@@ -72,6 +77,22 @@ func (s *spaces) assign(rec *record.Container, d UserNS) error {
 			return err
 		}
 		rec.UserNS = rangeUserNS(ids)
+	}
+	return nil
+}
+
+// canServe tries whether user namespaces can be made, and whether layers at
+// path can be shown with their ids.
+func canServe(path string) error {
+	uids, gids := idrange.Range{UID: 1 << 16, GID: 1 << 16}.Maps() // nothing ever runs there
+	user, net, err := namespace.New(uids, gids)
+	if err != nil {
+		return errs.New(errs.System, "user namespaces cannot be had on this host: %w: use --userns host", err)
+	}
+	defer user.Close()
+	defer net.Close()
+	if err := canMap(path, user, false); err != nil {
+		return errs.New(errs.System, "user namespaces need the data root %s on a file system whose owners can be mapped, such as ext4, xfs or btrfs on Linux 5.19: %w: use --userns host", path, err)
 	}
 	return nil
 }

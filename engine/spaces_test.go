@@ -2,7 +2,9 @@ package engine
 
 import (
 	"log/slog"
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/moby/moby/api/types/container"
@@ -54,7 +56,7 @@ func TestSpacesPromise(t *testing.T) {
 // TestAssign notes ids in the records of those that get some, and only takes
 // back what is a container's own.
 func TestAssign(t *testing.T) {
-	s := &spaces{ids: testPool(t, t.TempDir())}
+	s := &spaces{ids: testPool(t, t.TempDir()), able: func() error { return nil }}
 	a := rec("ab", "a", func(r *record.Container) { r.HostConfig.UsernsMode = "auto" })
 	if err := s.assign(a, UserNS{}); err != nil || !a.UserNS.Private() || a.UserNS.Range == nil || !a.UserNS.MapBinds {
 		t.Fatalf("auto: %+v %v", a.UserNS, err)
@@ -124,5 +126,26 @@ func TestRestoreRanges(t *testing.T) {
 	}
 	if got := *loaded.UserNS.Range; got == theirs || got == mine || got != *c.rec.UserNS.Range || loaded.UserNS.UIDs[0].HostID != got.UID {
 		t.Errorf("moved to %v, in memory %v; theirs %v, the other's %v", got, c.rec.UserNS.Range, theirs, mine)
+	}
+}
+
+// TestCanServe asks the kernel, once for a place that can be mapped and once
+// for one that cannot.
+func TestCanServe(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("makes a user namespace with any ids: needs root")
+	}
+	if err := canServe(t.TempDir()); err != nil {
+		t.Error(err)
+	}
+	if err := canServe("/sys/kernel"); !errs.Is(err, errs.System) || !strings.Contains(err.Error(), "need the data root /sys/kernel on a file system whose owners can be mapped") {
+		t.Errorf("a file system that cannot be mapped: %v", err)
+	}
+	failing := &spaces{ids: testPool(t, t.TempDir()), able: func() error { return errs.New(errs.System, "no") }}
+	if err := failing.assign(rec("ab", "a", nil), UserNS{Auto: true}); err == nil {
+		t.Error("ids were given where nothing can use them")
+	}
+	if err := failing.assign(rec("ab", "a", nil), UserNS{}); err != nil {
+		t.Errorf("the host's user namespace: %v", err)
 	}
 }

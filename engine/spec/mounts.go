@@ -296,9 +296,15 @@ func fromMount(w mount.Mount) (UserMount, error) {
 	if !known {
 		return UserMount{}, bad("invalid propagation mode: %s", propagation)
 	}
+	idmap := ""
+	switch w.Consistency { // says nothing on Linux, and goes through any client
+	case "idmap", "ridmap", "noidmap":
+		idmap = string(w.Consistency)
+	}
 	return UserMount{
 		Mount:        specs.Mount{Destination: target, Type: "bind", Source: path.Clean(w.Source), Options: bindOptions(!w.ReadOnly, recursive, propagation, ro)},
 		CreateSource: create,
+		IDMap:        idmap,
 		Point:        container.MountPoint{Type: mount.TypeBind, Source: path.Clean(w.Source), Destination: target, RW: !w.ReadOnly, Propagation: mount.Propagation(propagation)},
 	}, nil
 }

@@ -223,6 +223,9 @@ func TestUserNSBinds(t *testing.T) {
 			"65534:65534 cat: can't open 'root': Permission denied touch: no: Permission denied" {
 			t.Errorf("noidmap: %q", out)
 		}
+		if out := cli.OK(t, "run", "--rm", "--mount", "type=bind,source="+dir+",target=/d,consistency=noidmap", "busybox", "stat", "-c", "%u:%g", "/d/root"); out != "65534:65534" {
+			t.Errorf("--mount with noidmap: %q", out)
+		}
 		// Two containers with different ids share a directory.
 		cli.OK(t, "run", "--rm", "-v", dir+":/d", "busybox", "sh", "-c", "echo one >/d/shared; chmod 600 /d/shared")
 		if out := cli.OK(t, "run", "--rm", "-v", dir+":/d", "busybox", "cat", "/d/shared"); out != "one" {
