@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"hash/fnv"
-	"log/slog"
 	"os"
 	"sync"
 
@@ -15,8 +14,9 @@ import (
 	"github.com/davit-engine/davit/runtime/namespace"
 )
 
-// readySpaces is how many user namespaces are made ahead where each container
-// gets one by default. One takes 2 ms, most of it for its network.
+// readySpaces is how many user namespaces are made ahead, where each container
+// gets one by default or one has asked for it. One takes 2 ms, most of it for
+// its network.
 const readySpaces = 4
 
 // space is a user namespace that no container has entered yet, with a network
@@ -33,13 +33,13 @@ type space struct {
 // created, and what belongs to them when it starts. They are held by file
 // descriptors only, so the kernel removes them with the engine.
 type spaces struct {
-	ids  *idrange.Pool
-	net  *network.Bridge // nil: nothing is made ahead
-	want int             // spaces to keep ready that nobody was promised; 0: none
-	log  *slog.Logger
-	able func() error // whether the host and the data root can serve user namespaces; asked once
+	ids   *idrange.Pool
+	net   *network.Bridge
+	ahead bool         // there is a default bridge, so spaces can be made ahead
+	able  func() error // whether the host and the data root can serve user namespaces; asked once
 
 	mu      sync.Mutex
+	want    int      // guarded by mu; spaces to keep ready that nobody was promised
 	ready   []*space // guarded by mu; oldest first
 	filling bool     // guarded by mu
 	closed  bool     // guarded by mu
@@ -48,9 +48,10 @@ type spaces struct {
 func newSpaces(cfg Config, engineID string) *spaces {
 	h := fnv.New64a()
 	h.Write([]byte(engineID)) // so that engines begin at different places
-	s := &spaces{ids: idrange.New(idrange.Config{Seed: h.Sum64()}), net: cfg.Network, log: cfg.Log}
+	s := &spaces{ids: idrange.New(idrange.Config{Seed: h.Sum64()}), net: cfg.Network}
+	s.ahead = cfg.Network != nil && cfg.Network.Info().Name != ""
 	s.able = sync.OnceValue(func() error { return canServe(cfg.DataRoot) })
-	if cfg.UserNS.Auto && cfg.Network != nil && cfg.Network.Info().Name != "" {
+	if cfg.UserNS.Auto && s.ahead {
 		s.want = readySpaces
 	}
 	return s
@@ -111,8 +112,9 @@ func isPlain(rec *record.Container) bool {
 
 // promise returns a range of ids, for a plain container that of a space.
 func (s *spaces) promise(plain bool) (idrange.Range, error) {
-	if plain {
+	if plain && s.ahead {
 		s.mu.Lock()
+		s.want = readySpaces // where there is one, there are more
 		for _, p := range s.ready {
 			if !p.promised {
 				p.promised = true

@@ -23,7 +23,7 @@ func testPool(t *testing.T, dir string) *idrange.Pool {
 // TestSpacesPromise gives each plain container the ids of a space of its own,
 // and lets go of spaces that were promised too long ago.
 func TestSpacesPromise(t *testing.T) {
-	s := &spaces{ids: testPool(t, t.TempDir()), want: 2}
+	s := &spaces{ids: testPool(t, t.TempDir()), ahead: true}
 	for i := range uint32(2) {
 		s.ready = append(s.ready, &space{ids: idrange.Range{UID: 1 + i}})
 	}
@@ -32,6 +32,10 @@ func TestSpacesPromise(t *testing.T) {
 			t.Errorf("promise %d: %v %v, want %d", i, r, err, want)
 		}
 	}
+	if s.want != readySpaces {
+		t.Errorf("%d spaces are kept ready after one was asked for, want %d", s.want, readySpaces)
+	}
+	s.want = 2
 	if surplus, missing := s.look(); len(surplus) != 0 || !missing {
 		t.Errorf("two promised: surplus %d, missing %v; want none, true", len(surplus), missing)
 	}
@@ -40,6 +44,7 @@ func TestSpacesPromise(t *testing.T) {
 			t.Errorf("none is left, plain %v: %v %v", plain, r, err)
 		}
 	}
+	s.want = 2
 	s.ready = append(s.ready, &space{ids: idrange.Range{UID: 3}, promised: true}, &space{ids: idrange.Range{UID: 4}}, &space{ids: idrange.Range{UID: 5}})
 	surplus, missing := s.look()
 	if len(surplus) != 1 || surplus[0].ids.UID != 1 || missing {
