@@ -39,6 +39,14 @@ func (e *Engine) Inspect(_ context.Context, ref string, size bool) (container.In
 	if h.CgroupnsMode.IsEmpty() {
 		h.CgroupnsMode = spec.CgroupNS(&rec, e.cfg.Defaults)
 	}
+	if u := rec.UserNS; h.UsernsMode == "" && u != nil { // with userns-remap Docker shows nothing
+		switch {
+		case u.Range != nil:
+			h.UsernsMode = "auto"
+		case u.Of != "":
+			h.UsernsMode = container.UsernsMode("container:" + u.Of)
+		}
+	}
 	if h.RestartPolicy.Name == "" {
 		h.RestartPolicy.Name = container.RestartPolicyDisabled
 	}

@@ -86,6 +86,9 @@ func TestUserNS(t *testing.T) {
 			"touch /made /made5; chown 5:6 /made5; echo 192.0.2.7 mine >>/etc/hosts; echo up >/dev/stdout; echo error >/dev/stderr; while :; do sleep 0.05; done")
 		cli.OK(t, "run", "-d", "--init", "--name", other, "busybox", "sleep", "1000")
 		waitLog(t, cli, n, "up")
+		if mode := inspect(t, cli, n).HostConfig.UsernsMode; mode != "auto" {
+			t.Errorf("inspect shows user namespace %q", mode)
+		}
 		if r := cli.Run(t, "run", "--rm", "-u", "1000", "busybox", "sh", "-c", "echo out >/dev/stdout; echo err >/dev/stderr"); r.Stdout != "out\n" || r.Stderr != "err\n" {
 			t.Errorf("the streams opened anew by an ordinary user: %q %q", r.Stdout, r.Stderr)
 		}
