@@ -41,10 +41,10 @@ func (e *Engine) Inspect(_ context.Context, ref string, size bool) (container.In
 	}
 	if u := rec.UserNS; h.UsernsMode == "" && u != nil { // with userns-remap Docker shows nothing
 		switch {
-		case u.Range != nil:
-			h.UsernsMode = "auto"
 		case u.Of != "":
 			h.UsernsMode = container.UsernsMode("container:" + u.Of)
+		case u.Range != nil:
+			h.UsernsMode = "auto"
 		}
 	}
 	if h.RestartPolicy.Name == "" {

@@ -90,7 +90,7 @@ func (k *keeper) removeOwned(c *ctr) error {
 			case <-k.closed:
 			}
 		}
-		k.spaces.release(&rec)
+		k.giveIDs(&rec)
 		if err := purge(); err != nil {
 			k.log.Error("deleting a removed container's files", "container", c.id, "error", err)
 		}

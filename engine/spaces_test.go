@@ -154,3 +154,50 @@ func TestCanServe(t *testing.T) {
 		t.Errorf("the host's user namespace: %v", err)
 	}
 }
+
+// TestGiveIDs: ids go on to a container that runs with them, and are free when
+// that is removed.
+func TestGiveIDs(t *testing.T) {
+	dir := t.TempDir()
+	store, err := record.Open(filepath.Join(dir, "containers"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := &keeper{&core{log: slog.New(slog.DiscardHandler), store: store, table: newTable(), spaces: &spaces{ids: testPool(t, dir), able: func() error { return nil }}}}
+	owner := rec("ab", "owner", func(r *record.Container) { r.HostConfig.UsernsMode = "auto" })
+	if err := k.spaces.assign(owner, UserNS{}); err != nil {
+		t.Fatal(err)
+	}
+	var all []*ctr
+	for id, u := range map[string]*record.UserNS{
+		"cd": {Of: "owner", UIDs: owner.UserNS.UIDs, GIDs: owner.UserNS.GIDs},
+		"ef": {Of: "other", UIDs: owner.UserNS.GIDs[:0]},
+		"12": nil,
+	} {
+		r := rec(id, id, func(r *record.Container) { r.UserNS = u })
+		if err := store.Create(r, false); err != nil {
+			t.Fatal(err)
+		}
+		c := k.table.add(r)
+		c.run = &run{}
+		all = append(all, c)
+	}
+	k.giveIDs(owner)
+	var heir *ctr
+	for _, c := range all {
+		if u := c.rec.UserNS; u != nil && u.Range != nil {
+			heir = c
+		}
+	}
+	if heir == nil || heir.rec.Name != "cd" || *heir.rec.UserNS.Range != *owner.UserNS.Range {
+		t.Fatalf("the heir is %v", heir)
+	}
+	if err := k.spaces.ids.Reserve(*owner.UserNS.Range); !errs.Is(err, errs.Conflict) {
+		t.Errorf("ids in use can be had: %v", err)
+	}
+	heir.run = nil
+	k.giveIDs(heir.rec)
+	if err := k.spaces.ids.Reserve(*owner.UserNS.Range); err != nil {
+		t.Errorf("ids that nobody lives with: %v", err)
+	}
+}

@@ -1,8 +1,10 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/moby/moby/api/types/container"
@@ -136,12 +138,54 @@ func (l *launcher) borrowUserNS(rec *record.Container) (*os.File, error) {
 	if theirs != nil && theirs.Of != "" && !theirs.Private() {
 		theirs = nil
 	}
+	l.spaces.release(rec) // what it inherited from a container that is gone
 	rec.UserNS = &record.UserNS{Of: of}
 	if !theirs.Private() {
 		return nil, nil
 	}
 	rec.UserNS.UIDs, rec.UserNS.GIDs, rec.UserNS.MapBinds = theirs.UIDs, theirs.GIDs, theirs.MapBinds
 	return l.openUserNS(of)
+}
+
+// giveIDs gives a removed container's range of ids back or, where another
+// container runs with them still, on to that.
+func (k *keeper) giveIDs(rec *record.Container) {
+	if rec.UserNS == nil || rec.UserNS.Range == nil {
+		return
+	}
+	for _, c := range k.table.all() {
+		if k.inherit(c, rec.UserNS) {
+			return
+		}
+	}
+	k.spaces.release(rec)
+}
+
+// inherit makes c the owner of ids that it runs with, and reports whether it
+// does.
+func (k *keeper) inherit(c *ctr, ids *record.UserNS) bool {
+	shares := func() bool {
+		u := c.snapshot().UserNS
+		return c.current() != nil && u != nil && u.Of != "" && u.Range == nil && slices.Equal(u.UIDs, ids.UIDs)
+	}
+	if !shares() || c.own(context.Background()) != nil {
+		return false
+	}
+	defer c.disown()
+	if !shares() {
+		return false
+	}
+	rec := c.snapshot()
+	mine := *rec.UserNS
+	mine.Range = ids.Range
+	rec.UserNS = &mine
+	c.mu.Lock()
+	c.rec = &rec
+	c.mu.Unlock()
+	if err := k.save(&rec, true); err != nil {
+		k.log.Error("recording a container's range of ids", "container", c.id, "error", err)
+	}
+	return true
 }
 
 // mapBinds decides how each bind mount of the user's shows the owners of its

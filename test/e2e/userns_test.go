@@ -193,6 +193,14 @@ func TestUserNSModes(t *testing.T) {
 					}
 				}
 			}
+			// Ids are in use as long as anybody lives with them.
+			heir := n + "-heir"
+			t.Cleanup(func() { cli.Run(t, "rm", "-f", heir) })
+			cli.OK(t, "run", "-d", "--init", "--userns=container:"+n, "--name", heir, "busybox", "sleep", "1000")
+			cli.OK(t, "rm", "-f", n)
+			cli.Fails(t, 1, "No such container: "+n, "restart", "-t", "0", heir)
+			cli.OK(t, "run", "-d", "--init", "--userns=auto", "--name", n, "busybox", "sleep", "1000")
+			cli.OK(t, "restart", "-t", "0", heir)
 			cli.OK(t, "kill", n)
 			cli.Fails(t, 125, "cannot join namespace of a non running container", "run", "--rm", "--userns=container:"+n, "busybox", "true")
 		})
