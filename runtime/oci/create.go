@@ -236,7 +236,7 @@ func (s *session) makeGroup(i *invocation, r *spawn.Request, open *files) error 
 	res := restricted(l.Resources)
 	var g *cgroup.Cgroup
 	if i.systemd {
-		if s.scope, err = newScope(h, l.CgroupsPath, s.ID, res, i.withoutRights(), options); err == nil {
+		if s.scope, err = newScope(h, s.bundle.spec, s.ID, res, i.withoutRights(), options); err == nil {
 			unit := s.scope.Unit()
 			s.Scope, g = &unit, s.scope.Cgroup
 		}

@@ -20,13 +20,13 @@ func groupPath(h *cgroup.Hierarchies, given, id string) (string, error) {
 }
 
 // newScope has systemd make the container's control group.
-func newScope(h *cgroup.Hierarchies, given, id string, res *specs.LinuxResources, rootless bool, options []cgroup.Option) (*systemd.Group, error) {
-	unit, err := systemd.Parse(given, id, unprivileged())
+func newScope(h *cgroup.Hierarchies, spec *specs.Spec, id string, res *specs.LinuxResources, rootless bool, options []cgroup.Option) (*systemd.Group, error) {
+	unit, err := systemd.Parse(spec.Linux.CgroupsPath, id, unprivileged())
 	if err != nil {
 		return nil, err
 	}
 	return scopeKeeper().Create(context.Background(), h, unit, res,
-		systemd.Options{Description: "container " + id, Group: options, Rootless: rootless})
+		systemd.Options{Description: "container " + id, Group: options, Rootless: rootless, Annotations: spec.Annotations})
 }
 
 // scopeKeeper is the systemd that keeps this user's scopes.

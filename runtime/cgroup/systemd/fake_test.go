@@ -264,6 +264,12 @@ func show(d *dbus.Decoder, signature string) (text, rest string) {
 		return strconv.Quote(d.String()), rest
 	case 'b':
 		return strconv.FormatBool(d.Bool()), rest
+	case 'y':
+		return strconv.Itoa(int(d.Byte())), rest
+	case 'i':
+		return strconv.Itoa(int(int32(d.Uint32()))), rest
+	case 'x':
+		return strconv.FormatInt(int64(d.Uint64()), 10), rest
 	case 'u':
 		if n := d.Uint32(); n != uint32(os.Getpid()) {
 			return "a pid", rest

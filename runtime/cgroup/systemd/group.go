@@ -3,6 +3,7 @@ package systemd
 import (
 	"cmp"
 	"context"
+	"slices"
 	"time"
 
 	"github.com/davit-engine/davit/errs"
@@ -23,10 +24,11 @@ type Group struct {
 
 // Options say more about a scope to be made.
 type Options struct {
-	Description string          // for people; empty: the unit's name
-	Founder     int             // the process to make the scope with, moved there by systemd; 0: a placeholder
-	Group       []cgroup.Option // Delegate, Rootless
-	Rootless    bool            // no list of devices is told to systemd
+	Description string            // for people; empty: the unit's name
+	Founder     int               // the process to make the scope with, moved there by systemd; 0: a placeholder
+	Group       []cgroup.Option   // Delegate, Rootless
+	Rootless    bool              // no list of devices is told to systemd
+	Annotations map[string]string // the container's; those that name a property of the scope are followed
 }
 
 // Create makes the scope u, with the limits in res, which may be nil. The
@@ -40,6 +42,10 @@ func (m Manager) Create(ctx context.Context, h *cgroup.Hierarchies, u Unit, res 
 		return nil, errs.New(errs.NotImplemented, "a user's systemd delegates cgroups on cgroup v2 alone: leave --systemd-cgroup out")
 	}
 	settings, err := h.Settings(res)
+	if err != nil {
+		return nil, err
+	}
+	asked, err := annotated(o.Annotations)
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +85,7 @@ func (m Manager) Create(ctx context.Context, h *cgroup.Hierarchies, u Unit, res 
 			}
 		}
 	}()
-	list := append(founding(u, cmp.Or(o.Description, u.Name), founder, h.Version() == 2), limits...)
+	list := slices.Concat(founding(u, cmp.Or(o.Description, u.Name), founder, h.Version() == 2), asked, limits)
 	if policy := oomPolicy(settings); policy != "" {
 		list = append(list, text("OOMPolicy", policy))
 	}

@@ -108,7 +108,8 @@ func TestRealSystemd(t *testing.T) {
 			{Allow: true, Type: "c", Major: ptr[int64](1), Minor: ptr[int64](3), Access: "rwm"}},
 		Memory: &specs.LinuxMemory{Limit: ptr[int64](64 << 20), Reservation: ptr[int64](32 << 20)},
 	}
-	g, err := m.Create(t.Context(), h, u, res, Options{})
+	g, err := m.Create(t.Context(), h, u, res, Options{Annotations: map[string]string{
+		annotation + "TimeoutStopSec": "7", annotation + "CollectMode": "'inactive-or-failed'", annotation + "After": "['basic.target']"}})
 	if err != nil {
 		t.Fatal(err)
 	}
