@@ -49,7 +49,7 @@ func CompileExec(in ExecInput) (*Program, error) {
 		return nil, errs.New(errs.InvalidParameter, "%#x is not a set of namespaces", in.Join)
 	}
 	b.p.Twice = in.Join&unix.CLONE_NEWPID != 0
-	x := visitor{&container{builder: b, spec: b.in.Spec, linux: &specs.Linux{}, process: in.Process}, in.Join, None, None}
+	x := visitor{&container{builder: b, spec: b.in.Spec, linux: &specs.Linux{}, process: in.Process}, in.Join, None, None, None}
 	x.users = x.joins(unix.CLONE_NEWUSER)
 	x.plan(in.HostRoot)
 	x.prepare()
@@ -73,6 +73,7 @@ type visitor struct {
 	*container
 	namespaces   int
 	target, base Reg // the container's first process, and its root
+	time         Reg // its time namespace
 }
 
 // joins reports whether a namespace is joined.
@@ -86,6 +87,9 @@ func (x *visitor) plan(hostRoot bool) {
 	x.target = x.need(Need{Kind: NeedTarget})
 	if hostRoot {
 		x.base = x.need(Need{Kind: NeedRoot})
+	}
+	if x.joins(unix.CLONE_NEWTIME) { // once another user, one may not ask for it by pidfd
+		x.time = x.need(Need{Kind: NeedTimeNS})
 	}
 	for i := range x.in.CgroupTasks {
 		x.cgroups = append(x.cgroups, x.need(Need{Kind: NeedCgroup, Index: i}))
@@ -169,8 +173,8 @@ func (x *visitor) appear(e *entry, caps capSets) {
 		arrival{x.container}.schedule()
 		x.during("")
 	}
-	if x.joins(unix.CLONE_NEWTIME) { // takes memory of one's own
-		x.setns(x.target, unix.CLONE_NEWTIME, "joining the time namespace")
+	if x.time != None { // takes memory of one's own
+		x.setns(x.time, unix.CLONE_NEWTIME, "joining the time namespace")
 	}
 	x.call(unix.SYS_SETSID, "creating the session", nil)
 }

@@ -146,7 +146,7 @@ var opNames = [...]string{OpPath: "path", OpTest: "test", OpStore: "store", OpFa
 var needNames = [...]string{NeedTree: "tree", NeedNamespace: "namespace", NeedPidNS: "pid namespace", NeedNetNS: "network namespace",
 	NeedCaller: "pidfd of the caller", NeedStdio: "standard stream", NeedConsole: "console socket", NeedCgroup: "cgroup's tasks",
 	NeedSync: "socket to the caller", NeedHold: "file to wait at", NeedPreserved: "preserved file",
-	NeedTarget: "pidfd of the container", NeedRoot: "root of the container",
+	NeedTarget: "pidfd of the container", NeedRoot: "root of the container", NeedTimeNS: "time namespace of the container",
 	NeedUserNS: "user namespace", NeedIDMap: "user namespace for a mount"}
 
 // String returns the program as text, one step a line.

@@ -167,6 +167,7 @@ const (
 	NeedPreserved                 // file Index of those that become descriptors 3, 4, ...
 	NeedTarget                    // a pidfd of the container's first process
 	NeedRoot                      // the root directory of that process
+	NeedTimeNS                    // its time namespace
 	NeedUserNS                    // the user namespace at Path; else the one that the caller holds; else a new one with the maps UIDs and GIDs
 	NeedIDMap                     // a user namespace with the maps UIDs and GIDs, for a mount
 )

@@ -78,3 +78,26 @@ func BenchmarkNewUserNS(b *testing.B) {
 		f.Close()
 	}
 }
+
+// BenchmarkExec is a whole life of one more process in a running container.
+func BenchmarkExec(b *testing.B) {
+	needRoot(b)
+	facts := DetectFacts()
+	for name, change := range map[string]func(*Request){"default": func(*Request) {}, "users": inUsers} {
+		b.Run(name, func(b *testing.B) {
+			in := sleeper(b, change)
+			for b.Loop() {
+				r := execIn(in, "/bin/true")
+				r.Facts = &facts
+				p, err := Exec(r)
+				if err != nil {
+					b.Fatal(err)
+				}
+				p.PidFD.Close()
+				if s, err := p.Wait(); err != nil || s != 0 {
+					b.Fatal(s, err)
+				}
+			}
+		})
+	}
+}

@@ -375,18 +375,95 @@ func TestExecSession(t *testing.T) {
 	}
 }
 
-// TestExecHostRoot runs in the namespaces of a process that has not left the
-// host's root, in whose mount namespace something lies over it.
+// TestExecHostRoot runs with the root of the container's first process, which is the
+// host's until that enters its own: as hooks between the two do.
 func TestExecHostRoot(t *testing.T) {
 	needRoot(t)
-	p := sleeper(t)
 	marker := filepath.Join(t.TempDir(), "host")
 	must(t, os.WriteFile(marker, nil, 0o644))
-	if out := mustExec(t, p, "ls -d "+marker+" 2>&1 || true"); !strings.Contains(out, "No such file") {
-		t.Errorf("the host's root: %s", out)
+	must(t, os.Chmod(filepath.Dir(filepath.Dir(marker)), 0o755)) // for who is no root of the host
+	for name, change := range map[string]func(*Request){"plain": func(*Request) {}, "users": inUsers} {
+		t.Run(name, func(t *testing.T) {
+			before, namespaces := "", ""
+			p := sleeper(t, change, func(r *Request) {
+				r.Created = func(pid int) error {
+					fd, err := unix.PidfdOpen(pid, 0)
+					if err != nil {
+						return err
+					}
+					first := &Process{Pid: pid, PidFD: os.NewFile(uintptr(fd), "pidfd")}
+					defer first.PidFD.Close()
+					before = mustExec(t, first, "pwd; ls -d "+marker+"; readlink /proc/self/ns/mnt; grep -c ' /proc ' /proc/self/mountinfo", func(r *ExecRequest) {
+						r.HostRoot = true
+						r.Process.Args[0] = "/bin/sh"
+					})
+					namespaces = readlink(t, fmt.Sprintf("/proc/%d/ns/mnt", pid))
+					return nil
+				}
+			})
+			expect(t, before, "/\n"+marker+"\n"+namespaces+"\n")
+			after := mustExec(t, p, "cd /; pwd; ls /; ls -d "+marker+" 2>&1 || true", func(r *ExecRequest) { r.HostRoot = true })
+			expect(t, after, "/\nbin\n", "No such file")
+		})
 	}
-	out := mustExec(t, p, "cd /; pwd; ls /", func(r *ExecRequest) { r.HostRoot = true })
-	expect(t, out, "/\nbin\n")
+}
+
+// TestExecUsers joins a user namespace, which owns the others or not.
+func TestExecUsers(t *testing.T) {
+	needRoot(t)
+	for name, change := range map[string]func(*Request){
+		"all of its own": inUsers,
+		"with the host's network": func(r *Request) {
+			inUsers(r)
+			var list []specs.LinuxNamespace
+			for _, n := range r.Spec.Linux.Namespaces {
+				if n.Type == specs.NetworkNamespace {
+					n.Path = "/proc/self/ns/net"
+				}
+				list = append(list, n)
+			}
+			r.Spec.Linux.Namespaces, r.Spec.Linux.Sysctl = list, nil
+			r.Spec.Mounts = append(r.Spec.Mounts[:3:3], r.Spec.Mounts[5:]...) // who does not own the network has no sysfs
+		},
+		"with time": func(r *Request) {
+			inUsers(r)
+			r.Spec.Linux.Namespaces = append(r.Spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.TimeNamespace})
+			r.Spec.Linux.TimeOffsets = map[string]specs.LinuxTimeOffset{"boottime": {Secs: 1e8}}
+		},
+		"time alone": func(r *Request) {
+			r.Spec.Linux.Namespaces = append(r.Spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.TimeNamespace})
+			r.Spec.Linux.TimeOffsets = map[string]specs.LinuxTimeOffset{"boottime": {Secs: 1e8}}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := sleeper(t, change)
+			var want []string
+			for _, n := range []string{"user", "mnt", "pid", "net", "ipc", "uts", "cgroup", "time"} {
+				want = append(want, readlink(t, fmt.Sprintf("/proc/%d/ns/%s", p.Pid, n)))
+			}
+			const script = "for n in user mnt pid net ipc uts cgroup time; do readlink /proc/self/ns/$n; done; id; touch /dev/shm/$(id -u); stat -c '%u %g' /dev/shm/$(id -u); grep CapEff /proc/self/status; echo >/dev/stdout"
+			expect(t, mustExec(t, p, script), strings.Join(want, "\n")+"\nuid=0 gid=0\n0 0\nCapEff:\t00000000a80425fb\n")
+			out := mustExec(t, p, script, func(r *ExecRequest) {
+				r.Process.User = specs.User{UID: 7, GID: 8, AdditionalGids: []uint32{9}}
+				r.Seccomp = refusing(unix.SYS_UNAME)
+			})
+			expect(t, out, strings.Join(want, "\n")+"\nuid=7 gid=8 groups=9\n7 8\nCapEff:\t0000000000000000\n")
+			r := execIn(p, "sh", "-c", "tty; stat -c '%u %g' $(tty)")
+			r.Process.Terminal, r.Process.User.UID = true, 7
+			q, err := Exec(r)
+			must(t, err)
+			defer q.PidFD.Close()
+			defer q.Console.Close()
+			in := bufio.NewReader(q.Console)
+			for _, want := range []string{"/dev/pts/0\r\n", "7 5\r\n"} {
+				if line, err := in.ReadString('\n'); err != nil || line != want {
+					t.Errorf("%q, %v", line, err)
+				}
+			}
+			_, err = q.Wait()
+			must(t, err)
+		})
+	}
 }
 
 // TestExecMany runs 500 at once.

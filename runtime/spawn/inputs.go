@@ -83,6 +83,9 @@ func (in *inputs) open(p *program.Program, r *Request) error {
 		case program.NeedTarget:
 			doing = "using the container's pidfd"
 			fd, err = in.above(in.target.PidFD)
+		case program.NeedTimeNS:
+			doing = "opening the container's time namespace"
+			fd, err = in.keep(unix.Open("/proc/"+strconv.Itoa(in.target.Pid)+"/ns/time", unix.O_RDONLY|unix.O_CLOEXEC, 0))
 		case program.NeedRoot:
 			doing = "opening the container's root"
 			fd, err = in.keep(unix.Open("/proc/"+strconv.Itoa(in.target.Pid)+"/root", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0))

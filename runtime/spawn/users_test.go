@@ -1,6 +1,7 @@
 package spawn
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"os"
@@ -478,7 +479,7 @@ func TestRootless(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	expect(t, string(out), "uid=0 gid=0", strconv.Itoa(uid), "bound\n", "null is there\n", "1: sleeps\n", "Read-only file system")
+	expect(t, string(out), "uid=0 gid=0", strconv.Itoa(uid), "bound\n", "null is there\n", "1: sleeps\n", "Read-only file system", "exec:\nuid=0 gid=0", "CapEff:\t00000000a80425fb", "/dev/pts/0")
 	if got := owner(t, dir+"/root/made"); got != fmt.Sprintf("%d:%d", uid, gid) {
 		t.Errorf("the file's owner is %s", got)
 	}
@@ -500,5 +501,28 @@ func rootless(t *testing.T, dir string) string {
 	adj := -900 // more than one can have, which is no error here
 	r.Spec.Process.OOMScoreAdj = &adj
 	delete(r.Spec.Linux.Sysctl, "net.ipv4.ping_group_range")
-	return mustRun(t, r)
+	out := mustRun(t, r)
+
+	r.Spec.Process.Args = []string{"sleep", "600"}
+	r.Stdout, r.Stderr = nil, nil
+	p, err := Start(r)
+	must(t, err)
+	defer func() {
+		must(t, unix.PidfdSendSignal(int(p.PidFD.Fd()), unix.SIGKILL, nil, 0))
+		_, err := p.Wait()
+		must(t, err)
+		p.PidFD.Close()
+	}()
+	out += mustExec(t, p, "echo exec:; id; cat /proc/self/uid_map; cat /proc/uptime; cat /v/file; grep CapEff /proc/self/status")
+	e := execIn(p, "tty")
+	e.Process.Terminal = true
+	q, err := Exec(e)
+	must(t, err)
+	defer q.PidFD.Close()
+	defer q.Console.Close()
+	line, err := bufio.NewReader(q.Console).ReadString('\n')
+	must(t, err)
+	_, err = q.Wait()
+	must(t, err)
+	return out + line
 }
