@@ -10,9 +10,9 @@
 //
 // Concurrency: each container has one owner at a time, whoever holds its verb
 // semaphore (start, exit, remove). Its mu guards the fields for readers and is
-// held for moments only. Lock order: a container's verb, then the table's mu,
-// then a container's mu. No lock is held while talking to a shim or a client, but
-// for verb.
+// held for moments only. Lock order: spaces.giving, a container's verb, then the
+// table's mu, then a container's mu. No lock is held while talking to a shim or a
+// client, but for verb.
 package engine
 
 import (

@@ -127,11 +127,11 @@ func (rs *restorer) pin(ctx context.Context, c *ctr) {
 
 // reserveRange keeps the ids of a container that has ids of its own.
 func (rs *restorer) reserveRange(c *ctr) {
-	u := c.rec.UserNS
-	if u == nil || u.Range == nil {
+	ids := c.rec.UserNS.Own()
+	if ids == nil {
 		return
 	}
-	if err := rs.spaces.ids.Reserve(*u.Range); err != nil {
+	if err := rs.spaces.ids.Reserve(*ids); err != nil {
 		rs.log.Error("keeping a container's range of ids", "container", c.id, "error", err)
 		rs.mu.Lock()
 		rs.moved = append(rs.moved, c)

@@ -38,6 +38,8 @@ type spaces struct {
 	ahead bool         // there is a default bridge, so spaces can be made ahead
 	able  func() error // whether the host and the data root can serve user namespaces; asked once
 
+	giving sync.Mutex // held while it is found out whom ids go to; before a container's verb
+
 	mu      sync.Mutex
 	want    int      // guarded by mu; spaces to keep ready that nobody was promised
 	ready   []*space // guarded by mu; oldest first
@@ -129,13 +131,14 @@ func (s *spaces) promise(plain bool) (idrange.Range, error) {
 
 // release takes back what assign gave. It is no error to call it twice.
 func (s *spaces) release(rec *record.Container) {
-	if rec.UserNS == nil || rec.UserNS.Range == nil {
+	ids := rec.UserNS.Own()
+	if ids == nil {
 		return
 	}
-	if p := s.take(*rec.UserNS.Range); p != nil {
+	if p := s.take(*ids); p != nil {
 		s.drop(p)
 	}
-	s.ids.Give(*rec.UserNS.Range)
+	s.ids.Give(*ids)
 }
 
 // take takes the space with these ids out, or returns nil.
@@ -162,7 +165,7 @@ func (s *spaces) drop(p *space) {
 // none was made ahead the sandbox is nil, and an empty network namespace is
 // returned to make it of.
 func (s *spaces) enter(rec *record.Container) (user *os.File, sandbox *network.Sandbox, netns *os.File, err error) {
-	if ids := rec.UserNS.Range; ids != nil {
+	if ids := rec.UserNS.Own(); ids != nil {
 		if p := s.take(*ids); p != nil {
 			if isPlain(rec) {
 				return p.user, p.sandbox, nil, nil

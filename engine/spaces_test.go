@@ -170,8 +170,8 @@ func TestGiveIDs(t *testing.T) {
 	}
 	var all []*ctr
 	for id, u := range map[string]*record.UserNS{
-		"cd": {Of: "owner", UIDs: owner.UserNS.UIDs, GIDs: owner.UserNS.GIDs},
-		"ef": {Of: "other", UIDs: owner.UserNS.GIDs[:0]},
+		"cd": {Of: "owner", UIDs: owner.UserNS.UIDs, GIDs: owner.UserNS.GIDs, Range: owner.UserNS.Range, Borrowed: true},
+		"ef": {Of: "other", Range: &idrange.Range{UID: 7, GID: 7}, Borrowed: true},
 		"12": nil,
 	} {
 		r := rec(id, id, func(r *record.Container) { r.UserNS = u })
@@ -185,7 +185,7 @@ func TestGiveIDs(t *testing.T) {
 	k.giveIDs(owner)
 	var heir *ctr
 	for _, c := range all {
-		if u := c.rec.UserNS; u != nil && u.Range != nil {
+		if c.rec.UserNS.Own() != nil {
 			heir = c
 		}
 	}
@@ -195,9 +195,19 @@ func TestGiveIDs(t *testing.T) {
 	if err := k.spaces.ids.Reserve(*owner.UserNS.Range); !errs.Is(err, errs.Conflict) {
 		t.Errorf("ids in use can be had: %v", err)
 	}
+	k.keepIDs(heir)
 	heir.run = nil
 	k.giveIDs(heir.rec)
 	if err := k.spaces.ids.Reserve(*owner.UserNS.Range); err != nil {
 		t.Errorf("ids that nobody lives with: %v", err)
+	}
+	// One that had just begun to live with them when they were given back.
+	k.spaces.ids.Give(*owner.UserNS.Range)
+	late := *heir.rec.UserNS
+	late.Borrowed = true
+	heir.rec.UserNS, heir.run = &late, &run{}
+	k.keepIDs(heir)
+	if heir.rec.UserNS.Own() == nil || !errs.Is(k.spaces.ids.Reserve(*owner.UserNS.Range), errs.Conflict) {
+		t.Error("a container lives with ids that are free")
 	}
 }

@@ -134,6 +134,9 @@ func (l *launcher) start(ctx context.Context, c *ctr) (err error) {
 		return err
 	}
 	l.begun(c, &rec, s.client, state)
+	if rec.UserNS != nil && rec.UserNS.Borrowed {
+		l.work.Go(func() { l.keepIDs(c) })
+	}
 	now := c.snapshot()
 	l.publish(&now, events.ActionStart, nil)
 	l.ahead.soon()

@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"os"
-	"slices"
 	"strings"
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/davit-engine/davit/engine/idrange"
 	"github.com/davit-engine/davit/engine/record"
 	"github.com/davit-engine/davit/engine/spec"
 	"github.com/davit-engine/davit/errs"
@@ -143,42 +143,63 @@ func (l *launcher) borrowUserNS(rec *record.Container) (*os.File, error) {
 	if !theirs.Private() {
 		return nil, nil
 	}
-	rec.UserNS.UIDs, rec.UserNS.GIDs, rec.UserNS.MapBinds = theirs.UIDs, theirs.GIDs, theirs.MapBinds
+	*rec.UserNS = record.UserNS{
+		Of: of, UIDs: theirs.UIDs, GIDs: theirs.GIDs, MapBinds: theirs.MapBinds, Range: theirs.Range, Borrowed: theirs.Range != nil,
+	}
 	return l.openUserNS(of)
 }
 
 // giveIDs gives a removed container's range of ids back or, where another
 // container runs with them still, on to that.
 func (k *keeper) giveIDs(rec *record.Container) {
-	if rec.UserNS == nil || rec.UserNS.Range == nil {
+	ids := rec.UserNS.Own()
+	if ids == nil {
 		return
 	}
+	k.spaces.giving.Lock()
+	defer k.spaces.giving.Unlock()
 	for _, c := range k.table.all() {
-		if k.inherit(c, rec.UserNS) {
+		if c.borrows(ids) && k.inherit(c) {
 			return
 		}
 	}
 	k.spaces.release(rec)
 }
 
-// inherit makes c the owner of ids that it runs with, and reports whether it
-// does.
-func (k *keeper) inherit(c *ctr, ids *record.UserNS) bool {
-	shares := func() bool {
-		u := c.snapshot().UserNS
-		return c.current() != nil && u != nil && u.Of != "" && u.Range == nil && slices.Equal(u.UIDs, ids.UIDs)
+// keepIDs makes sure that the ids of c, which runs since a moment ago, are not
+// free because the container that it has them from was removed meanwhile.
+func (k *keeper) keepIDs(c *ctr) {
+	ids := *c.snapshot().UserNS.Range
+	k.spaces.giving.Lock()
+	defer k.spaces.giving.Unlock()
+	if k.spaces.ids.Reserve(ids) != nil {
+		return // they are their owner's still, who gives them on
 	}
-	if !shares() || c.own(context.Background()) != nil {
+	if !k.inherit(c) {
+		k.spaces.ids.Give(ids)
+	}
+}
+
+// borrows reports whether c runs with these ids, which are another's.
+func (c *ctr) borrows(ids *idrange.Range) bool {
+	u := c.snapshot().UserNS
+	return c.current() != nil && u != nil && u.Borrowed && *u.Range == *ids
+}
+
+// inherit makes c the owner of the ids that it borrows; false if it has ended
+// before.
+func (k *keeper) inherit(c *ctr) bool {
+	if c.own(context.Background()) != nil {
 		return false
 	}
 	defer c.disown()
-	if !shares() {
+	rec := c.snapshot()
+	u := *rec.UserNS
+	if c.current() == nil || !u.Borrowed {
 		return false
 	}
-	rec := c.snapshot()
-	mine := *rec.UserNS
-	mine.Range = ids.Range
-	rec.UserNS = &mine
+	u.Borrowed = false
+	rec.UserNS = &u
 	c.mu.Lock()
 	c.rec = &rec
 	c.mu.Unlock()

@@ -69,9 +69,18 @@ type Image struct {
 // of the engine's configuration.
 type UserNS struct {
 	UIDs, GIDs []specs.LinuxIDMapping // from the container's ids to the host's; of Of's when this one started last
-	Range      *idrange.Range         `json:",omitempty"` // the container's own, to be given back
+	Range      *idrange.Range         `json:",omitempty"` // where the ids are from; nil with userns-remap
+	Borrowed   bool                   `json:",omitempty"` // Range is Of's, who gives it back
 	MapBinds   bool                   `json:",omitempty"` // bind mounts are mapped too, unless they say otherwise
 	Of         string                 `json:",omitempty"` // the container whose namespace it is, by name or ID; if that lives in the host's there are no maps
+}
+
+// Own returns the range of ids that the container has to give back, or nil.
+func (u *UserNS) Own() *idrange.Range {
+	if u == nil || u.Borrowed {
+		return nil
+	}
+	return u.Range
 }
 
 // Private reports whether the container has other ids than the host.
