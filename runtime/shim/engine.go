@@ -1,14 +1,9 @@
 package shim
 
 import (
-	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
-	"strconv"
 	"time"
 
 	"github.com/davit-engine/davit/errs"
@@ -169,8 +164,7 @@ func (s *supervisor) signal(r wire.Signal) error {
 	return nil
 }
 
-// signalAll signals each process of the cgroup. Those that are born meanwhile
-// may be missed, but for SIGKILL.
+// signalAll signals each process of the cgroup.
 func (s *supervisor) signalAll(sig unix.Signal) error {
 	if s.cgroup == nil {
 		return errs.New(errs.Conflict, "container has no cgroup")
@@ -178,36 +172,7 @@ func (s *supervisor) signalAll(sig unix.Signal) error {
 	if sig == unix.SIGKILL {
 		return s.cgroup.Kill()
 	}
-	for _, dir := range s.cgroup.Paths() {
-		pids := processes(dir)
-		for _, pid := range pids {
-			_ = unix.Kill(pid, sig) // it may have ended
-		}
-		if len(pids) > 0 {
-			return nil // each directory holds the same
-		}
-	}
-	return errNotRunning
-}
-
-// processes lists a cgroup directory and those in it.
-func processes(dir string) (pids []int) {
-	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || d.Name() != "cgroup.procs" {
-			return nil
-		}
-		b, err := os.ReadFile(path)
-		if err != nil {
-			return nil
-		}
-		for lines := bufio.NewScanner(bytes.NewReader(b)); lines.Scan(); {
-			if pid, err := strconv.Atoi(lines.Text()); err == nil && pid > 0 {
-				pids = append(pids, pid)
-			}
-		}
-		return nil
-	})
-	return pids
+	return s.cgroup.Signal(sig)
 }
 
 func (s *supervisor) resize(r wire.Resize) error {

@@ -90,6 +90,7 @@ func (fakeGroup) Paths() map[string]string   { return map[string]string{"": "/no
 func (fakeGroup) Tasks() ([]*os.File, error) { return nil, nil }
 func (fakeGroup) Dir() (*os.File, error)     { return nil, nil }
 func (fakeGroup) OOMKills() (uint64, error)  { return 0, nil }
+func (fakeGroup) Signal(unix.Signal) error   { return nil }
 func (fakeGroup) Kill() error                { return nil }
 func (fakeGroup) Remove() error              { return nil }
 

@@ -54,6 +54,7 @@ type group interface {
 	Tasks() ([]*os.File, error)
 	Dir() (*os.File, error)
 	OOMKills() (uint64, error)
+	Signal(unix.Signal) error
 	Kill() error
 	Remove() error
 }

@@ -19,13 +19,12 @@ type Group struct {
 	*cgroup.Cgroup
 	manager     Manager
 	unit        Unit
-	placeholder *placeholder // nil if the group was opened, or founded by a given process
+	placeholder *placeholder // nil if the group was opened
 }
 
 // Options say more about a scope to be made.
 type Options struct {
 	Description string            // for people; empty: the unit's name
-	Founder     int               // the process to make the scope with, moved there by systemd; 0: a placeholder
 	Group       []cgroup.Option   // Delegate, Rootless
 	Rootless    bool              // no list of devices is told to systemd
 	Annotations map[string]string // the container's; those that name a property of the scope are followed
@@ -69,12 +68,8 @@ func (m Manager) Create(ctx context.Context, h *cgroup.Hierarchies, u Unit, res 
 		limits = append(limits, devices...)
 	}
 	g := &Group{manager: m, unit: u}
-	founder := o.Founder
-	if founder == 0 {
-		if g.placeholder, err = newPlaceholder(); err != nil {
-			return nil, errs.New(errs.System, "making a placeholder for systemd unit %s: %w", u.Name, err)
-		}
-		founder = g.placeholder.pid
+	if g.placeholder, err = newPlaceholder(); err != nil {
+		return nil, errs.New(errs.System, "making a placeholder for systemd unit %s: %w", u.Name, err)
 	}
 	started := false
 	defer func() {
@@ -85,7 +80,7 @@ func (m Manager) Create(ctx context.Context, h *cgroup.Hierarchies, u Unit, res 
 			}
 		}
 	}()
-	list := slices.Concat(founding(u, cmp.Or(o.Description, u.Name), founder, h.Version() == 2), asked, limits)
+	list := slices.Concat(founding(u, cmp.Or(o.Description, u.Name), g.placeholder.pid, h.Version() == 2), asked, limits)
 	if policy := oomPolicy(settings); policy != "" {
 		list = append(list, text("OOMPolicy", policy))
 	}
