@@ -129,6 +129,9 @@ func (i *invocation) create(id string, o *creation) (_ *session, err error) {
 	if err := s.makeGroup(i, request, &open); err != nil {
 		return nil, err
 	}
+	if err := makeResctrl(&s.record, b.spec.Linux.IntelRdt, request, &open); err != nil {
+		return nil, err
+	}
 	if err := s.save(); err != nil {
 		return nil, err
 	}
@@ -152,6 +155,9 @@ func (i *invocation) create(id string, o *creation) (_ *session, err error) {
 	request.Listener = s.listener(b.spec.Linux.Seccomp, specs.StateCreating)
 	if s.process, err = spawn.Start(request); err != nil {
 		return nil, err
+	}
+	for _, w := range s.process.Warnings {
+		i.log.warn("%s", w)
 	}
 	return s, s.finish(o)
 }

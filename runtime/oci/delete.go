@@ -90,6 +90,9 @@ func (c *container) destroy(i *invocation, hooks *specs.Hooks) error {
 			return err
 		}
 	}
+	if err := endResctrl(&c.record); err != nil {
+		return err
+	}
 	if err := c.remove(); err != nil {
 		return err
 	}

@@ -145,10 +145,15 @@ func (c *container) fill(r *spawn.ExecRequest, b *bundle, o *execution, open *fi
 		return err
 	}
 	paths, err := below(c.Cgroup, o.cgroups)
-	if err != nil || len(paths) == 0 {
+	if err != nil {
 		return err
 	}
-	return open.join(cgroup.Open(paths), &r.CgroupTasks, &r.CgroupDir)
+	if len(paths) > 0 {
+		if err := open.join(cgroup.Open(paths), &r.CgroupTasks, &r.CgroupDir); err != nil {
+			return err
+		}
+	}
+	return joinResctrl(&c.record, r, open)
 }
 
 // below moves the directories of a control group to groups inside it: places

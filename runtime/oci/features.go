@@ -20,7 +20,7 @@ func newFeatures() *command {
 // knownFeatures follows features.md of the runtime spec: what is implemented,
 // whether this host has it or not.
 func knownFeatures() *features.Features {
-	yes, no := true, false
+	yes := true
 	var hooks []string
 	for _, k := range hookKinds {
 		hooks = append(hooks, k.name)
@@ -40,7 +40,7 @@ func knownFeatures() *features.Features {
 				KnownFlags: known.Flags, SupportedFlags: known.Flags},
 			Apparmor:        &features.Apparmor{Enabled: &yes},
 			Selinux:         &features.Selinux{Enabled: &yes},
-			IntelRdt:        &features.IntelRdt{Enabled: &no, Schemata: &no, Monitoring: &no},
+			IntelRdt:        &features.IntelRdt{Enabled: &yes, Schemata: &yes, Monitoring: &yes},
 			MemoryPolicy:    &features.MemoryPolicy{Modes: modes, Flags: flags},
 			MountExtensions: &features.MountExtensions{IDMap: &features.IDMap{Enabled: &yes}},
 			NetDevices:      &features.NetDevices{Enabled: &yes},

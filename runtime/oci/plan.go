@@ -18,7 +18,7 @@ func newPlan() *command {
 		if err != nil {
 			return 1, err
 		}
-		in := program.Input{Spec: b.spec, Facts: spawn.DetectFacts(), MakeCwd: true, Hold: true, Detached: true,
+		in := program.Input{Spec: b.spec, Facts: spawn.DetectFacts(), Resctrl: b.spec.Linux.IntelRdt != nil, MakeCwd: true, Hold: true, Detached: true,
 			Created: duringCreate(b.spec.Hooks)}
 		if in.Root, err = b.root(); err != nil {
 			return 1, err

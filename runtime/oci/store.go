@@ -34,18 +34,19 @@ type store struct{ root string }
 
 // record is what is written down of a container.
 type record struct {
-	Version     string            `json:"ociVersion"`
-	ID          string            `json:"id"`
-	Creating    bool              `json:"creating,omitempty"` // create has not got to its end
-	Pid         int               `json:"pid"`                // 0: there is no process yet
-	PidStart    uint64            `json:"pidStart"`           // field 22 of /proc/PID/stat
-	Bundle      string            `json:"bundle"`
-	Rootfs      string            `json:"rootfs"`
-	Created     time.Time         `json:"created"`
-	Owner       int               `json:"owner"` // who called create
-	Annotations map[string]string `json:"annotations,omitempty"`
-	Cgroup      map[string]string `json:"cgroup,omitempty"` // directories by controller
-	Scope       *systemd.Unit     `json:"scope,omitempty"`  // the systemd unit that the group is of
+	Version     string               `json:"ociVersion"`
+	ID          string               `json:"id"`
+	Creating    bool                 `json:"creating,omitempty"` // create has not got to its end
+	Pid         int                  `json:"pid"`                // 0: there is no process yet
+	PidStart    uint64               `json:"pidStart"`           // field 22 of /proc/PID/stat
+	Bundle      string               `json:"bundle"`
+	Rootfs      string               `json:"rootfs"`
+	Created     time.Time            `json:"created"`
+	Owner       int                  `json:"owner"` // who called create
+	Annotations map[string]string    `json:"annotations,omitempty"`
+	Cgroup      map[string]string    `json:"cgroup,omitempty"`   // directories by controller
+	Scope       *systemd.Unit        `json:"scope,omitempty"`    // the systemd unit that the group is of
+	IntelRdt    *specs.LinuxIntelRdt `json:"intelRdt,omitempty"` // the resctrl group that was made
 }
 
 // container is a container's directory, and what was read there.
