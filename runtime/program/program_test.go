@@ -196,8 +196,10 @@ func TestGoldens(t *testing.T) {
 		"seccomp-privileged": func(in *Input) { in.Seccomp = make([]byte, 16) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			p, err := Compile(input(f))
+			in := input(f)
+			p, err := Compile(in)
 			golden(t, name, p, err)
+			checkContained(t, in, p)
 		})
 	}
 }
@@ -537,8 +539,18 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
-// FuzzCompile feeds any JSON: an error or a sound program, never a panic.
+// FuzzCompile feeds any JSON, on several machines: an error or a sound program
+// that stays inside, never a panic.
 func FuzzCompile(f *testing.F) {
+	const (
+		v1 = 1 << iota
+		old
+		noRights
+		given
+		waiting
+		directory
+		all
+	)
 	full := input(func(in *Input) {
 		hybrid(in)
 		in.Spec.Linux.MaskedPaths, in.Spec.Linux.ReadonlyPaths = []string{"/proc/kcore"}, []string{"/proc/sys"}
@@ -546,30 +558,64 @@ func FuzzCompile(f *testing.F) {
 		in.Spec.Linux.Devices = []specs.LinuxDevice{{Path: "/dev/fuse", Type: "c", Major: 10, Minor: 229}}
 		in.Spec.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 1, Hard: 2}}
 		in.Spec.Process.User.AdditionalGids = []uint32{1}
-		add(in, cgroupMount, specs.Mount{Destination: "/v", Type: "bind", Source: "/v", Options: []string{"rro", "rslave", "noatime"}})
+		add(in, cgroupMount, specs.Mount{Destination: "/v", Type: "bind", Source: "/v", Options: []string{"rro", "rslave", "noatime", "idmap"}})
+		addUsers(in)
+		addNS(in, specs.LinuxNamespace{Type: "time"})
+		in.Spec.Linux.TimeOffsets = map[string]specs.LinuxTimeOffset{"boottime": {Secs: 1}}
 	})
-	for _, s := range []*specs.Spec{base(), full.Spec, {}} {
+	seeds := []*specs.Spec{base(), full.Spec, {}}
+	files, err := filepath.Glob("testdata/specs/*.json")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		s := &specs.Spec{}
+		if err := json.Unmarshal(b, s); err != nil {
+			f.Fatal(err)
+		}
+		seeds = append(seeds, s)
+	}
+	for _, s := range seeds {
 		b, err := json.Marshal(s)
 		if err != nil {
 			f.Fatal(err)
 		}
-		f.Add(b, true)
-		f.Add(b, false)
+		for _, mode := range []byte{0, v1 | old, noRights | directory, given, waiting, given | old | v1, given | directory | waiting, all - 1} {
+			f.Add(b, mode)
+		}
 	}
-	f.Fuzz(func(t *testing.T, b []byte, v1 bool) {
+	f.Fuzz(func(t *testing.T, b []byte, mode byte) {
 		in := input(func(in *Input) {
-			if v1 {
+			if mode&v1 != 0 {
 				hybrid(in)
-				in.Facts.OverlayFD = false
+			}
+			if mode&old != 0 {
+				in.Facts.OverlayFD, in.Facts.DetachedLayers = false, false
+			}
+			if mode&noRights != 0 {
+				in.Facts.Caps, in.Facts.InUserNS = 0, true
+			}
+			in.UserNS, in.NetNS, in.Root.IDMap = mode&given != 0, mode&given != 0, mode&given != 0
+			in.Created, in.Hold, in.Detached, in.MakeCwd = mode&waiting != 0, mode&waiting != 0, mode&waiting != 0, true
+			if mode&directory != 0 {
+				in.Root = Root{Dir: "/b/root", IDMap: in.Root.IDMap}
 			}
 		})
 		in.Spec = &specs.Spec{}
 		if json.Unmarshal(b, in.Spec) != nil {
 			return
 		}
+		if in.Spec.Linux != nil && in.Spec.Linux.Seccomp != nil {
+			in.Seccomp = make([]byte, 8)
+		}
 		p, err := Compile(in)
 		if err == nil {
 			checkProgram(t, p)
+			checkContained(t, in, p)
 			_ = p.String()
 		}
 	})
