@@ -127,6 +127,9 @@ func (c *container) device(d specs.LinuxDevice) {
 		c.place(exists)
 		at := c.openat(fd(parent), name, unix.O_PATH|unix.O_NOFOLLOW, "opening the mount point")
 		t := c.open(unix.SYS_OPEN_TREE, None, "opening the host's", nil, cwd, c.text(d.Path), imm(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC, formTree))
+		if kind != unix.S_IFIFO { // whatever the host calls so, it must be what we would make
+			c.isNode(fd(t), "", kind, uint32(d.Major), uint32(d.Minor), "verifying the host's", nil)
+		}
 		c.attach(t, fd(at), "", "attaching the host's")
 		c.close(t)
 		c.close(at)

@@ -418,7 +418,12 @@ func (c *container) needsDevices() bool {
 
 // isDevice fails unless the file is the given character device.
 func (c *container) isDevice(dir Arg, name string, major, minor uint32, doing string, catch []Catch) {
+	c.isNode(dir, name, unix.S_IFCHR, major, minor, doing, catch)
+}
+
+// isNode fails unless the file is the given device.
+func (c *container) isNode(dir Arg, name string, kind, major, minor uint32, doing string, catch []Catch) {
 	c.statx(dir, name, doing, catch...)
-	c.test(Scratch, statxMode, 2, unix.S_IFMT, unix.S_IFCHR, unix.ENODEV, doing, catch...)
+	c.test(Scratch, statxMode, 2, unix.S_IFMT, uint64(kind), unix.ENODEV, doing, catch...)
 	c.test(Scratch, statxMajor, 8, ^uint64(0), uint64(major)|uint64(minor)<<32, unix.ENODEV, doing, catch...)
 }

@@ -253,6 +253,9 @@ func TestUserNamespaceFails(t *testing.T) {
 		text   string
 	}{
 		{process(func(p *specs.Process) { p.User.UID = 70000 }), "changing to user 70000:0: setuid: invalid argument"},
+		{spec(func(s *specs.Spec) {
+			s.Linux.Devices = append(s.Linux.Devices, specs.LinuxDevice{Path: "/dev/ptmx", Type: "c", Major: 1, Minor: 3})
+		}), "creating device /dev/ptmx: verifying the host's: no such device"},
 		{process(func(p *specs.Process) { p.Args = []string{"foo"} }), `exec: "foo": executable file not found in $PATH`},
 		{func(r *Request) { r.Root.Overlay.Lower[0] = "/no/such/layer" }, "mounting the root filesystem: opening /no/such/layer: no such file or directory"},
 		{spec(func(s *specs.Spec) { s.Linux.UIDMappings = append(s.Linux.UIDMappings, s.Linux.UIDMappings...) }), "creating the user namespace: writing uid_map: invalid argument"},
