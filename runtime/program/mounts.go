@@ -82,6 +82,9 @@ func (c mounter) bind(m *mount) {
 			propagation = p
 		}
 	}
+	if m.recursive && !recursive && propagation != unix.MS_SHARED {
+		c.setattr(m.tree, 0, 0, unix.MS_SLAVE, true, "untying what is below from the host's mounts")
+	}
 	if m.rset|m.rclr != 0 {
 		if recursive {
 			c.setattr(m.tree, m.rset, m.rclr, propagation, true, "setting its recursive options")
