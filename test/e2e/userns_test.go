@@ -343,7 +343,7 @@ func TestUserNSGranted(t *testing.T) {
 // user, and bind mounts show the host's.
 func TestUserNSRemap(t *testing.T) {
 	e := enginetest.Start(t, enginetest.Config{
-		Args: []string{"--userns-remap", "default"},
+		Args: []string{"--userns-remap", "default", "--default-userns", "host"},
 		Etc:  map[string]string{"subuid": "dockremap:7100000:65536\n", "subgid": "dockremap:7200000:65536\n"},
 	})
 	e.Busybox(t)

@@ -155,6 +155,8 @@ func (e *Engine) startDaemon() error {
 	if e.Registry != "" {
 		args = append(args, "--registry-mirror", "http://"+e.Registry)
 	}
+	// So that all tests can be run on engines with other settings.
+	args = append(args, strings.Fields(os.Getenv("DAVIT_TEST_ARGS"))...)
 	cmd := exec.Command(filepath.Join(e.Bin, "davitd"), append(args, e.config.Args...)...)
 	cmd.Env = append(os.Environ(), e.config.Env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // an interrupt at the terminal ends the tests, not the engine under them
