@@ -50,7 +50,7 @@ func (c mounter) idmapTrees() {
 	for i := range c.mounts {
 		if m := &c.mounts[i]; m.ids != None {
 			c.during(m.context())
-			c.idmap(m.tree, m.ids, m.ridmap, "idmapping")
+			c.idmap(m.tree, m.ids, m.ridmap, "idmapping, which its filesystem has to allow")
 		}
 	}
 }

@@ -30,6 +30,7 @@ type Overlay struct {
 // Facts is what a program depends on of the machine that it runs on.
 type Facts struct {
 	OverlayFD      bool         // overlay layers may be given by descriptor (Linux 6.13)
+	MappedLayers   bool         // an overlay's layers may be idmapped (Linux 5.19)
 	DetachedLayers bool         // such a descriptor may be of a detached mount (Linux 6.15)
 	InUserNS       bool         // the caller is in a user namespace itself: it is root of nothing but that
 	CgroupV2       bool         // /sys/fs/cgroup is one cgroup2 hierarchy

@@ -13,7 +13,7 @@ import (
 func (c rootfs) layerTree(dir string, mapped bool) Reg {
 	t := c.open(unix.SYS_OPEN_TREE, None, "opening "+dir, nil, cwd, c.text(dir), imm(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC, formTree))
 	if mapped {
-		c.idmap(t, c.user, false, "idmapping "+dir)
+		c.idmap(t, c.user, false, "idmapping "+dir+", which its filesystem has to allow")
 	}
 	return t
 }

@@ -35,7 +35,7 @@ func base() *specs.Spec {
 
 func input(f func(*Input)) Input {
 	in := Input{Spec: base(), Root: Root{Overlay: &Overlay{Lower: []string{"/l/2", "/l/1"}, Upper: "/c/upper", Work: "/c/work"}},
-		Facts: Facts{OverlayFD: true, DetachedLayers: true, CgroupV2: true, Caps: 1<<41 - 1, LastCap: 5, NoFile: Limit{1024, 4096}}}
+		Facts: Facts{OverlayFD: true, DetachedLayers: true, MappedLayers: true, CgroupV2: true, Caps: 1<<41 - 1, LastCap: 5, NoFile: Limit{1024, 4096}}}
 	if f != nil {
 		f(&in)
 	}
@@ -355,6 +355,7 @@ func TestRefused(t *testing.T) {
 			addNS(in, specs.LinuxNamespace{Type: "time"})
 			in.Spec.Linux.TimeOffsets = map[string]specs.LinuxTimeOffset{"realtime": {}}
 		}, errs.InvalidParameter, `no clock "realtime"`},
+		{func(in *Input) { addUsers(in); in.Root.IDMap, in.Facts.MappedLayers = true, false }, errs.NotImplemented, "Linux 5.19"},
 		{func(in *Input) { addUsers(in); in.Root.IDMap = true; in.Spec.Linux.UIDMappings[0].ContainerID = 1 }, errs.InvalidParameter, "the container's root"},
 		{func(in *Input) {
 			addUsers(in)

@@ -56,11 +56,14 @@ func (c rootfs) tree() (attached bool) {
 			c.root = c.openTree(dir)
 		}
 		if mapped {
-			c.idmap(c.root, c.user, true, "idmapping "+dir)
+			c.idmap(c.root, c.user, true, "idmapping "+dir+", which its filesystem has to allow")
 		}
 		return false
 	}
 	o := c.in.Root.Overlay
+	if mapped && !c.in.Facts.MappedLayers {
+		c.fail(errs.NotImplemented, "root: an overlay of idmapped layers takes Linux 5.19")
+	}
 	switch {
 	case mapped && !c.in.Facts.DetachedLayers, c.users && c.privileged && !c.in.Facts.OverlayFD:
 		c.root = c.overlayByPath(o, mapped)

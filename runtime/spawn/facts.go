@@ -21,8 +21,10 @@ func DetectFacts() program.Facts {
 	var u unix.Utsname
 	if unix.Uname(&u) == nil {
 		major, minor := release(unix.ByteSliceToString(u.Release[:]))
-		f.OverlayFD = major > 6 || major == 6 && minor >= 13
-		f.DetachedLayers = major > 6 || major == 6 && minor >= 15
+		since := func(wantMajor, wantMinor int) bool {
+			return major > wantMajor || major == wantMajor && minor >= wantMinor
+		}
+		f.OverlayFD, f.MappedLayers, f.DetachedLayers = since(6, 13), since(5, 19), since(6, 15)
 	}
 	var st unix.Statfs_t
 	f.CgroupV2 = unix.Statfs("/sys/fs/cgroup", &st) == nil && st.Type == unix.CGROUP2_SUPER_MAGIC
