@@ -44,9 +44,6 @@ func TestMountTargets(t *testing.T) {
 	must(t, os.WriteFile(filepath.Join(root, "etc/hosts"), nil, 0o644))
 	must(t, os.WriteFile(filepath.Join(outside, "victim"), []byte("untouched"), 0o644))
 	before := fingerprint(t, outside)
-	hostMounts, err := os.ReadFile("/proc/self/mountinfo")
-	must(t, err)
-
 	stop := make(chan struct{})
 	var flippers sync.WaitGroup
 	var still sync.RWMutex // held by whoever wants to see the names in their places
@@ -101,10 +98,10 @@ func TestMountTargets(t *testing.T) {
 	if started == 0 {
 		t.Error("no start has succeeded: the race was never run")
 	}
-	now, err := os.ReadFile("/proc/self/mountinfo")
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	must(t, err)
-	if string(now) != string(hostMounts) {
-		t.Errorf("the host's mount table has changed")
+	if strings.Contains(string(mounts), base) {
+		t.Errorf("something is mounted on the host:\n%s", mounts)
 	}
 }
 
