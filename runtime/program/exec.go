@@ -36,9 +36,10 @@ const joinable = unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix
 //	    (ends)                        execve
 //
 // What can be done before the process is visible inside is done before, so
-// that whoever may trace processes there finds one that has little more than
-// it will have for good. Nothing of the host is open by then but what the
-// program itself passes on.
+// that whoever may trace processes there (CAP_SYS_PTRACE; nobody else can)
+// finds one that has little more than it will have for good: CAP_SYS_ADMIN
+// until a filter is loaded without no_new_privs, else CAP_SYS_RESOURCE. Nothing of
+// the host is open by then but what the program itself passes on.
 func CompileExec(in ExecInput) (*Program, error) {
 	b := newBuilder(Input{Spec: &specs.Spec{Process: in.Process}, File: in.File, Seccomp: in.Seccomp, SeccompFlags: in.SeccompFlags, Listener: in.Listener,
 		Facts: in.Facts, CgroupTasks: in.CgroupTasks, PreserveFDs: in.PreserveFDs, Detached: in.Detached})
