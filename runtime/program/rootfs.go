@@ -54,6 +54,9 @@ func (c rootfs) tree() (attached bool) {
 	if dir := c.in.Root.Dir; dir != "" {
 		if c.root = c.given; c.root == None {
 			c.root = c.openTree(dir)
+			if c.users && c.privileged { // in the host's mount namespace, where it may be shared
+				c.setattr(c.root, 0, 0, unix.MS_SLAVE, true, "making the host's mounts unreachable for ours")
+			}
 		}
 		if mapped {
 			c.idmap(c.root, c.user, true, "idmapping "+dir+", which its filesystem has to allow")

@@ -154,3 +154,20 @@ func expect(t testing.TB, out string, want ...string) {
 		}
 	}
 }
+
+// shared makes a directory a shared mount, as directories of most hosts are:
+// what is mounted below a copy of it appears below it too, unless the copy has
+// been cut off. It fails at the end if anything did.
+func shared(t *testing.T, dir string) {
+	t.Helper()
+	must(t, unix.Mount(dir, dir, "", unix.MS_BIND, ""))
+	t.Cleanup(func() {
+		for line := range strings.Lines(read(t, "/proc/self/mountinfo")) {
+			if strings.Contains(line, " "+dir+"/") {
+				t.Errorf("a mount of the container is on the host: %s", line)
+			}
+		}
+		must(t, unix.Unmount(dir, unix.MNT_DETACH))
+	})
+	must(t, unix.Mount("", dir, "", unix.MS_SHARED, ""))
+}

@@ -287,6 +287,7 @@ func TestJoinMountNamespace(t *testing.T) {
 		first.PidFD.Close()
 	}()
 	root := layer(t)
+	shared(t, root)
 	must(t, os.MkdirAll(filepath.Join(first.root(), root), 0o755)) // where the other has it
 	must(t, os.WriteFile(filepath.Join(root, "mine"), []byte("mine\n"), 0o644))
 	r := &Request{Spec: dockerSpec("sh", "-c", "cat /mine; ls /proc/1/comm; readlink /proc/self/ns/mnt"), Root: program.Root{Dir: root}}

@@ -144,6 +144,7 @@ func TestUserNamespaceOverDirectory(t *testing.T) {
 		if !idmapped { // as OCI bundles have it: owned by the ids of the host
 			giveAway(t, dir)
 		}
+		shared(t, dir)
 		r := &Request{Spec: dockerSpec("sh", "-c", "stat -c '%u:%g' /bin/busybox; touch /made; cat /proc/self/mountinfo"), Root: program.Root{Dir: dir}}
 		inUsers(r)
 		r.Root.IDMap = idmapped
