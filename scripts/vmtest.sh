@@ -9,7 +9,7 @@
 # -v       the whole output, not only failures and skips
 # -shell   no tests: a shell in the machine; `exit` ends it
 #
-# VMTEST_DEADLINE (seconds, default 900) bounds the run, VMTEST_MEMORY is the
+# VMTEST_DEADLINE (seconds, default 1800) bounds the run, VMTEST_MEMORY is the
 # machine's in MiB, VMTEST_CACHE names the folder for the kernel and the last output.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -34,7 +34,7 @@ done
 export CGO_ENABLED=0 GOFLAGS="${GOFLAGS:-} -trimpath" PATH=$PATH:/usr/sbin:/sbin
 
 cache=${VMTEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/davit-vmtest}
-deadline=${VMTEST_DEADLINE:-900}
+deadline=${VMTEST_DEADLINE:-1800}
 mkdir -p "$cache"
 work=$(mktemp -d)
 finish() { # ends the machine of this run alone: by its own pid file
@@ -107,7 +107,7 @@ disk() {
   cp "$(command -v busybox)" "$root/bin/busybox"
   for applet in $(busybox --list); do [[ -e $root/bin/$applet ]] || ln -s busybox "$root/bin/$applet"; done
   ln -s /bin/busybox "$root/sbin/modprobe" # where the kernel looks for it
-  for applet in bash newuidmap newgidmap tar; do add_program "$applet"; done
+  for applet in sh bash newuidmap newgidmap tar; do add_program "$applet"; done
   # A systemd and a bus for tests that speak with them; nothing starts them by itself.
   for applet in /usr/lib/systemd/systemd dbus-daemon; do ! command -v "$applet" >/dev/null || add_program "$applet"; done
   for applet in /usr/lib/systemd/user /usr/share/dbus-1; do

@@ -5,6 +5,6 @@
 mount -t devtmpfs dev /dev
 while read -r module; do insmod "/modules/$module"; done </order
 while [ ! -b /dev/vda ]; do sleep 0.1; done
-mount -t ext4 -o noatime /dev/vda /disk
+mount -t ext4 /dev/vda /disk
 mount --move /dev /disk/dev
 exec switch_root /disk /sbin/init

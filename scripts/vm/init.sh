@@ -28,7 +28,7 @@ else
   (
     echo "=== machine Linux $(uname -r), controllers: $(cat /sys/fs/cgroup/cgroup.controllers), up after $(cut -d. -f1 /proc/uptime) s"
     failed=0
-    set -- -test.v -test.timeout=10m
+    set -- -test.v -test.timeout=20m
     [ ! -s /davit/only ] || set -- "$@" "-test.run=$(cat /davit/only)"
     while read -r package <&3; do
       echo "=== package $package"
