@@ -33,7 +33,7 @@ func (c mounter) planIDMap(m *mount) {
 }
 
 // idmap shows the ids of a detached mount as the user namespace ids maps them.
-func (b *builder) idmap(tree, ids Reg, recursive bool, doing string) {
+func (b *builder) idmap(tree, ids Reg, recursive bool, doing string, catch ...Catch) {
 	k := Block{Data: make([]byte, 32), form: formAttrs}
 	put64(k.Data, unix.MOUNT_ATTR_IDMAP)
 	attr := b.block(k)
@@ -42,7 +42,7 @@ func (b *builder) idmap(tree, ids Reg, recursive bool, doing string) {
 	if recursive {
 		flags |= unix.AT_RECURSIVE
 	}
-	b.call(unix.SYS_MOUNT_SETATTR, doing, nil, fd(tree), mem(b.empty), imm(flags, formTree), mem(attr), num(32))
+	b.call(unix.SYS_MOUNT_SETATTR, doing, catch, fd(tree), mem(b.empty), imm(flags, formTree), mem(attr), num(32))
 }
 
 // idmapTrees does so for those mounts that ask for it.

@@ -18,6 +18,50 @@ func (c rootfs) layerTree(dir string, mapped bool) Reg {
 	return t
 }
 
+// opening is a directory to be opened on an idmapped mount.
+type opening struct {
+	dir   string
+	flags uint64
+	out   Reg
+}
+
+// sameMount has a path found only if it stays on its mount.
+const sameMount = unix.RESOLVE_BENEATH | unix.RESOLVE_NO_XDEV | unix.RESOLVE_NO_MAGICLINKS
+
+// openMapped opens directories on an idmapped copy of the mount that they lie
+// on. One copy serves all, since to drop one takes the kernel some 30
+// microseconds; a directory on a mount of its own, or behind a symbolic link,
+// gets its own. Copies last until execve.
+func (c rootfs) openMapped(list []opening) {
+	dirs := make([]string, len(list))
+	for i, o := range list {
+		dirs[i] = o.dir
+	}
+	base, done := common(dirs), c.label()
+	alone := func(o opening) {
+		t := c.layerTree(o.dir, true)
+		c.open(unix.SYS_OPENAT, o.out, "opening "+o.dir, nil, fd(t), mem(c.dot), imm(o.flags|unix.O_DIRECTORY|unix.O_CLOEXEC, formOpen), num(0))
+	}
+	each := c.later(done, func() { // what all lie below cannot be mapped, and need not be
+		for _, o := range list {
+			alone(o)
+		}
+	})
+	host := c.openat(cwd, base, unix.O_PATH|unix.O_DIRECTORY, "opening "+base)
+	tree := c.layerTree(base, false)
+	c.idmap(tree, c.user, false, "idmapping "+base, on(unix.EINVAL, each), on(unix.EPERM, each))
+	for _, o := range list {
+		opened, name, doing := c.label(), below(base, o.dir), "opening "+o.dir
+		elsewhere := c.later(opened, func() { alone(o) })
+		c.close(c.openat2(fd(host), name, unix.O_PATH|unix.O_DIRECTORY, sameMount|unix.RESOLVE_NO_SYMLINKS, doing, on(unix.EXDEV, elsewhere), on(unix.ELOOP, elsewhere)))
+		c.open(unix.SYS_OPENAT2, o.out, doing, nil, fd(tree), c.text(name),
+			c.how(formHow, o.flags|unix.O_DIRECTORY|unix.O_CLOEXEC, 0, sameMount|unix.RESOLVE_NO_SYMLINKS), num(24))
+		c.place(opened)
+	}
+	c.close(host)
+	c.place(done)
+}
+
 // writers returns the directory that holds both the upper and the work
 // directory of an overlay, which have to lie on one mount, and their names
 // below it.

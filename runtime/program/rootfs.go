@@ -77,34 +77,40 @@ func (c rootfs) tree() (attached bool) {
 	}
 	r := c.fsopen("overlay")
 	c.fsset(r, "source", &overlayName)
-	var trees []Reg // whose end is that of the detached mounts
 	set := func(key, dir string, d Reg) {
 		c.call(unix.SYS_FSCONFIG, "adding layer "+dir, nil, fd(r), imm(unix.FSCONFIG_SET_FD, formFsconfig), c.text(key), num(0), fd(d))
 		c.close(d)
 	}
-	open := func(at Arg, name, dir string) Reg {
-		return c.openat(at, name, unix.O_RDONLY|unix.O_DIRECTORY, "opening "+dir)
-	}
-	if !mapped {
+	if mapped {
+		var list []opening
 		for _, dir := range o.Lower {
-			set("lowerdir+", dir, open(cwd, dir, dir))
+			list = append(list, opening{dir, unix.O_RDONLY, c.reg()})
+		}
+		base, upper, work := "", "", ""
+		if o.Upper != "" {
+			base, upper, work = o.writers()
+			list = append(list, opening{base, unix.O_PATH, c.reg()})
+		}
+		c.openMapped(list)
+		for i, dir := range o.Lower {
+			set("lowerdir+", dir, list[i].out)
 		}
 		if o.Upper != "" {
-			set("upperdir", o.Upper, open(cwd, o.Upper, o.Upper))
-			set("workdir", o.Work, open(cwd, o.Work, o.Work))
+			w := list[len(o.Lower)].out
+			set("upperdir", o.Upper, c.openat2(fd(w), upper, unix.O_RDONLY|unix.O_DIRECTORY, sameMount, "opening "+o.Upper))
+			set("workdir", o.Work, c.openat2(fd(w), work, unix.O_RDONLY|unix.O_DIRECTORY, sameMount, "opening "+o.Work))
+			c.close(w)
 		}
 	} else {
+		open := func(dir string) Reg {
+			return c.openat(cwd, dir, unix.O_RDONLY|unix.O_DIRECTORY, "opening "+dir)
+		}
 		for _, dir := range o.Lower {
-			t := c.layerTree(dir, true)
-			set("lowerdir+", dir, open(fd(t), ".", dir))
-			trees = append(trees, t)
+			set("lowerdir+", dir, open(dir))
 		}
 		if o.Upper != "" {
-			base, upper, work := o.writers()
-			t := c.layerTree(base, true)
-			set("upperdir", o.Upper, open(fd(t), upper, o.Upper))
-			set("workdir", o.Work, open(fd(t), work, o.Work))
-			trees = append(trees, t)
+			set("upperdir", o.Upper, open(o.Upper))
+			set("workdir", o.Work, open(o.Work))
 		}
 	}
 	if o.Volatile {
@@ -112,9 +118,6 @@ func (c rootfs) tree() (attached bool) {
 	}
 	c.asOwner(mapped, func() { c.fscreate(r) })
 	c.root = c.fsmount(r, 0)
-	for _, t := range trees {
-		c.close(t)
-	}
 	return false
 }
 

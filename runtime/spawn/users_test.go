@@ -137,6 +137,61 @@ func TestUserNamespace(t *testing.T) {
 	}
 }
 
+// TestUserNamespaceManyLayers has more layers than the names of fit an option
+// of the new mount interface.
+func TestUserNamespaceManyLayers(t *testing.T) {
+	needRoot(t)
+	dir := layer(t)
+	legacy := DetectFacts()
+	legacy.OverlayFD, legacy.DetachedLayers = false, false
+	var lower []string
+	for i := range 110 {
+		lower = append(lower, t.TempDir())
+		must(t, os.WriteFile(filepath.Join(lower[i], fmt.Sprintf("file%d", i)), nil, 0o644))
+	}
+	// One layer on a mount of its own, which hides another one, and one behind a link.
+	other, link := lower[50], filepath.Join(t.TempDir(), "link")
+	must(t, unix.Mount("tmpfs", other, "tmpfs", 0, "size=64k"))
+	t.Cleanup(func() { must(t, unix.Unmount(other, unix.MNT_DETACH)) })
+	must(t, os.WriteFile(filepath.Join(other, "file50"), nil, 0o644))
+	must(t, os.Symlink(lower[60], link))
+	lower[60] = link
+	for name, facts := range map[string]*program.Facts{"by descriptor": nil, "by path": &legacy} {
+		t.Run(name, func(t *testing.T) {
+			r := &Request{Spec: dockerSpec("sh", "-c", "ls -d /file* | wc -l; touch /made; stat -c %u /file109 /file50 /file60 /made"), Root: overlay(t, append(lower, dir)...), Facts: facts}
+			inUsers(r)
+			if out := mustRun(t, r); out != "110\n0\n0\n0\n0\n" {
+				t.Errorf("got %q", out)
+			}
+		})
+	}
+}
+
+// TestUserNamespaceOnManyMounts has each layer on a mount of its own, below one
+// that cannot be idmapped.
+func TestUserNamespaceOnManyMounts(t *testing.T) {
+	needRoot(t)
+	base := t.TempDir()
+	mount := func(dir, fstype string) {
+		must(t, os.MkdirAll(dir, 0o755))
+		must(t, unix.Mount(fstype, dir, fstype, 0, ""))
+		t.Cleanup(func() { must(t, unix.Unmount(dir, unix.MNT_DETACH)) })
+	}
+	mount(base, "ramfs")
+	for _, name := range []string{"a", "b", "c"} {
+		mount(filepath.Join(base, name), "tmpfs")
+	}
+	must(t, exec.Command("cp", "-a", layer(t)+"/.", filepath.Join(base, "a")).Run())
+	o := &program.Overlay{Lower: []string{filepath.Join(base, "b"), filepath.Join(base, "a")}, Upper: filepath.Join(base, "c/upper"), Work: filepath.Join(base, "c/work")}
+	must(t, os.Mkdir(o.Upper, 0o755))
+	must(t, os.Mkdir(o.Work, 0o755))
+	r := &Request{Spec: dockerSpec("sh", "-c", "touch /made; stat -c %u /made /bin/busybox"), Root: program.Root{Overlay: o}}
+	inUsers(r)
+	if out := mustRun(t, r); out != "0\n0\n" {
+		t.Errorf("got %q", out)
+	}
+}
+
 func TestUserNamespaceOverDirectory(t *testing.T) {
 	needRoot(t)
 	for _, idmapped := range []bool{true, false} {
