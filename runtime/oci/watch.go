@@ -26,10 +26,13 @@ const settleDelay = 300 * time.Millisecond
 type watch struct{ signals chan os.Signal }
 
 // newWatch keeps signals back, so that none is lost on a process that is
-// still to be made.
+// still to be made. They are those that terminals, people and supervisors
+// send: each costs the Go runtime two changes of thread to ask for, which is
+// why the other fifty are left to the command kill.
 func newWatch() *watch {
 	w := &watch{signals: make(chan os.Signal, 128)}
-	signal.Notify(w.signals)
+	signal.Notify(w.signals, unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGABRT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM, unix.SIGTERM,
+		unix.SIGCHLD, unix.SIGCONT, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU, unix.SIGWINCH, unix.SIGPWR)
 	return w
 }
 
@@ -60,8 +63,7 @@ func (w *watch) wait(p *spawn.Process, in, out *os.File) (int, error) {
 	return status.ExitStatus(), nil
 }
 
-// forward passes signals on. SIGCHLD brings orphans that fell to us; SIGURG is
-// Go's own, SIGPIPE ours.
+// forward passes signals on. SIGCHLD brings orphans that fell to us.
 func (w *watch) forward(p *spawn.Process, s *screen, done <-chan struct{}) {
 	for {
 		select {
@@ -71,7 +73,6 @@ func (w *watch) forward(p *spawn.Process, s *screen, done <-chan struct{}) {
 			switch sig {
 			case unix.SIGCHLD:
 				reapOrphans(p.Pid)
-			case unix.SIGURG, unix.SIGPIPE:
 			case unix.SIGWINCH:
 				if s != nil {
 					s.resize()
