@@ -57,13 +57,13 @@ func (c *container) end(i *invocation, hooks *specs.Hooks) error {
 }
 
 // endProcess kills the first process and waits for its end.
-func (c *container) endProcess(pidfd *os.File) error {
+func (r *record) endProcess(pidfd *os.File) error {
 	fd := int(pidfd.Fd())
 	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
 		return errs.New(errs.System, "killing the container: %w", err)
 	}
-	if c.frozen() {
-		if err := c.group().Thaw(); err != nil { // the dead must run to die
+	if r.frozen() {
+		if err := r.group().Thaw(); err != nil { // the dead must run to die
 			return err
 		}
 	}
@@ -72,7 +72,7 @@ func (c *container) endProcess(pidfd *os.File) error {
 		switch {
 		case errors.Is(err, unix.EINTR) && time.Now().Before(end):
 		case err != nil || n == 0:
-			return errs.New(errs.Deadline, "process %d of container %s does not end: it waits for a device or a network file system", c.Pid, c.ID)
+			return errs.New(errs.Deadline, "process %d of container %s does not end: it waits for a device or a network file system", r.Pid, r.ID)
 		default:
 			return nil
 		}

@@ -55,17 +55,17 @@ type event struct {
 	Data any    `json:"data,omitempty"`
 }
 
-func (c *container) printStats(g *cgroup.Cgroup) error {
+func (r *record) printStats(g *cgroup.Cgroup) error {
 	s, err := g.Stats()
 	if err != nil {
 		return err
 	}
-	return printJSON(os.Stdout, event{"stats", c.ID, newUsage(s)}, "")
+	return printJSON(os.Stdout, event{"stats", r.ID, newUsage(s)}, "")
 }
 
 // printEvents prints until the container has ended.
-func (c *container) printEvents(g *cgroup.Cgroup, interval time.Duration) error {
-	pidfd, err := c.process()
+func (r *record) printEvents(g *cgroup.Cgroup, interval time.Duration) error {
+	pidfd, err := r.process()
 	if err != nil {
 		return nil // it has ended meanwhile
 	}
@@ -84,7 +84,7 @@ func (c *container) printEvents(g *cgroup.Cgroup, interval time.Duration) error 
 		now, err := g.OOMKills()
 		if err == nil && now > kills {
 			kills = now
-			if err := printJSON(os.Stdout, event{Type: "oom", ID: c.ID}, ""); err != nil {
+			if err := printJSON(os.Stdout, event{Type: "oom", ID: r.ID}, ""); err != nil {
 				return err
 			}
 		}
@@ -95,7 +95,7 @@ func (c *container) printEvents(g *cgroup.Cgroup, interval time.Duration) error 
 			continue
 		}
 		next = time.Now().Add(interval)
-		if err := c.printStats(g); err != nil && !errs.Is(err, errs.NotFound) {
+		if err := r.printStats(g); err != nil && !errs.Is(err, errs.NotFound) {
 			return err
 		}
 	}

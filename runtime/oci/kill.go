@@ -31,14 +31,14 @@ func newKill() *command {
 
 // kill signals the container's first process, or all of its processes, which
 // may have outlived the first one where that is not alone in its pid namespace.
-func (c *container) kill(sig unix.Signal, all bool) error {
-	if g := c.group(); all && g != nil {
+func (r *record) kill(sig unix.Signal, all bool) error {
+	if g := r.group(); all && g != nil {
 		if err := g.Signal(sig); !errs.Is(err, errs.NotFound) {
 			return err
 		}
 		return nil // nobody is left
 	}
-	f, err := c.process()
+	f, err := r.process()
 	if err != nil {
 		if all {
 			return nil
@@ -48,11 +48,11 @@ func (c *container) kill(sig unix.Signal, all bool) error {
 	defer f.Close()
 	switch err := unix.PidfdSendSignal(int(f.Fd()), sig, nil, 0); {
 	case errors.Is(err, unix.ESRCH):
-		return errs.New(errs.Conflict, "container not running: %s", c.ID)
+		return errs.New(errs.Conflict, "container not running: %s", r.ID)
 	case err != nil:
 		return errs.New(errs.System, "signalling the container: %w", err)
-	case sig == unix.SIGKILL && c.frozen(): // on cgroup v1 it must run to die
-		return c.group().Thaw()
+	case sig == unix.SIGKILL && r.frozen(): // on cgroup v1 it must run to die
+		return r.group().Thaw()
 	}
 	return nil
 }

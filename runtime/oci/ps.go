@@ -37,12 +37,12 @@ func newPs() *command {
 
 // pids are the container's processes, of which at least the first is known
 // without a control group as well.
-func (c *container) pids() ([]int, error) {
-	if g := c.group(); g != nil {
+func (r *record) pids() ([]int, error) {
+	if g := r.group(); g != nil {
 		return g.Pids()
 	}
-	if c.alive() {
-		return []int{c.Pid}, nil
+	if r.alive() {
+		return []int{r.Pid}, nil
 	}
 	return []int{}, nil
 }

@@ -47,13 +47,13 @@ func sendConsole(path string, master *os.File) error {
 
 // listener hands a filter's notify descriptor to the agent that the spec
 // names; nil if it names none.
-func (c *container) listener(l *specs.LinuxSeccomp, status specs.ContainerState) func(pid int, fd *os.File) error {
+func (r *record) listener(l *specs.LinuxSeccomp, status specs.ContainerState) func(pid int, fd *os.File) error {
 	if l == nil || l.ListenerPath == "" {
 		return nil
 	}
 	return func(pid int, fd *os.File) error {
 		defer fd.Close()
-		state := c.oci(status)
+		state := r.oci(status)
 		if state.Pid == 0 { // this is the container's first process
 			state.Pid = pid
 		}

@@ -34,12 +34,12 @@ func (c *container) status() specs.ContainerState {
 }
 
 // alive reports whether the container's first process has not ended.
-func (c *container) alive() bool {
-	if c.Pid <= 0 {
+func (r *record) alive() bool {
+	if r.Pid <= 0 {
 		return false
 	}
-	start, err := wire.StartTime(c.Pid)
-	return err == nil && start == c.PidStart && !zombie(c.Pid)
+	start, err := wire.StartTime(r.Pid)
+	return err == nil && start == r.PidStart && !zombie(r.Pid)
 }
 
 // zombie reports whether a process has ended and is still to be reaped.
@@ -58,8 +58,8 @@ func (c *container) held() bool {
 	return err == nil
 }
 
-func (c *container) frozen() bool {
-	g := c.group()
+func (r *record) frozen() bool {
+	g := r.group()
 	if g == nil {
 		return false
 	}
@@ -68,23 +68,23 @@ func (c *container) frozen() bool {
 }
 
 // process opens the container's first process, or says that it has ended.
-func (c *container) process() (*os.File, error) {
-	if c.Pid > 0 {
-		fd, err := unix.PidfdOpen(c.Pid, 0)
+func (r *record) process() (*os.File, error) {
+	if r.Pid > 0 {
+		fd, err := unix.PidfdOpen(r.Pid, 0)
 		if err == nil {
 			f := os.NewFile(uintptr(fd), "pidfd")
-			if c.alive() { // asked after the number was taken hold of
+			if r.alive() { // asked after the number was taken hold of
 				return f, nil
 			}
 			f.Close()
 		}
 	}
-	return nil, errs.New(errs.Conflict, "container not running: %s", c.ID)
+	return nil, errs.New(errs.Conflict, "container not running: %s", r.ID)
 }
 
 // oci is the state as the runtime spec has it, for hooks.
-func (c *container) oci(status specs.ContainerState) *specs.State {
-	return &specs.State{Version: c.Version, ID: c.ID, Status: status, Pid: c.Pid, Bundle: c.Bundle, Annotations: c.Annotations}
+func (r *record) oci(status specs.ContainerState) *specs.State {
+	return &specs.State{Version: r.Version, ID: r.ID, Status: status, Pid: r.Pid, Bundle: r.Bundle, Annotations: r.Annotations}
 }
 
 // view is the state as runc shows it: that of the spec, and more.

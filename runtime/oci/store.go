@@ -32,7 +32,8 @@ const lockPatience = 10 * time.Second
 // store is the directory with all containers.
 type store struct{ root string }
 
-// record is what is written down of a container.
+// record is what is written down of a container. Its methods ask, or act on,
+// what runs, and leave the directory alone.
 type record struct {
 	Version     string               `json:"ociVersion"`
 	ID          string               `json:"id"`
@@ -231,11 +232,11 @@ func (c *container) remove() error {
 }
 
 // group is the container's control group; nil without one.
-func (c *container) group() *cgroup.Cgroup {
-	if len(c.Cgroup) == 0 {
+func (r *record) group() *cgroup.Cgroup {
+	if len(r.Cgroup) == 0 {
 		return nil
 	}
-	return cgroup.Open(c.Cgroup)
+	return cgroup.Open(r.Cgroup)
 }
 
 // writeFile writes a file by way of another one beside it, which takes its
