@@ -16,7 +16,7 @@ import (
 const execPatience = 10 * time.Second
 
 func newStart() *command {
-	return &command{name: "start", args: "<container-id>", about: "run the program of a container that was created", min: 1, max: 1, forks: true,
+	return &command{name: "start", args: "<container-id>", about: "run the program of a container that was created", min: 1, max: 1,
 		run: func(i *invocation, args []string) (int, error) {
 			c, err := i.store.openLocked(args[0])
 			if err != nil {
@@ -33,6 +33,11 @@ func newStart() *command {
 			b, err := c.config()
 			if err != nil {
 				return 1, err
+			}
+			if len(startContainer.of(b.spec.Hooks)) > 0 { // they run inside
+				if err := seal(); err != nil {
+					return 1, err
+				}
 			}
 			return 0, c.start(i, b)
 		}}
