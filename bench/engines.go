@@ -57,7 +57,8 @@ func (e engine) command(args ...string) *exec.Cmd {
 	return cmd
 }
 
-// load imports the two images.
+// load imports the two images, and runs one: an engine that cannot is not
+// measured.
 func (e engine) load(rootfs string) error {
 	busybox, err := exec.LookPath("busybox")
 	if err != nil {
@@ -70,6 +71,9 @@ tar -C "$(dirname "$0")" --transform 's|^|bin/|' -c busybox | "${@:4}" import -c
 	cmd.Env = e.env
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("importing images: %w: %s", err, bytes.TrimSpace(out))
+	}
+	if out, err := e.command("run", "--rm", "--label", label, helloImage).CombinedOutput(); err != nil {
+		return fmt.Errorf("a first run: %w: %s", err, bytes.TrimSpace(out))
 	}
 	return nil
 }

@@ -78,7 +78,7 @@ func run(runs, containers int, only []string) (err error) {
 	idle := daemonMemory(e) // before anything has run
 
 	engines, notes := findEngines(e)
-	defer forget(engines)
+	defer func() { forget(engines) }()
 	for i := 0; i < len(engines); {
 		if err := engines[i].load(rootfs); err != nil {
 			if engines[i].name == "davit" {
