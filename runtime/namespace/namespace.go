@@ -1,7 +1,7 @@
 // Package namespace makes user namespaces, and network namespaces that belong
 // to them, that exist before any process of a container does.
 //
-// It owns the short life of the process that has to be in a namespace while its
+// It owns how maps are written, and the short life of the process that has to be in a namespace while its
 // maps are written: a program of many threads cannot enter a user namespace
 // itself. That process runs no Go. For a new user namespace it borrows the
 // caller's memory, so that a large program has no page tables to copy; nobody
@@ -22,18 +22,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// New makes a user namespace with these maps and a network namespace that
-// belongs to it. The caller needs CAP_SETUID and CAP_SETGID over the ids. The
-// namespaces live as long as the files, or a process in them.
+// User makes a user namespace with these maps, which are as in the OCI runtime
+// spec. It lives as long as the file, or a process in it. Who may not write such
+// maps needs newuidmap and newgidmap, but for a map of one id to their own.
+func User(uids, gids []specs.LinuxIDMapping) (user *os.File, err error) {
+	err = inChild(unix.CLONE_VM|unix.CLONE_NEWUSER, -1, func(pid int) error {
+		if err := writeMaps(pid, uids, gids); err != nil {
+			return err
+		}
+		user, err = open(pid, "user")
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("making a user namespace: %w", err)
+	}
+	return user, nil
+}
+
+// New is User with a network namespace that belongs to the user namespace.
 func New(uids, gids []specs.LinuxIDMapping) (user, net *os.File, err error) {
 	err = inChild(unix.CLONE_VM|unix.CLONE_NEWUSER|unix.CLONE_NEWNET, -1, func(pid int) error {
-		for _, m := range []struct {
-			name string
-			maps []specs.LinuxIDMapping
-		}{{"uid_map", uids}, {"gid_map", gids}} {
-			if err := write(pid, m.name, mapText(m.maps)); err != nil {
-				return err
-			}
+		if err := writeMaps(pid, uids, gids); err != nil {
+			return err
 		}
 		if user, err = open(pid, "user"); err != nil {
 			return err
@@ -121,32 +131,6 @@ func ignoringEINTR(f func() (int, error)) (int, error) {
 			return n, err
 		}
 	}
-}
-
-func mapText(maps []specs.LinuxIDMapping) []byte {
-	var b []byte
-	for _, m := range maps {
-		b = strconv.AppendUint(b, uint64(m.ContainerID), 10)
-		b = append(b, ' ')
-		b = strconv.AppendUint(b, uint64(m.HostID), 10)
-		b = append(b, ' ')
-		b = strconv.AppendUint(b, uint64(m.Size), 10)
-		b = append(b, '\n')
-	}
-	return b
-}
-
-func write(pid int, name string, data []byte) error {
-	path := "/proc/" + strconv.Itoa(pid) + "/" + name
-	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", name, err)
-	}
-	defer unix.Close(fd)
-	if _, err := unix.Write(fd, data); err != nil {
-		return fmt.Errorf("writing %s %q: %w", name, data, err)
-	}
-	return nil
 }
 
 func open(pid int, name string) (*os.File, error) {

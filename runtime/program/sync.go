@@ -67,21 +67,3 @@ func (e *entry) ready() {
 		e.call(unix.SYS_READ, "waiting to be started", nil, fd(e.hold), mem(Scratch), num(1))
 	}
 }
-
-// Pause returns the program of a process that does nothing in a new user
-// namespace, until its caller says so or ends.
-func Pause() *Program {
-	b := newBuilder(Input{})
-	c := container{builder: b}
-	c.sync = c.need(Need{Kind: NeedSync})
-	b.p.Clone, b.p.LowFD = unix.CLONE_NEWUSER, 3
-	c.prctl(unix.PR_SET_PDEATHSIG, int(unix.SIGKILL), 0, "setting the parent-death signal")
-	c.await("waiting for the caller")
-	c.call(unix.SYS_EXIT_GROUP, "ending", nil, num(0))
-	b.p.Last = len(b.p.Steps)
-	p, err := b.finish()
-	if err != nil {
-		panic(err) // it depends on nothing
-	}
-	return p
-}

@@ -45,7 +45,6 @@ func (c users) plan() {
 		if len(uids) == 0 || len(gids) == 0 {
 			c.fail(errs.InvalidParameter, "linux.uidMappings and linux.gidMappings: a new user namespace needs both")
 		}
-		n.Context = "creating the user namespace"
 	} else if n.Path != "" && !c.in.UserNS {
 		n.Context = joining(specs.UserNamespace, n.Path)
 	}

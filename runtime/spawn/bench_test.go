@@ -3,6 +3,7 @@ package spawn
 import (
 	"testing"
 
+	"github.com/davit-engine/davit/runtime/namespace"
 	"github.com/davit-engine/davit/runtime/program"
 )
 
@@ -13,7 +14,7 @@ func BenchmarkStart(b *testing.B) {
 	needRoot(b)
 	dir := layer(b)
 	facts := DetectFacts()
-	users, err := NewUserNS(mapTo(100000), mapTo(200000))
+	users, err := namespace.User(mapTo(100000), mapTo(200000))
 	must(b, err)
 	defer users.Close()
 	for _, c := range []struct {
@@ -70,10 +71,10 @@ func BenchmarkCompile(b *testing.B) {
 	}
 }
 
-func BenchmarkNewUserNS(b *testing.B) {
+func BenchmarkUserNamespace(b *testing.B) {
 	needRoot(b)
 	for b.Loop() {
-		f, err := NewUserNS(mapTo(100000), mapTo(200000))
+		f, err := namespace.User(mapTo(100000), mapTo(200000))
 		must(b, err)
 		f.Close()
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/davit-engine/davit/runtime/namespace"
 	"github.com/davit-engine/davit/runtime/program"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -44,10 +45,12 @@ func (in *inputs) open(p *program.Program, r *Request) error {
 			case n.Path != "":
 				fd, err = in.keep(unix.Open(n.Path, unix.O_RDONLY|unix.O_CLOEXEC, 0))
 			default:
-				fd, doing, err = in.userNS(n)
+				doing = ""
+				fd, err = in.userNS(n)
 			}
 		case program.NeedIDMap:
-			fd, doing, err = in.userNS(n)
+			doing = ""
+			fd, err = in.userNS(n)
 		case program.NeedNamespace, program.NeedPidNS:
 			fd, err = in.keep(unix.Open(n.Path, unix.O_RDONLY|unix.O_CLOEXEC, 0))
 			if err == nil && n.Kind == program.NeedPidNS {
@@ -99,12 +102,13 @@ func (in *inputs) open(p *program.Program, r *Request) error {
 }
 
 // userNS makes a user namespace.
-func (in *inputs) userNS(n program.Need) (fd int, doing string, err error) {
-	fd, doing, err = newUserNS(n.UIDs, n.GIDs)
-	if err == nil {
-		fd, err = in.keep(fd, nil)
+func (in *inputs) userNS(n program.Need) (int, error) {
+	f, err := namespace.User(n.UIDs, n.GIDs)
+	if err != nil {
+		return -1, err
 	}
-	return fd, doing, err
+	defer f.Close()
+	return in.keep(unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 3))
 }
 
 // pair makes a socket that keeps messages apart: our end and the child's.

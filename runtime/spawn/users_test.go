@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/davit-engine/davit/runtime/namespace"
 	"github.com/davit-engine/davit/runtime/program"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -61,7 +62,7 @@ func TestUserNamespace(t *testing.T) {
 	needRoot(t)
 	legacy := DetectFacts()
 	legacy.OverlayFD, legacy.DetachedLayers = false, false
-	given, err := NewUserNS(mapTo(100000), mapTo(200000))
+	given, err := namespace.User(mapTo(100000), mapTo(200000))
 	must(t, err)
 	defer given.Close()
 	for _, c := range []struct {
@@ -314,7 +315,7 @@ func TestUserNamespaceFails(t *testing.T) {
 		}), "creating device /dev/ptmx: verifying the host's: no such device"},
 		{process(func(p *specs.Process) { p.Args = []string{"foo"} }), `exec: "foo": executable file not found in $PATH`},
 		{func(r *Request) { r.Root.Overlay.Lower[0] = "/no/such/layer" }, "mounting the root filesystem: opening /no/such/layer: no such file or directory"},
-		{spec(func(s *specs.Spec) { s.Linux.UIDMappings = append(s.Linux.UIDMappings, s.Linux.UIDMappings...) }), "creating the user namespace: writing uid_map: invalid argument"},
+		{spec(func(s *specs.Spec) { s.Linux.UIDMappings = append(s.Linux.UIDMappings, s.Linux.UIDMappings...) }), "making a user namespace: writing uid_map (0 100000 65536, 0 100000 65536): invalid argument"},
 		{spec(func(s *specs.Spec) {
 			n := s.Linux.Namespaces
 			n[len(n)-1].Path = "/no/such/ns"
@@ -327,7 +328,7 @@ func TestUserNamespaceFails(t *testing.T) {
 			t.Errorf("got %v, want %s", err, c.text)
 		}
 	}
-	if _, err := NewUserNS(nil, []specs.LinuxIDMapping{{Size: 0}}); err == nil {
+	if _, err := namespace.User(nil, []specs.LinuxIDMapping{{Size: 0}}); err == nil {
 		t.Error("an empty map is accepted")
 	}
 }
@@ -479,37 +480,6 @@ func TestInsideUserNamespace(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	expect(t, string(out), "uid=0 gid=0", "null is there\ndavit-test\n", " 100000 ")
-}
-
-// TestMappers has newuidmap and newgidmap write the maps.
-func TestMappers(t *testing.T) {
-	needRoot(t)
-	if os.Getenv("DAVIT_SPAWN_ROOTLESS") != "" {
-		f, err := NewUserNS([]specs.LinuxIDMapping{{ContainerID: 0, HostID: 12345, Size: 1}, {ContainerID: 1, HostID: 300000, Size: 10}}, []specs.LinuxIDMapping{{ContainerID: 0, HostID: 12346, Size: 1}, {ContainerID: 1, HostID: 300000, Size: 10}})
-		if err == nil {
-			t.Error("without a line in /etc/subuid it must fail")
-			f.Close()
-		}
-		fmt.Println("said:", err)
-		return
-	}
-	dir, err := os.MkdirTemp("", "davit-mappers")
-	must(t, err)
-	t.Cleanup(func() { must(t, os.RemoveAll(dir)) })
-	must(t, os.Chmod(dir, 0o755))
-	self, err := os.ReadFile("/proc/self/exe")
-	must(t, err)
-	must(t, os.WriteFile(dir+"/test", self, 0o755))
-	for path, want := range map[string]string{"/no/such/dir": "these maps take the program newgidmap, which is not in PATH", os.Getenv("PATH"): "newgidmap"} {
-		c := exec.Command(dir+"/test", "-test.run=^TestMappers$")
-		c.Dir, c.Env = dir, []string{"DAVIT_SPAWN_ROOTLESS=1", "PATH=" + path}
-		c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 12345, Gid: 12346}}
-		out, err := c.CombinedOutput()
-		if err != nil {
-			t.Errorf("%v\n%s", err, out)
-		}
-		expect(t, string(out), want)
-	}
 }
 
 // TestRootless has an ordinary user start a container.
