@@ -1,13 +1,13 @@
 // Package namespace makes user namespaces, and network namespaces that belong
 // to them, that exist before any process of a container does.
 //
-// It owns how maps are written, and the short life of the process that has to be in a namespace while its
-// maps are written: a program of many threads cannot enter a user namespace
-// itself. That process runs no Go. For a new user namespace it borrows the
-// caller's memory, so that a large program has no page tables to copy; nobody
-// else can be in that namespace yet. In a namespace that others live in it has
-// a copy, of which they can see nothing: it is in a pid namespace that they are
-// not in.
+// It owns the writing of maps, and the short life of the process that has to be
+// in a namespace meanwhile: a program of many threads cannot enter a user
+// namespace itself. That process runs no Go. For a new user namespace it borrows
+// the caller's memory, so that a large program has no page tables to copy;
+// nobody else can be in that namespace yet. In a namespace that others live in
+// it has a copy, of which they can see nothing: it is in a pid namespace that
+// they are not in.
 //
 // The package knows nothing of containers, and keeps no state.
 package namespace
