@@ -49,6 +49,10 @@ vmtest: ## the runtime's tests in a virtual machine with cgroup v2 alone: VMTEST
 oci: build ## the validation suite of OCI runtimes, with Debian's runc beside: OCI='-v -run mounts'
 	@scripts/oci.sh $(OCI)
 
+.PHONY: peers
+peers: build ## containers with davit-runtime under Debian's podman, containerd and docker.io: PEERS='-run Podman'
+	@scripts/peers.sh $(PEERS)
+
 .PHONY: check
 check: ## gofmt, go vet, staticcheck, shell syntax, and the rules of test/deps
 	@scripts/check.sh
