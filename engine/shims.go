@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strconv"
 	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/davit-engine/davit/runtime/seal"
 	"github.com/davit-engine/davit/runtime/wire"
 )
 
@@ -24,8 +26,9 @@ type shim struct {
 
 // shimPool keeps shims waiting. They end by themselves when the engine does.
 type shimPool struct {
-	program *sealed // the davit-shim program
-	output  string  // file that takes what a shim says when it crashes; not the engine's stderr, which it would outlive
+	program *os.File // the davit-shim program, sealed; nil if broken
+	broken  error
+	output  string // file that takes what a shim says when it crashes; not the engine's stderr, which it would outlive
 	size    int
 	log     *slog.Logger
 
@@ -42,7 +45,9 @@ func newShimPool(path, output string, size int, log *slog.Logger) *shimPool {
 	case size < 0:
 		size = 0
 	}
-	return &shimPool{program: seal(path), output: output, size: size, log: log}
+	p := &shimPool{output: output, size: size, log: log}
+	p.program, p.broken = seal.Mount(path)
+	return p
 }
 
 // take returns a shim for one container: a warm one, or a new one when none
@@ -97,7 +102,9 @@ func (p *shimPool) close() {
 		_ = s.client.Close()
 	}
 	p.idle = nil
-	p.program.close()
+	if p.program != nil {
+		p.program.Close()
+	}
 }
 
 // forget takes a shim that died idle out of the pool.
@@ -114,6 +121,9 @@ func (p *shimPool) forget(pid int) {
 }
 
 func (p *shimPool) spawn() (*shim, error) {
+	if p.broken != nil {
+		return nil, fmt.Errorf("starting a shim: %w", p.broken)
+	}
 	client, child, err := wire.Pair()
 	if err != nil {
 		return nil, fmt.Errorf("starting a shim: %w", err)
@@ -138,12 +148,8 @@ func (p *shimPool) spawn() (*shim, error) {
 	files[2] = stderr
 	files[wire.ShimFD] = child
 	pidfd := -1
-	path, err := p.program.path()
-	if err != nil {
-		_ = client.Close()
-		return nil, fmt.Errorf("starting a shim: %w", err)
-	}
-	proc, err := os.StartProcess(path, wire.Args(), &os.ProcAttr{
+	// By its descriptor, which the child has too until it executes it.
+	proc, err := os.StartProcess("/proc/self/fd/"+strconv.Itoa(int(p.program.Fd())), wire.Args(), &os.ProcAttr{
 		Dir: "/", Env: wire.Env(), Files: files,
 		Sys: &syscall.SysProcAttr{Setsid: true, PidFD: &pidfd},
 	})

@@ -160,7 +160,7 @@ func (i *invocation) dispatch(words []string) (int, error) {
 			return 1, fmt.Errorf("%q takes %s, not %s: usage: %s %s", c.name, count(c.min, c.max), plural(len(args)), Name, strings.TrimSpace(c.name+" "+c.args))
 		}
 		if c.forks {
-			if err := seal(); err != nil {
+			if err := sealed(); err != nil {
 				return 1, err
 			}
 		}

@@ -35,7 +35,7 @@ func newStart() *command {
 				return 1, err
 			}
 			if len(startContainer.of(b.spec.Hooks)) > 0 { // they run inside
-				if err := seal(); err != nil {
+				if err := sealed(); err != nil {
 					return 1, err
 				}
 			}
