@@ -2,6 +2,7 @@ package spawn
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -170,4 +171,16 @@ func shared(t *testing.T, dir string) {
 		must(t, unix.Unmount(dir, unix.MNT_DETACH))
 	})
 	must(t, unix.Mount("", dir, "", unix.MS_SHARED, ""))
+}
+
+// tmpfsIDMaps reports whether a tmpfs can be idmapped here: since Linux 6.3.
+func tmpfsIDMaps(t testing.TB) bool {
+	t.Helper()
+	var u unix.Utsname
+	must(t, unix.Uname(&u))
+	var major, minor int
+	if _, err := fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &major, &minor); err != nil {
+		t.Fatal(err)
+	}
+	return major > 6 || major == 6 && minor >= 3
 }
