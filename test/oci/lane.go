@@ -169,7 +169,7 @@ func removeCgroups() error {
 		}
 	}
 	for dir := range above {
-		for _, name := range []string{"cgrouptest", "testdir/cgrouptest", "testdir"} {
+		for _, name := range []string{"cgrouptest", "testdir/cgrouptest", "testdir", "davit/testdir/cgrouptest", "davit/testdir"} {
 			_ = syscall.Rmdir(filepath.Join(dir, name)) // if it stays, the next program says so
 		}
 	}
