@@ -281,7 +281,7 @@ func watch() {
 		}
 	}
 	fmt.Println("looking")
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); {
 		for pid := 2; pid < 400; pid++ {
 			dir := "/proc/" + strconv.Itoa(pid)
 			if pid == os.Getpid() || unix.Access(dir, unix.F_OK) != nil {
