@@ -132,3 +132,10 @@ func failed(what string, err error) error {
 	}
 	return errs.New(errs.System, "%s: %w", what, err)
 }
+
+// Freezer returns the directory by which the group is frozen; empty if it
+// cannot be.
+func (c *Cgroup) Freezer() string {
+	f, _ := c.freezer()
+	return f.dir
+}

@@ -88,7 +88,7 @@ func parseMounts(text string, own map[string]string) []hierarchy {
 		if len(left) < 5 || len(right) < 3 {
 			continue
 		}
-		hy := hierarchy{mount: unescape(left[4]), v2: right[0] == "cgroup2"}
+		hy := hierarchy{mount: Unescape(left[4]), v2: right[0] == "cgroup2"}
 		name := ""
 		if !hy.v2 {
 			if right[0] != "cgroup" {
@@ -104,7 +104,7 @@ func parseMounts(text string, own map[string]string) []hierarchy {
 			}
 			name = hy.controllers[0]
 		}
-		hy.own = below(own[name], unescape(left[3]))
+		hy.own = below(own[name], Unescape(left[3]))
 		same := slices.IndexFunc(found, func(f hierarchy) bool {
 			return f.v2 == hy.v2 && (hy.v2 || slices.Contains(f.controllers, hy.controllers[0]))
 		})
@@ -133,8 +133,8 @@ func isUsual(mount string) bool {
 	return mount == "/sys/fs/cgroup" || strings.HasPrefix(mount, "/sys/fs/cgroup/")
 }
 
-// unescape undoes mountinfo's octal escapes, such as \040 for a space.
-func unescape(s string) string {
+// Unescape undoes mountinfo's octal escapes, such as \040 for a space.
+func Unescape(s string) string {
 	if !strings.Contains(s, `\`) {
 		return s
 	}

@@ -46,12 +46,17 @@ type creation struct {
 }
 
 func (o *creation) flags(f *flags) {
+	o.bundleFlags(f)
+	f.toggle(&o.noNewKeyring, "no-new-keyring", "keep the caller's session keyring")
+	preserveFlag(f, &o.preserve)
+}
+
+// bundleFlags are those of restore as well.
+func (o *creation) bundleFlags(f *flags) {
 	f.text(&o.bundle, "bundle b", "directory", "the bundle (default: the working directory)")
 	f.text(&o.consoleSocket, "console-socket", "socket", "where to send the master of the container's terminal")
 	f.text(&o.pidFile, "pid-file", "file", "where to write the number of the first process")
 	f.toggle(&o.noPivot, "no-pivot", "refused: the root is always entered by pivot_root")
-	f.toggle(&o.noNewKeyring, "no-new-keyring", "keep the caller's session keyring")
-	preserveFlag(f, &o.preserve)
 }
 
 // check refuses what does not go together.
@@ -105,8 +110,8 @@ func (i *invocation) create(id string, o *creation) (_ *session, err error) {
 	if request.Seccomp, request.SeccompFlags, err = seccomp.Compile(b.spec.Linux.Seccomp); err != nil {
 		return nil, fmt.Errorf("linux.seccomp: %w", err)
 	}
-	s := &session{bundle: b}
-	if s.container, err = i.store.create(id); err != nil {
+	s, err := i.begin(id, b)
+	if err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -114,25 +119,10 @@ func (i *invocation) create(id string, o *creation) (_ *session, err error) {
 			s.undo(i)
 		}
 	}()
-	s.record = record{Version: specs.Version, ID: id, Creating: true, Bundle: b.dir, Rootfs: b.spec.Root.Path,
-		Created: time.Now().UTC(), Owner: os.Geteuid(), Annotations: b.spec.Annotations}
-	if err := writeFile(filepath.Join(s.dir, configName), b.raw, 0o600); err != nil {
-		return nil, errs.New(errs.System, "keeping the spec: %w", err)
-	}
 	var open files
 	defer open.close()
-	defer func() {
-		if s.scope != nil {
-			s.scope.Release() // the process is in it, or nobody ever will be
-		}
-	}()
-	if err := s.makeGroup(i, request, &open); err != nil {
-		return nil, err
-	}
-	if err := makeResctrl(&s.record, b.spec.Linux.IntelRdt, request, &open); err != nil {
-		return nil, err
-	}
-	if err := s.save(); err != nil {
+	defer s.leaveScope()
+	if err := s.makeGroups(i, request, &open); err != nil {
 		return nil, err
 	}
 	if o.hold || len(startContainer.of(b.spec.Hooks)) > 0 {
@@ -160,6 +150,44 @@ func (i *invocation) create(id string, o *creation) (_ *session, err error) {
 		i.log.warn("%s", w)
 	}
 	return s, s.finish(o)
+}
+
+// begin records a container that is still to be made.
+func (i *invocation) begin(id string, b *bundle) (*session, error) {
+	s := &session{bundle: b}
+	var err error
+	if s.container, err = i.store.create(id); err != nil {
+		return nil, err
+	}
+	s.record = record{Version: specs.Version, ID: id, Creating: true, Bundle: b.dir, Rootfs: b.spec.Root.Path,
+		Created: time.Now().UTC(), Owner: os.Geteuid(), Annotations: b.spec.Annotations}
+	if !b.spec.Process.Terminal {
+		s.Pipes = pipes(os.Stdin, os.Stdout, os.Stderr)
+	}
+	if err := writeFile(filepath.Join(s.dir, configName), b.raw, 0o600); err != nil {
+		s.undo(i)
+		return nil, errs.New(errs.System, "keeping the spec: %w", err)
+	}
+	return s, nil
+}
+
+// makeGroups makes the groups that the process is to join, and records them.
+func (s *session) makeGroups(i *invocation, request *spawn.Request, open *files) error {
+	if err := s.makeGroup(i, request, open); err != nil {
+		return err
+	}
+	if err := makeResctrl(&s.record, s.bundle.spec.Linux.IntelRdt, request, open); err != nil {
+		return err
+	}
+	return s.save()
+}
+
+// leaveScope lets go of a systemd scope: the process is in it, or nobody ever
+// will be.
+func (s *session) leaveScope() {
+	if s.scope != nil {
+		s.scope.Release()
+	}
 }
 
 // created runs the hooks that want the namespaces made and the root not

@@ -47,8 +47,8 @@ func knownFeatures() *features.Features {
 		},
 		Annotations: map[string]string{
 			"org.davit-engine.davit-runtime.version":            version.Version,
-			"org.opencontainers.runc.checkpoint.enabled":        "false",
-			"org.davit-engine.davit-runtime.checkpoint.enabled": "false",
+			"org.opencontainers.runc.checkpoint.enabled":        "true",
+			"org.davit-engine.davit-runtime.checkpoint.enabled": "true",
 		},
 	}
 }

@@ -64,15 +64,15 @@ func delegation(s *specs.Spec) (uid, gid int, ok bool) {
 	writable := slices.ContainsFunc(s.Mounts, func(m specs.Mount) bool {
 		return (m.Type == "cgroup" || m.Type == "cgroup2") && !slices.Contains(m.Options, "ro")
 	})
-	uid, gid = hostID(s.Linux.UIDMappings), hostID(s.Linux.GIDMappings)
+	uid, gid = hostID(s.Linux.UIDMappings, 0), hostID(s.Linux.GIDMappings, 0)
 	return uid, gid, makes(specs.UserNamespace) && makes(specs.CgroupNamespace) && writable && uid >= 0
 }
 
-// hostID is what the container's root is outside; -1: nobody.
-func hostID(m []specs.LinuxIDMapping) int {
+// hostID is what an id of the container is outside; -1: nobody.
+func hostID(m []specs.LinuxIDMapping, id uint32) int {
 	for _, x := range m {
-		if x.ContainerID == 0 && x.Size > 0 {
-			return int(x.HostID)
+		if id >= x.ContainerID && id-x.ContainerID < x.Size {
+			return int(x.HostID + id - x.ContainerID)
 		}
 	}
 	return -1

@@ -26,7 +26,7 @@
 //
 // Concurrency: commands of one container exclude each other by flock on its
 // directory where they change what is recorded (create, start, delete, pause,
-// resume, update); those that only look, and kill and exec, take no lock.
+// resume, update, checkpoint, restore); those that only look, and kill and exec, take no lock.
 package oci
 
 import (
@@ -36,7 +36,6 @@ import (
 	"runtime/debug"
 	"strings"
 
-	"github.com/davit-engine/davit/errs"
 	"github.com/davit-engine/davit/version"
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -64,8 +63,8 @@ type command struct {
 // commands are all there are, in the order of the help.
 func commands() []*command {
 	return []*command{
-		newCreate(), newDelete(), newEvents(), newExec(), newFeatures(), newKill(), newList(), newPause(), newPlan(),
-		newPs(), newResume(), newRun(), newSpec(), newStart(), newState(), newUpdate(),
+		newCheckpoint(), newCreate(), newDelete(), newEvents(), newExec(), newFeatures(), newKill(), newList(), newPause(), newPlan(),
+		newPs(), newRestore(), newResume(), newRun(), newSpec(), newStart(), newState(), newUpdate(),
 	}
 }
 
@@ -138,10 +137,6 @@ func (i *invocation) main(args []string) (int, error) {
 func (i *invocation) dispatch(words []string) (int, error) {
 	if (words[0] == "help" || words[0] == "h") && len(words) == 2 {
 		words = []string{words[1], "--help"}
-	}
-	switch words[0] {
-	case "checkpoint", "restore":
-		return 1, errs.New(errs.NotImplemented, "%s is not supported by %s", words[0], Name)
 	}
 	for _, c := range commands() {
 		if c.name != words[0] {

@@ -16,13 +16,30 @@ func newRun() *command {
 	c.flags.toggle(&o.detach, "detach d", "return once the program runs")
 	c.flags.toggle(&keep, "keep", "do not delete the container when it has ended")
 	c.flags.toggle(&noSubreaper, "no-subreaper", "leave orphans of the container to others")
-	c.run = func(i *invocation, args []string) (int, error) { return i.run(args[0], &o, keep, noSubreaper) }
+	c.run = func(i *invocation, args []string) (int, error) {
+		return i.foreground(o.detach, noSubreaper, keep, func() (*session, error) { return i.run(args[0], &o) })
+	}
 	return c
 }
 
-func (i *invocation) run(id string, o *creation, keep, noSubreaper bool) (int, error) {
+// run makes a container and starts its program.
+func (i *invocation) run(id string, o *creation) (*session, error) {
+	s, err := i.create(id, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.start(i, s.bundle); err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// foreground makes a container run and, unless it is detached, looks after it
+// until its end, and deletes it.
+func (i *invocation) foreground(detach, noSubreaper, keep bool, begin func() (*session, error)) (int, error) {
 	var w *watch
-	if !o.detach {
+	if !detach {
 		w = newWatch()
 		if !noSubreaper {
 			if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
@@ -30,16 +47,13 @@ func (i *invocation) run(id string, o *creation, keep, noSubreaper bool) (int, e
 			}
 		}
 	}
-	s, err := i.create(id, o)
+	s, err := begin()
 	if err != nil {
 		return 1, err
 	}
 	defer s.close()
-	if err := s.start(i, s.bundle); err != nil {
-		return 1, err
-	}
 	s.release() // others may have to do with the container while we wait
-	if o.detach {
+	if detach {
 		return 0, nil
 	}
 	status, err := w.wait(s.process, os.Stdin, os.Stdout)

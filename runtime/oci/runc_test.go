@@ -129,7 +129,6 @@ func TestLog(t *testing.T) {
 		t.Errorf("%s: %v", b, err)
 	}
 	h.fails(1, "--log-format", "--log-format", "yaml", "list")
-	h.fails(1, "checkpoint is not supported", "checkpoint", "--image-path", "x", "c1")
 }
 
 func TestSpecCommand(t *testing.T) {

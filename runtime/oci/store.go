@@ -48,6 +48,9 @@ type record struct {
 	Cgroup      map[string]string    `json:"cgroup,omitempty"`   // directories by controller
 	Scope       *systemd.Unit        `json:"scope,omitempty"`    // the systemd unit that the group is of
 	IntelRdt    *specs.LinuxIntelRdt `json:"intelRdt,omitempty"` // the resctrl group that was made
+	Pipes       []string             `json:"pipes,omitempty"`    // criu's names of the standard streams that are pipes, as they were at create
+
+	Checkpointed bool `json:"checkpointed,omitempty"` // it has ended by a checkpoint
 }
 
 // container is a container's directory, and what was read there.

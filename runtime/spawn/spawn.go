@@ -241,6 +241,19 @@ func (p *Process) Wait() (unix.WaitStatus, error) {
 	return p.status, p.err
 }
 
+// Adopt is for a child of this process that somebody else has made; with an
+// error it is killed. The terminal's master, if there is one, is the Process's
+// then.
+func Adopt(pid int, console *os.File) (*Process, error) {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		_ = unix.Kill(pid, unix.SIGKILL)
+		_, _ = reap(pid)
+		return nil, failed("opening a pidfd", "", err)
+	}
+	return &Process{Pid: pid, PidFD: os.NewFile(uintptr(fd), "pidfd"), Console: console, detached: true, reaped: make(chan struct{})}, nil
+}
+
 // forking is one fork on its way.
 type forking struct {
 	program  *program.Program
