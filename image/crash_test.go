@@ -82,9 +82,7 @@ func TestPullResumesAfterKill(t *testing.T) {
 	if err != nil || readLower(t, got, "data") != noise(8<<20, 3) || readLower(t, got, "first") != "done" {
 		t.Errorf("image is wrong: %v", err)
 	}
-	if left := leftovers(t, s); len(left) != 4+2 {
-		t.Errorf("store holds %q", left)
-	}
+	holds(t, s, 4+2)
 }
 
 func TestPullKilledAnywhere(t *testing.T) {
@@ -117,9 +115,7 @@ func TestPullKilledAnywhere(t *testing.T) {
 			t.Errorf("layer %d is wrong", i)
 		}
 	}
-	if left := leftovers(t, s); len(left) != 6+4 {
-		t.Errorf("store holds %q", left)
-	}
+	holds(t, s, 6+4)
 }
 
 func fileSize(path string) int64 {
@@ -256,9 +252,7 @@ func TestDamagedMetadata(t *testing.T) {
 				if err != nil || len(aside) != 2 {
 					t.Errorf("set aside: %q %v", aside, err)
 				}
-				if left := leftovers(t, s); len(left) != 4+2 {
-					t.Errorf("store holds %q", left)
-				}
+				holds(t, s, 4+2)
 			})
 		}
 	}

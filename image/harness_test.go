@@ -387,6 +387,19 @@ func readLower(t testing.TB, img Image, name string) string {
 	return ""
 }
 
+// holds fails unless the store holds so many things. What a call that has
+// returned leaves to the garbage collector may take a moment to go.
+func holds(t testing.TB, s *Store, want int) {
+	t.Helper()
+	left := leftovers(t, s)
+	for end := time.Now().Add(10 * time.Second); len(left) != want && time.Now().Before(end); left = leftovers(t, s) {
+		time.Sleep(50 * time.Millisecond)
+	}
+	if len(left) != want {
+		t.Errorf("store holds %d things, want %d: %q", len(left), want, left)
+	}
+}
+
 // leftovers says what unfinished or unreferenced data a store holds.
 func leftovers(t testing.TB, s *Store) []string {
 	t.Helper()

@@ -310,9 +310,7 @@ func TestPullRefusesManifestsThatLie(t *testing.T) {
 		})
 	}
 	tr.setFault(nil)
-	if left := leftovers(t, s); len(left) > 0 {
-		t.Errorf("left: %q", left)
-	}
+	holds(t, s, 0)
 }
 
 func TestPullUnreachable(t *testing.T) {
@@ -377,9 +375,7 @@ func TestPullSurvivesFaults(t *testing.T) {
 			if err != nil || readLower(t, got, "bin/data") != noise(2000, 1) {
 				t.Errorf("image is wrong: %v", err)
 			}
-			if left := leftovers(t, s); len(left) != 4+2 {
-				t.Errorf("store holds %q", left)
-			}
+			holds(t, s, 4+2)
 		})
 	}
 }
@@ -657,9 +653,7 @@ func TestInterruptedPullIsForgottenInTheEnd(t *testing.T) {
 		t.Error("nothing is left to resume")
 	}
 	s.collector.keep = 0
-	if left := leftovers(t, s); len(left) != 0 {
-		t.Errorf("left: %q", left)
-	}
+	holds(t, s, 0)
 }
 
 // hangUpWriter does something after so many bytes, and waits for its effect.

@@ -363,9 +363,7 @@ func TestPinsKeepLayers(t *testing.T) {
 	if err := s.Unpin(t.Context(), "c2", img.Manifest.Digest); err != nil {
 		t.Fatal(err)
 	}
-	if left := leftovers(t, s); len(left) > 0 {
-		t.Errorf("store holds %q", left)
-	}
+	holds(t, s, 0)
 	if err := s.Pin(t.Context(), "c3", img); !errs.Is(err, errs.NotFound) {
 		t.Errorf("pinning what is gone: %v", err)
 	}
@@ -394,9 +392,7 @@ func TestReleaseUnpinned(t *testing.T) {
 	if err := s.ReleaseUnpinned(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if left := leftovers(t, s); len(left) > 0 {
-		t.Errorf("store holds %q", left)
-	}
+	holds(t, s, 0)
 }
 
 func TestImport(t *testing.T) {
