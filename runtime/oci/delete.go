@@ -89,6 +89,7 @@ func (c *container) destroy(i *invocation, hooks *specs.Hooks) error {
 		if err := g.Remove(); err != nil {
 			return err
 		}
+		pruneParent(c.Cgroup)
 	}
 	if err := endResctrl(&c.record); err != nil {
 		return err

@@ -3,6 +3,7 @@ package oci
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/davit-engine/davit/runtime/cgroup"
@@ -17,6 +18,16 @@ func groupPath(h *cgroup.Hierarchies, given, id string) (string, error) {
 		given = "/" + Name + "/" + id
 	}
 	return h.Place(given, id)
+}
+
+// pruneParent removes the groups that groupPath puts others below, once they
+// are empty.
+func pruneParent(dirs map[string]string) {
+	for _, dir := range dirs {
+		if parent := filepath.Dir(dir); filepath.Base(parent) == Name {
+			_ = os.Remove(parent) // the kernel keeps one that holds others
+		}
+	}
 }
 
 // newScope has systemd make the container's control group.
