@@ -230,6 +230,9 @@ func (c *container) describe(call *criu.Call, b *bundle) error {
 	if err != nil {
 		return err
 	}
+	if _, err := os.Stat(c.notifyDir()); err == nil {
+		b.spec.Mounts = append(b.spec.Mounts, c.notifyMount())
+	}
 	outside, err := b.outside(mounts, c.Pid)
 	if err != nil {
 		return err

@@ -554,6 +554,49 @@ func TestCheckpointUserNamespace(t *testing.T) {
 	h.wantNothing()
 }
 
+// The socket for readiness is a mount that no spec has.
+func TestCheckpointNotify(t *testing.T) {
+	h := newCriuHost(t)
+	h.counts()
+	dir := h.images()
+	t.Setenv(notifyVariable, "/nobody")
+	h.ok("create", "c1")
+	t.Setenv(notifyVariable, "")
+	h.ok("start", "c1")
+	h.wantCounting(3)
+	for range 2 {
+		h.ok("checkpoint", "--image-path", dir, "c1")
+		n := h.count()
+		h.ok("restore", "-d", "--image-path", dir, "c1")
+		h.wantCounting(n)
+	}
+	h.ok("exec", "c1", "ls", "/run/notify")
+	h.ok("delete", "--force", "c1")
+	h.wantNothing()
+}
+
+// A checkpoint that fails leaves the container as it was, and says why.
+func TestCheckpointFails(t *testing.T) {
+	h := newCriuHost(t)
+	h.addService()
+	h.command("service", "lock")
+	dir := h.images()
+	h.ok("run", "-d", "c1")
+	h.wantCounting(3)
+	h.fails(1, filepath.Join(dir, "dump.log"), "checkpoint", "--image-path", dir, "c1")
+	h.fails(1, "lock", "checkpoint", "--image-path", dir, "c1")
+	h.wantStatus("c1", "running")
+	h.wantCounting(h.count())
+	h.ok("pause", "c1")
+	h.ok("checkpoint", "--leave-running", "--file-locks", "--image-path", dir, "c1")
+	h.wantStatus("c1", "paused")
+	h.ok("delete", "--force", "c1")
+	h.ok("restore", "-d", "--file-locks", "--image-path", dir, "c1")
+	h.wantCounting(h.count())
+	h.ok("delete", "--force", "c1")
+	h.wantNothing()
+}
+
 // What is refused is refused by name, criu or not.
 func TestCheckpointRefusals(t *testing.T) {
 	h := newHost(t)

@@ -80,12 +80,16 @@ type session struct {
 	*container
 	bundle  *bundle
 	process *spawn.Process
+	notify  *notify        // nil: nobody waits for readiness, or start is to listen
 	hooked  bool           // hooks have seen the container
 	scope   *systemd.Group // the control group, if systemd keeps it
 }
 
 func (s *session) close() {
 	s.release()
+	if s.notify != nil {
+		s.notify.socket.Close()
+	}
 	if s.process != nil {
 		s.process.PidFD.Close()
 		if s.process.Console != nil {
@@ -119,6 +123,14 @@ func (i *invocation) create(id string, o *creation) (_ *session, err error) {
 			s.undo(i)
 		}
 	}()
+	if err := s.offerNotify(b.spec); err != nil {
+		return nil, err
+	}
+	if !o.hold {
+		if s.notify, err = s.listenNotify(); err != nil {
+			return nil, err
+		}
+	}
 	var open files
 	defer open.close()
 	defer s.leaveScope()

@@ -21,8 +21,12 @@ import (
 // patience is how long a test waits for what must happen.
 const patience = 20 * time.Second
 
-// TestMain makes a runtime of the test program when it is called by its name.
+// TestMain makes a runtime of the test program when it is called by its name,
+// and of its copy in a container a service.
 func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) == "service" {
+		os.Exit(serve(os.Args[1]))
+	}
 	if filepath.Base(os.Args[0]) == Name {
 		os.Exit(Main(os.Args[1:]))
 	}

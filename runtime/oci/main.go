@@ -14,6 +14,7 @@
 //	<root>/<id>/state.json   what the container is (type record); renamed into place, so it is read without a lock
 //	            config.json  the spec as it was at create: later changes to the bundle mean nothing
 //	            start        a FIFO: while it is there, the container waits in front of its program (spawn.Request.Hold)
+//	            notify/      /run/notify of a container whose readiness somebody waits for
 //
 // No status is written down: it follows from the process, the FIFO and the
 // freezer each time that somebody asks. A process is believed only together

@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -135,7 +136,7 @@ func (i *invocation) supersede(id string) error {
 // prepare tells criu what the container is to be made of.
 func (s *session) prepare(call *criu.Call, o *restoration, streams []string, open *files) error {
 	root := filepath.Join(s.dir, criuRoot)
-	if err := os.Mkdir(root, 0o700); err != nil {
+	if err := errors.Join(os.Mkdir(root, 0o700), os.Mkdir(s.notifyDir(), 0o755)); err != nil {
 		return errs.Wrap(errs.System, err)
 	}
 	p := &call.Options
@@ -150,6 +151,7 @@ func (s *session) prepare(call *criu.Call, o *restoration, streams []string, ope
 	if err := s.bundle.inPlace(p); err != nil {
 		return err
 	}
+	p.Pair(criu.ExtMount, notifyInside, s.notifyDir()) // if the checkpoint has it; what it had to say is said
 	call.Streams = &[3]*os.File{os.Stdin, os.Stdout, os.Stderr}
 	for n, key := range streams {
 		switch {

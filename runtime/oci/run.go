@@ -53,8 +53,17 @@ func (i *invocation) foreground(detach, noSubreaper, keep bool, begin func() (*s
 	}
 	defer s.close()
 	s.release() // others may have to do with the container while we wait
-	if detach {
+	switch {
+	case detach && s.notify == nil:
 		return 0, nil
+	case detach:
+		return 0, s.notify.forward(s.process.PidFD, s.process.Pid)
+	case s.notify != nil:
+		go func() { // this process is the one to be watched
+			if err := s.notify.forward(s.process.PidFD, os.Getpid()); err != nil {
+				i.log.warn("%v", err)
+			}
+		}()
 	}
 	status, err := w.wait(s.process, os.Stdin, os.Stdout)
 	if err != nil {

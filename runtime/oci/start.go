@@ -39,7 +39,19 @@ func newStart() *command {
 					return 1, err
 				}
 			}
-			return 0, c.start(i, b)
+			n, err := c.listenNotify()
+			if err != nil {
+				return 1, err
+			}
+			if err := c.start(i, b); err != nil || n == nil {
+				return 0, err
+			}
+			c.release() // others may have to do with the container while we wait
+			pidfd, err := c.process()
+			if err != nil {
+				return 0, nil // it has ended already
+			}
+			return 0, n.forward(pidfd, c.Pid)
 		}}
 }
 
