@@ -117,6 +117,16 @@ func (b *builder) fsmount(r Reg, attr uint64) Reg {
 	return m
 }
 
+// openTree makes a detached copy of the mount at a path of the host, with what
+// is mounted below it if recursive.
+func (b *builder) openTree(path string, recursive bool) Reg {
+	flags := uint64(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
+	if recursive {
+		flags |= unix.AT_RECURSIVE
+	}
+	return b.open(unix.SYS_OPEN_TREE, None, "opening "+path, nil, cwd, b.text(path), imm(flags, formTree))
+}
+
 // clone makes a detached copy of the mount at r.
 func (b *builder) clone(r Reg, flags uint64, doing string) Reg {
 	return b.open(unix.SYS_OPEN_TREE, None, doing, nil, fd(r), mem(b.empty),

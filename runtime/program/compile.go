@@ -78,6 +78,20 @@ func (m *mount) context() string {
 	return "error mounting \"" + m.Source + "\" to rootfs at \"" + m.Destination + "\""
 }
 
+// opensFirst reports whether the caller has to open a mount's source: where the
+// process cannot, or must not be the one. Else it does so in its turn, since
+// mountinfo lists mounts in the order in which they were made (Linux 6.8).
+func (c *container) opensFirst(m *mount) bool {
+	switch {
+	case c.users: // whose root may not look at it
+		return c.privileged
+	case !c.makes(specs.MountNamespace): // which may lack it
+		return true
+	}
+	// Ours is a slave of the host's, which learns nothing of what is mounted there.
+	return m.ids != None || m.propagation == unix.MS_SHARED
+}
+
 // plan reads namespaces and mounts, and asks for all that the caller has to open.
 func (c *container) plan() {
 	c.caller, c.console, c.netns, c.cgroupns = None, None, None, None
@@ -133,7 +147,7 @@ func (c *container) plan() {
 		case m.Type == "cgroup" && !c.in.Facts.CgroupV2 && !c.has(specs.CgroupNamespace) && c.cgroupns == None:
 			c.cgroupns = c.need(Need{Kind: NeedNamespace, Path: "/proc/self/ns/cgroup", Flag: unix.CLONE_NEWCGROUP, Context: x.context()})
 		}
-		if x.source != "" && (c.privileged || !c.users) {
+		if x.source != "" && c.opensFirst(&x) {
 			x.tree = c.need(Need{Kind: NeedTree, Path: x.source, Recursive: x.recursive, Context: x.context()})
 		}
 		c.mounts = append(c.mounts, x)
@@ -186,7 +200,6 @@ func (c *container) birth() {
 	} else {
 		c.slaveMounts()
 	}
-	mounter{c}.openTrees()
 }
 
 // slaveMounts lets nothing of what follows reach the host's mount table.

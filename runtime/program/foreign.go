@@ -7,24 +7,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openTrees makes detached copies of what a caller without rights could not
-// open.
-func (c mounter) openTrees() {
-	if c.privileged || !c.users {
-		return
-	}
-	for i := range c.mounts {
-		if m := &c.mounts[i]; m.source != "" {
-			c.during(m.context())
-			flags := uint64(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
-			if m.recursive {
-				flags |= unix.AT_RECURSIVE
-			}
-			m.tree = c.open(unix.SYS_OPEN_TREE, None, "opening "+m.source, nil, cwd, c.text(m.source), imm(flags, formTree))
-		}
-	}
-}
-
 // foreign mounts what belongs to a namespace that is not the container's
 // own: nobody but its owner may, and root of the user namespace is not.
 func (c mounter) foreign() {

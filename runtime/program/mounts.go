@@ -31,7 +31,7 @@ func (c mounter) all() {
 		switch {
 		case m.remount:
 			c.remount(m)
-		case m.tree != None:
+		case m.source != "":
 			c.bind(m)
 		case m.Type == "cgroup" && !c.in.Facts.CgroupV2:
 			if !unshared && !c.users {
@@ -65,8 +65,11 @@ func insideProc(m *mount) bool {
 	return !inside || m.bind && slices.Contains(procFiles[:], rest)
 }
 
-// bind attaches a tree that the caller has opened.
+// bind attaches a part of the host's tree.
 func (c mounter) bind(m *mount) {
+	if m.tree == None {
+		m.tree = c.openTree(m.source, m.recursive)
+	}
 	if m.Destination == "/proc" {
 		c.call(unix.SYS_FSTATFS, "looking at its source", nil, fd(m.tree), mem(Scratch))
 		c.test(Scratch, 0, 8, ^uint64(0), procMagic, unix.EPERM, "")

@@ -53,7 +53,7 @@ func (c rootfs) tree() (attached bool) {
 	mapped := c.users && c.privileged && c.in.Root.IDMap
 	if dir := c.in.Root.Dir; dir != "" {
 		if c.root = c.given; c.root == None {
-			c.root = c.openTree(dir)
+			c.root = c.openTree(dir, true)
 			if c.users && c.privileged { // in the host's mount namespace, where it may be shared
 				c.setattr(c.root, 0, 0, unix.MS_SLAVE, true, "making the host's mounts unreachable for ours")
 			}
@@ -119,12 +119,6 @@ func (c rootfs) tree() (attached bool) {
 	c.asOwner(mapped, func() { c.fscreate(r) })
 	c.root = c.fsmount(r, 0)
 	return false
-}
-
-// openTree makes a detached copy of a directory of the host with what is
-// mounted below it.
-func (c rootfs) openTree(dir string) Reg {
-	return c.open(unix.SYS_OPEN_TREE, None, "opening "+dir, nil, cwd, c.text(dir), imm(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE, formTree))
 }
 
 // legacyOverlay mounts by one option string, which must fit a page: hence
