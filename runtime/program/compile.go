@@ -88,8 +88,10 @@ func (c *container) opensFirst(m *mount) bool {
 	case !c.makes(specs.MountNamespace): // which may lack it
 		return true
 	}
-	// Ours is a slave of the host's, which learns nothing of what is mounted there.
-	return m.ids != None || m.propagation == unix.MS_SHARED
+	// The process's namespace is a slave of the host's, which learns nothing of
+	// what is mounted there. Who shares a mount with the host says so twice.
+	root, _, _ := parsePropagation(c.linux.RootfsPropagation)
+	return m.ids != None || m.propagation == unix.MS_SHARED && root == unix.MS_SHARED
 }
 
 // plan reads namespaces and mounts, and asks for all that the caller has to open.
