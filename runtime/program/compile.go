@@ -181,6 +181,9 @@ func (c *container) birth() {
 	if c.users {
 		users{c}.becomeRoot()
 	}
+	if c.makes(specs.NetworkNamespace) && !c.in.NetNS {
+		c.loopback()
+	}
 	c.during("")
 	if c.p.Twice && !c.in.Detached { // it is not inherited
 		c.prctl(unix.PR_SET_PDEATHSIG, int(unix.SIGKILL), 0, "setting the parent-death signal")

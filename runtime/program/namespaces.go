@@ -172,3 +172,15 @@ func (c entrance) timeOffsets() {
 	c.put(cwd, "/proc/self/timens_offsets", s.String(), "writing")
 	c.during("")
 }
+
+// loopback brings up the one interface that a new network namespace has, as
+// engines expect of a runtime.
+func (c *container) loopback() {
+	c.during("bringing up the loopback interface")
+	r := c.open(unix.SYS_SOCKET, None, "socket", nil, num(unix.AF_UNIX), num(unix.SOCK_DGRAM|unix.SOCK_CLOEXEC), num(0))
+	request := make([]byte, 40) // struct ifreq: a name of 16 bytes, flags
+	copy(request, "lo")
+	put32(request[16:], unix.IFF_UP|unix.IFF_RUNNING)
+	c.call(unix.SYS_IOCTL, "setting its flags", nil, fd(r), imm(unix.SIOCSIFFLAGS, formIoctl), mem(c.block(Block{Data: request, form: formWords})))
+	c.close(r)
+}

@@ -101,7 +101,7 @@ func valueNames(f form) []named {
 	case formFsconfig:
 		return []named{{unix.FSCONFIG_SET_FLAG, "SET_FLAG"}, {unix.FSCONFIG_SET_STRING, "SET_STRING"}, {unix.FSCONFIG_SET_FD, "SET_FD"}, {unix.FSCONFIG_CMD_CREATE, "CMD_CREATE"}, {unix.FSCONFIG_CMD_RECONFIGURE, "CMD_RECONFIGURE"}}
 	case formIoctl:
-		return []named{{unix.TIOCSPTLCK, "TIOCSPTLCK"}, {unix.TIOCGPTPEER, "TIOCGPTPEER"}, {unix.TIOCSWINSZ, "TIOCSWINSZ"}, {unix.TIOCSCTTY, "TIOCSCTTY"}}
+		return []named{{unix.TIOCSPTLCK, "TIOCSPTLCK"}, {unix.TIOCGPTPEER, "TIOCGPTPEER"}, {unix.TIOCSWINSZ, "TIOCSWINSZ"}, {unix.TIOCSCTTY, "TIOCSCTTY"}, {unix.SIOCSIFFLAGS, "SIOCSIFFLAGS"}}
 	case formPath:
 		return []named{{0, "file"}}
 	}
@@ -125,7 +125,7 @@ var callNames = [...]named{
 	{unix.SYS_EXECVE, "execve"}, {unix.SYS_READ, "read"}, {unix.SYS_CHROOT, "chroot"}, {unix.SYS_FACCESSAT2, "faccessat2"},
 	{unix.SYS_EXIT_GROUP, "exit_group"}, {unix.SYS_SCHED_SETATTR, "sched_setattr"}, {unix.SYS_SCHED_SETAFFINITY, "sched_setaffinity"},
 	{unix.SYS_IOPRIO_SET, "ioprio_set"}, {unix.SYS_FSPICK, "fspick"}, {unix.SYS_FCHMODAT, "fchmodat"},
-	{unix.SYS_PERSONALITY, "personality"}, {unix.SYS_SET_MEMPOLICY, "set_mempolicy"}, {unix.SYS_SETFSUID, "setfsuid"}, {unix.SYS_SETFSGID, "setfsgid"},
+	{unix.SYS_PERSONALITY, "personality"}, {unix.SYS_SET_MEMPOLICY, "set_mempolicy"}, {unix.SYS_SOCKET, "socket"}, {unix.SYS_SETFSUID, "setfsuid"}, {unix.SYS_SETFSGID, "setfsgid"},
 }
 
 // tellNames are the messages to the caller.

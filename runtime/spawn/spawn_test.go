@@ -92,6 +92,19 @@ func TestNothingOfTheHostIsReachable(t *testing.T) {
 	expect(t, out, "/proc/1/fd:\n0\n1\n2\n\n/proc/self/fd:\n0\n1\n2\n3\n")
 }
 
+// TestLoopback: a new network namespace has its one interface up.
+func TestLoopback(t *testing.T) {
+	needRoot(t)
+	if out := shell(t, "ip -o link show lo"); !strings.Contains(out, ",UP") {
+		t.Errorf("the loopback interface: %s", out)
+	}
+	users := &Request{Spec: dockerSpec("ip", "-o", "link", "show", "lo"), Root: overlay(t, layer(t))}
+	inUsers(users)
+	if out, err := run(t, users); err != nil || !strings.Contains(out.out, ",UP") {
+		t.Errorf("with a user namespace: %v %s", err, out.out)
+	}
+}
+
 func TestProcess(t *testing.T) {
 	needRoot(t)
 	for _, c := range []struct {
