@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/davit-engine/davit/runtime/pidfd"
 	"github.com/davit-engine/davit/runtime/seal"
 	"github.com/davit-engine/davit/runtime/wire"
 )
@@ -147,11 +148,11 @@ func (p *shimPool) spawn() (*shim, error) {
 	defer stderr.Close()
 	files[2] = stderr
 	files[wire.ShimFD] = child
-	pidfd := -1
+	fd := -1
 	// By its descriptor, which the child has too until it executes it.
 	proc, err := os.StartProcess("/proc/self/fd/"+strconv.Itoa(int(p.program.Fd())), wire.Args(), &os.ProcAttr{
 		Dir: "/", Env: wire.Env(), Files: files,
-		Sys: &syscall.SysProcAttr{Setsid: true, PidFD: &pidfd},
+		Sys: &syscall.SysProcAttr{Setsid: true, PidFD: &fd},
 	})
 	if err != nil {
 		_ = client.Close()
@@ -159,14 +160,14 @@ func (p *shimPool) spawn() (*shim, error) {
 	}
 	pid := proc.Pid
 	_ = proc.Release()
-	go p.reap(pid, pidfd)
+	go p.reap(pid, fd)
 	return &shim{client, pid}, nil
 }
 
 // reap collects the shim when it ends. It waits in the poller, not in a
 // thread of its own as os.Process.Wait would: there is one per container.
-func (p *shimPool) reap(pid, pidfd int) {
-	waitPidFD(pidfd)
+func (p *shimPool) reap(pid, fd int) {
+	pidfd.Await(fd)
 	var status unix.WaitStatus
 	for {
 		if _, err := unix.Wait4(pid, &status, 0, nil); err != unix.EINTR {
@@ -174,27 +175,4 @@ func (p *shimPool) reap(pid, pidfd int) {
 		}
 	}
 	p.forget(pid)
-}
-
-// waitPidFD returns when the process has ended, and closes its descriptor. A
-// descriptor below zero, which kernels before 5.4 give, is not waited for.
-func waitPidFD(pidfd int) {
-	if pidfd < 0 {
-		return
-	}
-	if err := unix.SetNonblock(pidfd, true); err != nil {
-		_ = unix.Close(pidfd)
-		return
-	}
-	f := os.NewFile(uintptr(pidfd), "pidfd")
-	defer f.Close()
-	conn, err := f.SyscallConn()
-	if err != nil {
-		return
-	}
-	_ = conn.Read(func(fd uintptr) bool {
-		ready := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-		n, err := unix.Poll(ready, 0)
-		return n > 0 || err != nil && err != unix.EINTR
-	})
 }

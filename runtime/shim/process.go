@@ -16,8 +16,8 @@ import (
 func Prepare() error {
 	// Collecting waits until the container runs: release turns it on.
 	debug.SetGCPercent(-1)
-	if runtime.GOMAXPROCS(0) > 2 { // an engine starts us with wire.Env, which costs less
-		runtime.GOMAXPROCS(2)
+	if runtime.GOMAXPROCS(0) > 1 { // an engine starts us with wire.Env, which costs less
+		runtime.GOMAXPROCS(1)
 	}
 	_, _ = unix.Setsid() // fails if the engine has done it
 	// What ps shows the kernel has taken from the executed path, which is a

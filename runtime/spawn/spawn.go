@@ -66,6 +66,7 @@ import (
 
 	"github.com/davit-engine/davit/errs"
 	"github.com/davit-engine/davit/runtime/netdevice"
+	"github.com/davit-engine/davit/runtime/pidfd"
 	"github.com/davit-engine/davit/runtime/program"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -281,8 +282,13 @@ func (p *Process) supervise(f *forking, forked chan<- error) {
 		return
 	}
 	p.Pid = pid
+	end := -1
+	if !p.detached {
+		end, _ = unix.FcntlInt(uintptr(f.pidfd), unix.F_DUPFD_CLOEXEC, 3) // without it wait4 does the waiting
+	}
 	forked <- nil
 	if !p.detached {
+		pidfd.Await(end)
 		p.reap()
 	}
 }

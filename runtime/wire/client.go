@@ -60,10 +60,10 @@ func Args() []string {
 }
 
 // Env is the environment with which an engine starts a warm shim. One processor
-// for Go would cost up to 10 ms in each start, when the thread that waits for
-// the container's process keeps it; one for each of the machine's costs memory.
-// So do huge pages, which some kernels hand out unasked (Debian, RHEL): 1.8 MB.
-func Env() []string { return []string{"GOMAXPROCS=2", "GODEBUG=disablethp=1"} }
+// for Go is enough, since no thread of a shim's blocks while it has one; a second
+// costs each container 0.2 MB. So do huge pages, which some kernels hand out
+// unasked (Debian, RHEL): 1.8 MB.
+func Env() []string { return []string{"GOMAXPROCS=1", "GODEBUG=disablethp=1"} }
 
 // Pair makes the connection between an engine and the warm shim it starts. The
 // second file belongs into the child as descriptor ShimFD.
