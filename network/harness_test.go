@@ -62,7 +62,7 @@ func isolated(t testing.TB) bool {
 
 func reexec(t testing.TB, inside string, flags uintptr, args ...string) *exec.Cmd {
 	cmd := exec.Command("/proc/self/exe", args...)
-	cmd.Env = append(os.Environ(), insideEnv+"="+inside)
+	cmd.Env = append(os.Environ(), insideEnv+"="+inside, "TMPDIR="+t.TempDir()) // one that is killed cannot clean up
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: flags, Pdeathsig: syscall.SIGKILL}
 	return cmd
 }

@@ -117,7 +117,7 @@ func TestDeathOfTheCaller(t *testing.T) {
 		return
 	}
 	name := filepath.Join(t.TempDir(), "pid")
-	helper, err := os.StartProcess("/proc/self/exe", []string{"spawn.test", "-test.run=^TestDeathOfTheCaller$"}, &os.ProcAttr{Env: append(os.Environ(), "DAVIT_SPAWN_HELPER="+name)})
+	helper, err := os.StartProcess("/proc/self/exe", []string{"spawn.test", "-test.run=^TestDeathOfTheCaller$"}, &os.ProcAttr{Env: append(os.Environ(), "DAVIT_SPAWN_HELPER="+name, "TMPDIR="+filepath.Dir(name))}) // it cannot clean up
 	must(t, err)
 	deadline := time.Now().Add(20 * time.Second)
 	var pid []byte
