@@ -10,29 +10,43 @@ import (
 	enginetest "github.com/davit-engine/davit/test/engine"
 )
 
-// shared is the engine that most tests use, with the image busybox.
-var shared struct {
+// shared is the engine that most tests use; private is one whose containers have
+// user namespaces of their own.
+var (
+	shared  lazyEngine
+	private = lazyEngine{config: enginetest.Config{Args: []string{"--default-userns", "auto"}}}
+)
+
+// lazyEngine is an engine with the image busybox that the first test which
+// needs it starts.
+type lazyEngine struct {
+	config enginetest.Config
 	once   sync.Once
 	engine *enginetest.Engine
 	err    error
 }
 
-// engine returns the shared engine.
-func engine(t *testing.T) *enginetest.Engine {
+func (l *lazyEngine) get(t *testing.T) *enginetest.Engine {
 	t.Helper()
 	enginetest.NeedRoot(t)
 	bin := enginetest.Binaries(t)
-	shared.once.Do(func() { shared.engine, shared.err = enginetest.New(bin, enginetest.Config{}) })
-	if shared.err != nil {
-		t.Fatalf("starting the shared engine: %v", shared.err)
+	l.once.Do(func() { l.engine, l.err = enginetest.New(bin, l.config) })
+	if l.err != nil {
+		t.Fatalf("starting an engine: %v", l.err)
 	}
-	shared.engine.Busybox(t)
+	l.engine.Busybox(t)
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("the engine's log:\n%s", shared.engine.LogTail(30))
+			t.Logf("the engine's log:\n%s", l.engine.LogTail(30))
 		}
 	})
-	return shared.engine
+	return l.engine
+}
+
+// engine returns the shared engine.
+func engine(t *testing.T) *enginetest.Engine {
+	t.Helper()
+	return shared.get(t)
 }
 
 // each runs a test once for each command line.

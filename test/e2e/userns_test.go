@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -14,31 +13,9 @@ import (
 	enginetest "github.com/davit-engine/davit/test/engine"
 )
 
-// private is an engine whose containers have user namespaces of their own,
-// shared by the tests that look at them.
-var private struct {
-	once   sync.Once
-	engine *enginetest.Engine
-	err    error
-}
-
 func privateEngine(t *testing.T) *enginetest.Engine {
 	t.Helper()
-	enginetest.NeedRoot(t)
-	bin := enginetest.Binaries(t)
-	private.once.Do(func() {
-		private.engine, private.err = enginetest.New(bin, enginetest.Config{Args: []string{"--default-userns", "auto"}})
-	})
-	if private.err != nil {
-		t.Fatalf("starting an engine: %v", private.err)
-	}
-	private.engine.Busybox(t)
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("the engine's log:\n%s", private.engine.LogTail(30))
-		}
-	})
-	return private.engine
+	return private.get(t)
 }
 
 // eachPrivate runs a test once for each command line of that engine.
