@@ -60,8 +60,8 @@ func Args() []string {
 }
 
 // Env is the environment with which an engine starts a warm shim. One processor
-// for Go is enough, since no thread of a shim's blocks while it has one; a second
-// costs each container 0.2 MB. So do huge pages, which some kernels hand out
+// for Go is enough, since no thread of a shim's keeps it while it waits, but the
+// one that forks, for which all wait; a second costs each container 0.2 MB. So do huge pages, which some kernels hand out
 // unasked (Debian, RHEL): 1.8 MB.
 func Env() []string { return []string{"GOMAXPROCS=1", "GODEBUG=disablethp=1"} }
 
