@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/davit-engine/davit/runtime/cgroup"
+	"github.com/davit-engine/davit/runtime/pidfd"
 	"github.com/davit-engine/davit/runtime/wire"
 )
 
@@ -144,18 +145,14 @@ func kill(pid int, start uint64) error {
 	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("killing process %d: %w", pid, err)
 	}
-	deadline := time.Now().Add(10 * time.Second)
-	for {
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(time.Until(deadline).Milliseconds()))
-		switch {
-		case n > 0:
-			return nil
-		case err != nil && !errors.Is(err, unix.EINTR):
-			return fmt.Errorf("waiting for process %d: %w", pid, err)
-		case time.Now().After(deadline):
-			return fmt.Errorf("process %d does not end", pid)
-		}
+	ended, err := pidfd.Ended(fd, 10*time.Second)
+	if err != nil {
+		return fmt.Errorf("waiting for process %d: %w", pid, err)
 	}
+	if !ended {
+		return fmt.Errorf("process %d does not end", pid)
+	}
+	return nil
 }
 
 func readJSON(path string, to any) error {

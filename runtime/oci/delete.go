@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/davit-engine/davit/errs"
+	"github.com/davit-engine/davit/runtime/pidfd"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
@@ -57,8 +58,8 @@ func (c *container) end(i *invocation, hooks *specs.Hooks) error {
 }
 
 // endProcess kills the first process and waits for its end.
-func (r *record) endProcess(pidfd *os.File) error {
-	fd := int(pidfd.Fd())
+func (r *record) endProcess(process *os.File) error {
+	fd := int(process.Fd())
 	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
 		return errs.New(errs.System, "killing the container: %w", err)
 	}
@@ -67,16 +68,10 @@ func (r *record) endProcess(pidfd *os.File) error {
 			return err
 		}
 	}
-	for end := time.Now().Add(endPatience); ; {
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(time.Until(end).Milliseconds())+1)
-		switch {
-		case errors.Is(err, unix.EINTR) && time.Now().Before(end):
-		case err != nil || n == 0:
-			return errs.New(errs.Deadline, "process %d of container %s does not end: it waits for a device or a network file system", r.Pid, r.ID)
-		default:
-			return nil
-		}
+	if ended, err := pidfd.Ended(fd, endPatience); err != nil || !ended {
+		return errs.New(errs.Deadline, "process %d of container %s does not end: it waits for a device or a network file system", r.Pid, r.ID)
 	}
+	return nil
 }
 
 // destroy undoes what create made, and then runs the poststop hooks, whose

@@ -6,6 +6,7 @@ package pidfd
 
 import (
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -33,4 +34,18 @@ func Await(fd int) {
 		n, err := unix.Poll(ready, 0)
 		return n > 0 || err != nil && err != unix.EINTR
 	})
+}
+
+// Ended reports whether the process has ended, and waits up to limit for that,
+// with the calling thread. fd stays open.
+func Ended(fd int, limit time.Duration) (bool, error) {
+	for end := time.Now().Add(limit); ; {
+		// Rounded up, so that no wait ends before its time and polls again at once.
+		left := max(0, (time.Until(end)+time.Millisecond-1)/time.Millisecond)
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(left))
+		if err == unix.EINTR && left > 0 {
+			continue
+		}
+		return n > 0, err
+	}
 }

@@ -23,8 +23,19 @@ func TestAwait(t *testing.T) {
 		t.Error("it returned before the process ended")
 	case <-time.After(50 * time.Millisecond):
 	}
+	own, err := unix.PidfdOpen(cmd.Process.Pid, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(own)
+	if ended, err := Ended(own, 20*time.Millisecond); ended || err != nil {
+		t.Errorf("while it runs: ended %v, %v", ended, err)
+	}
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
+	}
+	if ended, err := Ended(own, 10*time.Second); !ended || err != nil {
+		t.Errorf("after its end: ended %v, %v", ended, err)
 	}
 	select {
 	case <-ended:

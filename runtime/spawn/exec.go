@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"github.com/davit-engine/davit/errs"
+	"github.com/davit-engine/davit/runtime/pidfd"
 	"github.com/davit-engine/davit/runtime/program"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -108,9 +109,8 @@ func (r *ExecRequest) ended() bool {
 	if err != nil {
 		return false
 	}
-	list := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-	n, err := unix.Poll(list, 0)
-	return err == nil && n == 1 && list[0].Revents&unix.POLLIN != 0
+	ended, err := pidfd.Ended(fd, 0)
+	return err == nil && ended
 }
 
 var namespaceFiles = [...]struct {
