@@ -49,6 +49,7 @@ type Container struct {
 	Args     []string  `json:",omitempty"`
 	Endpoint *Endpoint `json:",omitempty"` // set while the container is on the default bridge
 	UserNS   *UserNS   `json:",omitempty"` // nil: the host's user namespace
+	Mounts   []Mount   `json:",omitempty"` // in the order in which they were asked for
 
 	State State
 }
