@@ -23,10 +23,17 @@ type Lifecycle interface {
 	Kill(ctx context.Context, ref, signal string) error
 }
 
-// Catalog lists, shows and removes containers.
+// Freezer stops containers where they stand, and lets them go on.
+type Freezer interface {
+	Pause(ctx context.Context, ref string) error
+	Unpause(ctx context.Context, ref string) error
+}
+
+// Catalog lists, shows, renames and removes containers.
 type Catalog interface {
 	List(ctx context.Context, o engine.ListOptions) ([]container.Summary, error)
 	Inspect(ctx context.Context, ref string, size bool) (container.InspectResponse, error)
+	Rename(ctx context.Context, ref, name string) error
 	Remove(ctx context.Context, ref string, o engine.RemoveOptions) error
 }
 
@@ -137,6 +144,22 @@ func (h lifecycleRoutes) kill(c *call) error {
 	return c.empty(http.StatusNoContent)
 }
 
+func (t *table) freezer(part Freezer) {
+	if part == nil {
+		return
+	}
+	verb := func(do func(context.Context, string) error) func(*call) error {
+		return func(c *call) error {
+			if err := do(c.ctx, c.container()); err != nil {
+				return err
+			}
+			return c.empty(http.StatusNoContent)
+		}
+	}
+	t.add("POST", "/containers/{id}/pause", verb(part.Pause))
+	t.add("POST", "/containers/{id}/unpause", verb(part.Unpause))
+}
+
 type catalogRoutes struct{ part Catalog }
 
 func (t *table) catalog(part Catalog) {
@@ -146,6 +169,7 @@ func (t *table) catalog(part Catalog) {
 	h := catalogRoutes{part}
 	t.add("GET", "/containers/json", h.list)
 	t.add("GET", "/containers/{id}/json", h.inspect)
+	t.add("POST", "/containers/{id}/rename", h.rename)
 	t.add("DELETE", "/containers/{id}", h.remove)
 }
 
@@ -181,6 +205,13 @@ func (h catalogRoutes) inspect(c *call) error {
 		return err
 	}
 	return c.json(http.StatusOK, compat.Container(c.version, resp))
+}
+
+func (h catalogRoutes) rename(c *call) error {
+	if err := h.part.Rename(c.ctx, c.container(), c.r.Form.Get("name")); err != nil {
+		return err
+	}
+	return c.empty(http.StatusNoContent)
 }
 
 func (h catalogRoutes) remove(c *call) error {

@@ -120,6 +120,18 @@ func (f *fake) Kill(_ context.Context, ref, signal string) error {
 	return f.find(ref)
 }
 
+func (f *fake) Pause(_ context.Context, ref string) error { f.note("pause " + ref); return f.find(ref) }
+
+func (f *fake) Unpause(_ context.Context, ref string) error {
+	f.note("unpause " + ref)
+	return f.find(ref)
+}
+
+func (f *fake) Rename(_ context.Context, ref, name string) error {
+	f.note("rename " + ref + " " + name)
+	return f.find(ref)
+}
+
 func (f *fake) List(_ context.Context, o engine.ListOptions) ([]container.Summary, error) {
 	f.note(o)
 	s := container.Summary{
@@ -360,7 +372,7 @@ func (f *fake) Login(_ context.Context, a registry.AuthConfig) (string, error) {
 }
 
 func (f *fake) parts() api.Parts {
-	return api.Parts{Lifecycle: f, Streams: f, Catalog: f, System: f, Transfer: fakeImages{f}, Images: fakeImages{f}, Registry: f}
+	return api.Parts{Lifecycle: f, Freezer: f, Streams: f, Catalog: f, System: f, Transfer: fakeImages{f}, Images: fakeImages{f}, Registry: f}
 }
 
 var checker = sync.OnceValues(swagger.New)

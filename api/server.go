@@ -29,6 +29,7 @@ type Config struct {
 // answered as not implemented.
 type Parts struct {
 	Lifecycle Lifecycle
+	Freezer   Freezer
 	Streams   Streams
 	Catalog   Catalog
 	System    System
@@ -59,6 +60,7 @@ func New(p Parts, c Config) *Server {
 	t.system(p.System, s)
 	t.auth(p.Registry)
 	t.lifecycle(p.Lifecycle, c.CgroupUnified)
+	t.freezer(p.Freezer)
 	t.catalog(p.Catalog)
 	t.streams(p.Streams, s.stop)
 	t.transfer(p.Transfer)

@@ -103,12 +103,15 @@ func newRoot(e *env.Env, build system.Build, args []string) *cobra.Command {
 		{"inspect", groupOther, system.NewInspectCmd},
 		{"kill", groupOther, container.NewKillCmd},
 		{"logs", groupOther, container.NewLogsCmd},
+		{"pause", groupOther, container.NewPauseCmd},
+		{"rename", groupOther, container.NewRenameCmd},
 		{"restart", groupOther, container.NewRestartCmd},
 		{"rm", groupOther, container.NewRmCmd},
 		{"rmi", groupOther, image.NewRmiCmd},
 		{"start", groupOther, container.NewStartCmd},
 		{"stop", groupOther, container.NewStopCmd},
 		{"tag", groupOther, image.NewTagCmd},
+		{"unpause", groupOther, container.NewUnpauseCmd},
 		{"wait", groupOther, container.NewWaitCmd},
 	}
 	grow(root, e, commands, only(commands, args))
@@ -158,8 +161,9 @@ func only(commands []entry, args []string) string {
 func containers(e *env.Env) *cobra.Command {
 	return group("container", "Manage containers",
 		container.NewAttachCmd(e), container.NewCreateCmd(e), system.NewContainerInspectCmd(e), container.NewKillCmd(e),
-		container.NewLogsCmd(e), container.NewLsCmd(e), container.NewRestartCmd(e), container.NewRmCmd(e),
-		container.NewRunCmd(e), container.NewStartCmd(e), container.NewStopCmd(e), container.NewWaitCmd(e),
+		container.NewLogsCmd(e), container.NewLsCmd(e), container.NewPauseCmd(e), container.NewRenameCmd(e),
+		container.NewRestartCmd(e), container.NewRmCmd(e), container.NewRunCmd(e), container.NewStartCmd(e),
+		container.NewStopCmd(e), container.NewUnpauseCmd(e), container.NewWaitCmd(e),
 	)
 }
 

@@ -3,6 +3,8 @@ package engine
 import (
 	"context"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/davit-engine/davit/engine/record"
 	"github.com/davit-engine/davit/errs"
@@ -11,8 +13,9 @@ import (
 
 // ctr is one container in memory.
 type ctr struct {
-	id   string
-	verb chan struct{} // capacity 1: full while a verb owns the container
+	id      string
+	created time.Time
+	verb    chan struct{} // capacity 1: full while a verb owns the container
 
 	mu         sync.Mutex
 	rec        *record.Container // guarded by mu; changed only by the verb's owner
@@ -23,6 +26,8 @@ type ctr struct {
 	gone       bool              // removed; guarded by mu
 	cooling    <-chan struct{}   // the last run's ended: until it closes, its cgroup is in use; guarded by mu
 	used       bool              // its layers may differ from the image's: it was started once; guarded by mu
+
+	disk sync.Mutex // held while the record is written; taken before mu
 }
 
 // run is one life of a container's process.
@@ -31,11 +36,11 @@ type run struct {
 	state  wire.State
 	exited chan struct{} // closed when the exit is recorded
 	ended  chan struct{} // closed when the shim is gone too: its cgroup is free
-
+	doomed atomic.Bool   // it is being killed and must not be frozen any more
 }
 
 func newCtr(rec *record.Container) *ctr {
-	return &ctr{id: rec.ID, rec: rec, verb: make(chan struct{}, 1)}
+	return &ctr{id: rec.ID, created: rec.Created, rec: rec, verb: make(chan struct{}, 1)}
 }
 
 // own takes the container for a verb. It fails when ctx ends first, or when
@@ -64,6 +69,14 @@ func (c *ctr) snapshot() record.Container {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return *c.rec
+}
+
+// replace makes rec the container's record, for its owner. Nothing else may
+// have replaced it since rec was copied.
+func (c *ctr) replace(rec *record.Container) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.rec = rec
 }
 
 // current returns the running process, or nil.

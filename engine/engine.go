@@ -11,7 +11,7 @@
 // Concurrency: each container has one owner at a time, whoever holds its verb
 // semaphore (start, exit, remove). Its mu guards the fields for readers and is
 // held for moments only. Lock order: spaces.giving, a container's verb, then the
-// table's mu, then a container's mu. No lock is held while talking to a shim or a
+// table's mu, then a container's disk, then its mu. No lock is held while talking to a shim or a
 // client, but for verb.
 package engine
 
@@ -199,6 +199,15 @@ func (e *core) runDir(id string) string { return filepath.Join(e.cfg.ExecRoot, "
 // worth a sync.
 func (e *core) save(rec *record.Container, durable bool) error {
 	return e.store.Save(rec, durable && !rec.HostConfig.AutoRemove)
+}
+
+// persist writes the record as it is now. Of several calls at once each writes
+// what is current when its turn comes, so the last one on disk is the newest.
+func (e *core) persist(c *ctr, durable bool) error {
+	c.disk.Lock()
+	defer c.disk.Unlock()
+	rec := c.snapshot()
+	return e.save(&rec, durable)
 }
 
 // Names of the networks that exist without being created.

@@ -73,7 +73,7 @@ func (k *keeper) ended(c *ctr, r *run, x wire.Exit) {
 
 	k.leaveNetwork(&old)
 	if !rec.HostConfig.AutoRemove {
-		if err := k.save(&rec, false); err != nil {
+		if err := k.persist(c, false); err != nil {
 			k.log.Error("recording an exit", "container", c.id, "error", err)
 		}
 	}

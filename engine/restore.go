@@ -15,6 +15,7 @@ import (
 
 	"github.com/davit-engine/davit/engine/record"
 	"github.com/davit-engine/davit/image"
+	"github.com/davit-engine/davit/runtime/cgroup"
 	"github.com/davit-engine/davit/runtime/wire"
 )
 
@@ -153,10 +154,8 @@ func (rs *restorer) moveRange(c *ctr) {
 	}
 	rec := c.snapshot()
 	rec.UserNS = rangeUserNS(ids)
-	c.mu.Lock()
-	c.rec = &rec
-	c.mu.Unlock()
-	if err := rs.save(&rec, true); err != nil {
+	c.replace(&rec)
+	if err := rs.persist(c, true); err != nil {
 		rs.log.Error("recording a container's range of ids", "container", c.id, "error", err)
 	}
 }
@@ -182,6 +181,14 @@ func (rs *restorer) adopt(ctx context.Context, c *ctr, rec *record.Container) *w
 	c.verb <- struct{}{}
 	defer c.disown()
 	rs.begun(c, &now, client, state)
+	if frozen, err := cgroup.Open(state.Cgroup).Frozen(); err != nil {
+		rs.log.Error("asking whether a container is paused", "container", c.id, "error", err)
+	} else if frozen {
+		paused := c.snapshot()
+		if err := paused.State.To(container.StatePaused); err == nil {
+			c.replace(&paused)
+		}
+	}
 	return nil
 }
 

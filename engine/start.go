@@ -159,7 +159,7 @@ func (k *keeper) begun(c *ctr, rec *record.Container, client *wire.Client, state
 	go func() {
 		defer k.work.Done()
 		// Nobody waits for this: what runs is told by the shim's own record.
-		if err := k.save(&now, false); err != nil {
+		if err := k.persist(c, false); err != nil {
 			k.log.Error("recording a start", "container", c.id, "error", err)
 		}
 		k.watch(c, r)
@@ -200,12 +200,10 @@ func (l *launcher) startFailed(c *ctr, err error) error {
 		}
 		err = errs.New(kind, "failed to create task for container: failed to create shim task: OCI runtime create failed: unable to start container process: %w", refused)
 	}
-	c.mu.Lock()
-	rec := *c.rec
+	rec := c.snapshot()
 	rec.State.Error, rec.State.ExitCode = err.Error(), code
-	c.rec = &rec
-	c.mu.Unlock()
-	if err := l.save(&rec, false); err != nil {
+	c.replace(&rec)
+	if err := l.persist(c, false); err != nil {
 		l.log.Error("recording a failed start", "container", c.id, "error", err)
 	}
 	return err

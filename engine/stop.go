@@ -46,7 +46,7 @@ func (k *keeper) stop(ctx context.Context, c *ctr, o StopOptions) error {
 		return err
 	}
 	answer := answerOf(r.state.Pid, sig)
-	if err := k.signal(ctx, c, r, sig); err == nil && timeout != 0 {
+	if err := k.signal(ctx, c, r, sig, true); err == nil && timeout != 0 {
 		var late <-chan time.Time
 		if timeout > 0 {
 			t := time.NewTimer(time.Duration(timeout) * time.Second)
@@ -178,20 +178,39 @@ func (e *Engine) Kill(ctx context.Context, ref, name string) error {
 	if sig == unix.SIGKILL {
 		return e.keeper.kill(ctx, c, r)
 	}
-	if err := e.keeper.signal(ctx, c, r, sig); err != nil {
+	if err := e.keeper.signal(ctx, c, r, sig, asksForEnd(c.snapshot().Config, sig)); err != nil {
 		return errs.New(errs.KindOf(err), "cannot kill container: %s: %w", ref, err)
 	}
 	return nil
 }
 
-// signal sends a signal and tells subscribers.
-func (k *keeper) signal(ctx context.Context, c *ctr, r *run, sig unix.Signal) error {
+// signal sends a signal and tells subscribers. ends says that it asks for the
+// container's end; then a paused one goes on.
+func (k *keeper) signal(ctx context.Context, c *ctr, r *run, sig unix.Signal, ends bool) error {
+	rec := c.snapshot()
+	if sig == unix.SIGKILL {
+		r.doomed.Store(true)
+	}
 	if err := r.shim.Signal(ctx, wire.Signal{Signal: int(sig)}); err != nil {
 		return err
 	}
-	rec := c.snapshot()
+	if ends && (sig == unix.SIGKILL || rec.State.Status == container.StatePaused) {
+		k.thaw(ctx, c, r)
+	}
 	k.publish(&rec, events.ActionKill, map[string]string{"signal": strconv.Itoa(int(sig))})
 	return nil
+}
+
+// asksForEnd tells the signals by which a container is told to end from those
+// that tell its program something else, such as to read its configuration
+// again.
+func asksForEnd(c *container.Config, sig unix.Signal) bool {
+	switch sig {
+	case unix.SIGKILL, unix.SIGTERM, unix.SIGINT, unix.SIGQUIT:
+		return true
+	}
+	own, err := signal.ParseSignal(c.StopSignal)
+	return err == nil && own == sig
 }
 
 // kill ends the run for good and returns when that is recorded. It is no
@@ -203,7 +222,7 @@ func (k *keeper) kill(ctx context.Context, c *ctr, r *run) error {
 	default:
 	}
 	// An error means that the process or the shim is gone: the exit comes.
-	_ = k.signal(ctx, c, r, unix.SIGKILL)
+	_ = k.signal(ctx, c, r, unix.SIGKILL, true)
 	t := time.NewTimer(killPatience)
 	defer t.Stop()
 	select {

@@ -77,11 +77,11 @@ func (t *table) all() []*ctr {
 		list = append(list, c)
 	}
 	sort.Slice(list, func(i, j int) bool {
-		a, b := list[i].rec, list[j].rec
-		if !a.Created.Equal(b.Created) {
-			return a.Created.After(b.Created)
+		a, b := list[i], list[j]
+		if !a.created.Equal(b.created) {
+			return a.created.After(b.created)
 		}
-		return a.ID < b.ID
+		return a.id < b.id
 	})
 	return list
 }

@@ -200,10 +200,8 @@ func (k *keeper) inherit(c *ctr) bool {
 	}
 	u.Borrowed = false
 	rec.UserNS = &u
-	c.mu.Lock()
-	c.rec = &rec
-	c.mu.Unlock()
-	if err := k.save(&rec, true); err != nil {
+	c.replace(&rec)
+	if err := k.persist(c, true); err != nil {
 		k.log.Error("recording a container's range of ids", "container", c.id, "error", err)
 	}
 	return true

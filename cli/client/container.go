@@ -84,6 +84,21 @@ func (c Containers) Kill(ctx context.Context, id, signal string) error {
 	return c.do(ctx, http.MethodPost, id, "/kill", query)
 }
 
+// Pause stops a container's processes where they stand.
+func (c Containers) Pause(ctx context.Context, id string) error {
+	return c.do(ctx, http.MethodPost, id, "/pause", nil)
+}
+
+// Unpause lets a paused container's processes go on.
+func (c Containers) Unpause(ctx context.Context, id string) error {
+	return c.do(ctx, http.MethodPost, id, "/unpause", nil)
+}
+
+// Rename gives a container another name.
+func (c Containers) Rename(ctx context.Context, id, name string) error {
+	return c.do(ctx, http.MethodPost, id, "/rename", url.Values{"name": {name}})
+}
+
 // Resize sets the size of a container's terminal, in cells.
 func (c Containers) Resize(ctx context.Context, id string, width, height int) error {
 	return c.do(ctx, http.MethodPost, id, "/resize", url.Values{"h": {strconv.Itoa(height)}, "w": {strconv.Itoa(width)}})
