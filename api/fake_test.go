@@ -372,7 +372,7 @@ func (f *fake) Login(_ context.Context, a registry.AuthConfig) (string, error) {
 }
 
 func (f *fake) parts() api.Parts {
-	return api.Parts{Lifecycle: f, Freezer: f, Streams: f, Catalog: f, System: f, Transfer: fakeImages{f}, Images: fakeImages{f}, Registry: f}
+	return api.Parts{Lifecycle: f, Freezer: f, Streams: f, Catalog: f, Changes: f, System: f, Transfer: fakeImages{f}, Images: fakeImages{f}, Registry: f}
 }
 
 var checker = sync.OnceValues(swagger.New)

@@ -32,6 +32,7 @@ type Parts struct {
 	Freezer   Freezer
 	Streams   Streams
 	Catalog   Catalog
+	Changes   Changes
 	System    System
 	Transfer  Transfer
 	Images    Images
@@ -62,6 +63,7 @@ func New(p Parts, c Config) *Server {
 	t.lifecycle(p.Lifecycle, c.CgroupUnified)
 	t.freezer(p.Freezer)
 	t.catalog(p.Catalog)
+	t.changes(p.Changes)
 	t.streams(p.Streams, s.stop)
 	t.transfer(p.Transfer)
 	t.images(p.Images)

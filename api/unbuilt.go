@@ -60,7 +60,6 @@ var unbuilt = map[string][]string{
 		"/containers/prune",
 		"/containers/{id}/checkpoints",
 		"/containers/{id}/exec",
-		"/containers/{id}/update",
 		"/exec/{id}/resize",
 		"/exec/{id}/start",
 		"/grpc",

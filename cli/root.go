@@ -112,6 +112,7 @@ func newRoot(e *env.Env, build system.Build, args []string) *cobra.Command {
 		{"stop", groupOther, container.NewStopCmd},
 		{"tag", groupOther, image.NewTagCmd},
 		{"unpause", groupOther, container.NewUnpauseCmd},
+		{"update", groupOther, container.NewUpdateCmd},
 		{"wait", groupOther, container.NewWaitCmd},
 	}
 	grow(root, e, commands, only(commands, args))
@@ -163,7 +164,7 @@ func containers(e *env.Env) *cobra.Command {
 		container.NewAttachCmd(e), container.NewCreateCmd(e), system.NewContainerInspectCmd(e), container.NewKillCmd(e),
 		container.NewLogsCmd(e), container.NewLsCmd(e), container.NewPauseCmd(e), container.NewRenameCmd(e),
 		container.NewRestartCmd(e), container.NewRmCmd(e), container.NewRunCmd(e), container.NewStartCmd(e),
-		container.NewStopCmd(e), container.NewUnpauseCmd(e), container.NewWaitCmd(e),
+		container.NewStopCmd(e), container.NewUnpauseCmd(e), container.NewUpdateCmd(e), container.NewWaitCmd(e),
 	)
 }
 

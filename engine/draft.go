@@ -71,6 +71,9 @@ func (d *drafter) newRecord(req container.CreateRequest, img image.Image) (*reco
 	if h.ShmSize == 0 && !h.IpcMode.IsHost() {
 		h.ShmSize = d.cfg.Defaults.ShmSize
 	}
+	if h.Memory > 0 && h.MemorySwap == 0 {
+		h.MemorySwap = 2 * h.Memory
+	}
 	if h.Runtime == "" {
 		h.Runtime = runtimeName
 	}

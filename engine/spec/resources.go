@@ -9,11 +9,17 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// resources returns the container's limits. Fields that the user left alone
-// stay nil, so that nothing is written for them.
+// resources returns the container's limits and the list of its devices.
 func resources(in Input) *specs.LinuxResources {
-	h := in.Container.HostConfig
-	r := &specs.LinuxResources{Devices: devices(in)}
+	r := Limits(&in.Container.HostConfig.Resources)
+	r.Devices = devices(in)
+	return r
+}
+
+// Limits returns what the runtime is to limit. Fields that the user left alone
+// stay nil, so that nothing is written for them.
+func Limits(h *container.Resources) *specs.LinuxResources {
+	r := &specs.LinuxResources{}
 	if h.Memory != 0 || h.MemorySwap != 0 || h.MemoryReservation != 0 || h.MemorySwappiness != nil || h.OomKillDisable != nil {
 		m := &specs.LinuxMemory{Limit: positive(h.Memory), Swap: positive(h.MemorySwap), Reservation: positive(h.MemoryReservation)}
 		if h.Memory > 0 && h.MemorySwap == 0 {
@@ -48,7 +54,7 @@ func positive(v int64) *int64 {
 	return &v
 }
 
-func cpu(h *container.HostConfig) *specs.LinuxCPU {
+func cpu(h *container.Resources) *specs.LinuxCPU {
 	c := &specs.LinuxCPU{Cpus: h.CpusetCpus, Mems: h.CpusetMems}
 	if h.CPUShares > 0 {
 		v := uint64(h.CPUShares)
@@ -73,7 +79,7 @@ func cpu(h *container.HostConfig) *specs.LinuxCPU {
 	return c
 }
 
-func blockIO(h *container.HostConfig) *specs.LinuxBlockIO {
+func blockIO(h *container.Resources) *specs.LinuxBlockIO {
 	if h.BlkioWeight == 0 {
 		return nil
 	}

@@ -1,6 +1,9 @@
 package cgroup
 
 import (
+	"errors"
+	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -13,15 +16,62 @@ import (
 //
 // A memory limit below what is in use is of kind errs.Conflict on v1, where the
 // kernel refuses it, and on v2 if res asks for the check; without it, v2 kills
-// processes until the limit fits. What was written before an error stays
-// written: limits of one controller are set together, in the order that the
-// kernel takes them.
+// processes until the limit fits. Limits of one controller are set together,
+// in the order that the kernel takes them. On an error, what the files held
+// before is written back, lists of devices excepted.
 func (c *Cgroup) Update(res *specs.LinuxResources) error {
+	_, err := c.Change(res)
+	return err
+}
+
+// Change is Update for whom something may fail after it: undo writes back what
+// the files held before.
+func (c *Cgroup) Change(res *specs.LinuxResources) (undo func() error, err error) {
 	h, p, err := c.plan(res)
 	if err != nil {
+		return nil, err
+	}
+	j := &journal{files: h.fs}
+	h.fs = j
+	if err := h.apply(p, c); err != nil {
+		return nil, errors.Join(err, j.restore())
+	}
+	return j.restore, nil
+}
+
+// journal is a file system that remembers what files held before they were
+// written.
+type journal struct {
+	files
+	before []setting
+}
+
+func (j *journal) write(path string, values ...string) error {
+	// What cannot be read cannot be put back either: devices.allow, for one.
+	old, unreadable := j.files.read(path)
+	if err := j.files.write(path, values...); err != nil {
 		return err
 	}
-	return h.apply(p, c)
+	if unreadable == nil {
+		j.before = append(j.before, setting{file: path, value: old})
+	}
+	return nil
+}
+
+// restore writes the old values back, the last one first: so each finds the
+// others as they were when it was good.
+func (j *journal) restore() error {
+	for _, s := range slices.Backward(j.before) {
+		// A line is a value of its own; an empty one has to be written as a line.
+		lines := strings.Split(s.value, "\n")
+		if s.value == "" {
+			lines = []string{"\n"}
+		}
+		if err := j.files.write(s.file, lines...); err != nil {
+			return fmt.Errorf("putting back what %s held: %w", s.file, err)
+		}
+	}
+	return nil
 }
 
 // plan converts resources to settings of a group that may hold anything by

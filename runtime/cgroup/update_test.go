@@ -235,3 +235,43 @@ func TestUpdateOnV2(t *testing.T) {
 		t.Errorf("a group that is gone: %v", err)
 	}
 }
+
+func TestUpdateOfWhichTheKernelRefusesAPart(t *testing.T) {
+	h := real(t, all)
+	need(t, h, "memory", "cpu", "pids")
+	c := mustCreate(t, h, parent(t, h)+"/refused", &specs.LinuxResources{
+		Memory: &specs.LinuxMemory{Limit: ptr[int64](64 << 20), Swap: ptr[int64](96 << 20)},
+		CPU:    &specs.LinuxCPU{Shares: ptr[uint64](512)},
+	})
+	state := func() string {
+		return fmt.Sprint("memory ", held(t, c, "memory", "memory.limit_in_bytes", "memory.max"), ", shares ", held(t, c, "cpu", "cpu.shares", "cpu.weight"),
+			", pids ", held(t, c, "pids", "pids.max", "pids.max"))
+	}
+	before := state()
+	change := specs.LinuxResources{
+		Memory: &specs.LinuxMemory{Limit: ptr[int64](128 << 20), Swap: ptr[int64](128 << 20)},
+		CPU:    &specs.LinuxCPU{Shares: ptr[uint64](256)},
+		Pids:   &specs.LinuxPids{Limit: ptr[int64](10)},
+	}
+	bad := change
+	bad.CPU = &specs.LinuxCPU{Shares: ptr[uint64](256), Cpus: "4000-4001"}
+	if err := c.Update(&bad); err == nil {
+		t.Fatal("a CPU set that no host has is no error")
+	}
+	if after := state(); after != before {
+		t.Errorf("after a refused update: %s\nbefore: %s", after, before)
+	}
+	undo, err := c.Change(&change)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if after := state(); after == before {
+		t.Fatalf("the update changed nothing: %s", after)
+	}
+	if err := undo(); err != nil {
+		t.Fatal(err)
+	}
+	if after := state(); after != before {
+		t.Errorf("after an undone update: %s\nbefore: %s", after, before)
+	}
+}

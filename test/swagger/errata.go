@@ -24,9 +24,9 @@ func undocumented(o operation, status int) bool {
 		return o.pattern == "/containers/{id}/restart"
 	case http.StatusNotFound: // the container or the image is gone by then
 		return o.pattern == "/containers/create"
-	case http.StatusConflict: // of a container that is being removed
+	case http.StatusConflict: // of a container that is being removed; of an update with the container's other limits
 		return o.pattern == "/containers/{id}/start" || o.pattern == "/containers/{id}/stop" || o.pattern == "/containers/{id}/restart" ||
-			o.pattern == "/containers/{id}/resize" || o.pattern == "/containers/{id}/attach"
+			o.pattern == "/containers/{id}/resize" || o.pattern == "/containers/{id}/attach" || o.pattern == "/containers/{id}/update"
 	}
 	return false
 }

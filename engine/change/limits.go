@@ -1,0 +1,124 @@
+package change
+
+import (
+	"github.com/moby/moby/api/types/container"
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/davit-engine/davit/engine/spec"
+	"github.com/davit-engine/davit/errs"
+)
+
+// Limits returns what the limits of a container become by a wish, of which the
+// zero fields change nothing: Docker's rules of an update, in Docker's words
+// (moby container/container_unix.go: UpdateContainer).
+func Limits(old, wish *container.Resources) (container.Resources, error) {
+	conflict := func(text string) (container.Resources, error) {
+		return container.Resources{}, errs.New(errs.Conflict, "%s", text)
+	}
+	now := *old
+	now.MemorySwap = swapOf(old)
+	switch {
+	case wish.NanoCPUs > 0 && old.CPUPeriod > 0:
+		return conflict("Conflicting options: Nano CPUs cannot be updated as CPU Period has already been set")
+	case wish.NanoCPUs > 0 && old.CPUQuota > 0:
+		return conflict("Conflicting options: Nano CPUs cannot be updated as CPU Quota has already been set")
+	case wish.CPUPeriod > 0 && old.NanoCPUs > 0:
+		return conflict("Conflicting options: CPU Period cannot be updated as NanoCPUs has already been set")
+	case wish.CPUQuota > 0 && old.NanoCPUs > 0:
+		return conflict("Conflicting options: CPU Quota cannot be updated as NanoCPUs has already been set")
+	case wish.Memory > now.MemorySwap && now.MemorySwap >= 0 && wish.MemorySwap == 0:
+		return conflict("Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time")
+	}
+	set(&now.BlkioWeight, wish.BlkioWeight)
+	set(&now.CPUShares, wish.CPUShares)
+	set(&now.NanoCPUs, wish.NanoCPUs)
+	set(&now.CPUPeriod, wish.CPUPeriod)
+	set(&now.CPUQuota, wish.CPUQuota)
+	set(&now.CPURealtimePeriod, wish.CPURealtimePeriod)
+	set(&now.CPURealtimeRuntime, wish.CPURealtimeRuntime)
+	set(&now.CpusetCpus, wish.CpusetCpus)
+	set(&now.CpusetMems, wish.CpusetMems)
+	set(&now.Memory, wish.Memory)
+	set(&now.MemorySwap, wish.MemorySwap)
+	set(&now.MemoryReservation, wish.MemoryReservation)
+	if p := wish.PidsLimit; p != nil {
+		now.PidsLimit = p
+		if *p <= 0 {
+			now.PidsLimit = nil
+		}
+	}
+	switch {
+	case now.MemorySwap > 0 && now.Memory <= 0:
+		return now, errs.New(errs.InvalidParameter, "You should always set the Memory limit when using Memoryswap limit, see usage")
+	case now.MemorySwap > 0 && now.MemorySwap < now.Memory:
+		return now, errs.New(errs.InvalidParameter, "Minimum memoryswap limit should be larger than memory limit, see usage")
+	}
+	return now, nil
+}
+
+// swapOf is the limit on memory and swap together: twice that on memory, where
+// nothing is said of it.
+func swapOf(r *container.Resources) int64 {
+	if r.MemorySwap == 0 && r.Memory > 0 {
+		return 2 * r.Memory
+	}
+	return r.MemorySwap
+}
+
+func set[T comparable](to *T, v T) {
+	var zero T
+	if v != zero {
+		*to = v
+	}
+}
+
+// Kernel returns what has to be told the kernel for a wish that made the
+// limits what they are now.
+func Kernel(now, wish *container.Resources) *specs.LinuxResources {
+	r := container.Resources{
+		BlkioWeight: wish.BlkioWeight, CPUShares: wish.CPUShares, NanoCPUs: wish.NanoCPUs, CPUPeriod: wish.CPUPeriod, CPUQuota: wish.CPUQuota,
+		CPURealtimePeriod: wish.CPURealtimePeriod, CPURealtimeRuntime: wish.CPURealtimeRuntime,
+		CpusetCpus: wish.CpusetCpus, CpusetMems: wish.CpusetMems,
+		Memory: wish.Memory, MemorySwap: wish.MemorySwap, MemoryReservation: wish.MemoryReservation,
+	}
+	if r.Memory != 0 || r.MemorySwap != 0 {
+		// cgroup v2 counts swap alone: what is left of both together when memory
+		// has its share.
+		r.Memory, r.MemorySwap = now.Memory, now.MemorySwap
+	}
+	out := spec.Limits(&r)
+	if wish.PidsLimit != nil {
+		limit := int64(-1)
+		if now.PidsLimit != nil {
+			limit = *now.PidsLimit
+		}
+		out.Pids = &specs.LinuxPids{Limit: &limit}
+	}
+	return out
+}
+
+// Ignored names the fields of a wish that Limits passes over.
+func Ignored(wish *container.Resources) (fields []string) {
+	for _, f := range []struct {
+		set  bool
+		name string
+	}{
+		{wish.CgroupParent != "", "CgroupParent"},
+		{len(wish.BlkioWeightDevice) > 0, "BlkioWeightDevice"},
+		{len(wish.BlkioDeviceReadBps) > 0, "BlkioDeviceReadBps"},
+		{len(wish.BlkioDeviceWriteBps) > 0, "BlkioDeviceWriteBps"},
+		{len(wish.BlkioDeviceReadIOps) > 0, "BlkioDeviceReadIOps"},
+		{len(wish.BlkioDeviceWriteIOps) > 0, "BlkioDeviceWriteIOps"},
+		{len(wish.Devices) > 0, "Devices"},
+		{len(wish.DeviceCgroupRules) > 0, "DeviceCgroupRules"},
+		{len(wish.DeviceRequests) > 0, "DeviceRequests"},
+		{wish.MemorySwappiness != nil && *wish.MemorySwappiness != -1, "MemorySwappiness"},
+		{wish.OomKillDisable != nil && *wish.OomKillDisable, "OomKillDisable"},
+		{len(wish.Ulimits) > 0, "Ulimits"},
+	} {
+		if f.set {
+			fields = append(fields, f.name)
+		}
+	}
+	return fields
+}
