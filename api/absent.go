@@ -11,15 +11,10 @@ import (
 // "not found".
 func (t *table) absent() {
 	for pattern, text := range map[string]string{
-		"/networks/{id}":       "network %s not found",
 		"/volumes/{name}":      "get %s: no such volume",
 		"/plugins/{name}/json": "plugin %q not found",
 	} {
 		t.add("GET", pattern, func(c *call) error {
-			switch c.vars[0] {
-			case "bridge", "host", "none": // these networks are there
-				return errs.New(errs.NotImplemented, "GET %s is not implemented by this engine", pattern)
-			}
 			return errs.New(errs.NotFound, "%s", fmt.Sprintf(text, c.vars[0]))
 		})
 	}

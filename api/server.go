@@ -37,6 +37,7 @@ type Parts struct {
 	Transfer  Transfer
 	Images    Images
 	Registry  Registry
+	Networks  Networks
 }
 
 // Server is an http.Handler for Docker's API.
@@ -67,6 +68,7 @@ func New(p Parts, c Config) *Server {
 	t.streams(p.Streams, s.stop)
 	t.transfer(p.Transfer)
 	t.images(p.Images)
+	t.networks(p.Networks)
 	t.absent()
 	t.unbuilt()
 	s.routes = t.sorted()

@@ -7,7 +7,6 @@ var unbuilt = map[string][]string{
 	"DELETE": {
 		"/configs/{id}",
 		"/containers/{id}/checkpoints/{checkpoint}",
-		"/networks/{id}",
 		"/nodes/{id}",
 		"/plugins/{name}",
 		"/secrets/{id}",
@@ -30,7 +29,6 @@ var unbuilt = map[string][]string{
 		"/images/search",
 		"/images/{name}/attestations",
 		"/images/{name}/get",
-		"/networks",
 		"/nodes",
 		"/nodes/{id}",
 		"/plugins",
@@ -66,7 +64,6 @@ var unbuilt = map[string][]string{
 		"/images/load",
 		"/images/prune",
 		"/networks/create",
-		"/networks/prune",
 		"/networks/{id}/connect",
 		"/networks/{id}/disconnect",
 		"/nodes/{id}/update",

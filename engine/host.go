@@ -142,10 +142,13 @@ func osRelease() (name, version string) {
 	return name, version
 }
 
+// engineIDFile is the file of the data root that keeps the engine's identity.
+const engineIDFile = "engine-id"
+
 // engineID returns the engine's own identity, which is made once per data
 // root.
 func engineID(root string) (string, error) {
-	path := filepath.Join(root, "engine-id")
+	path := filepath.Join(root, engineIDFile)
 	data, err := os.ReadFile(path)
 	if err == nil && len(data) > 0 {
 		return strings.TrimSpace(string(data)), nil

@@ -105,6 +105,10 @@ func hostDevices(in *spec.Input) error {
 	if h.Privileged {
 		in.Host.Devices = devicesBelow("/dev", "/dev")
 	}
+	var err error
+	if in.Host.Blocks, err = blockDevices(h); err != nil {
+		return err
+	}
 	for _, m := range h.Devices {
 		found, src, target, err := mapDevice(m)
 		if err != nil {

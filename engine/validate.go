@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/docker/go-units"
@@ -21,7 +20,7 @@ import (
 func (d *drafter) validate(req container.CreateRequest) (warnings []string, err error) {
 	c, h := req.Config, req.HostConfig
 	for _, check := range []func(*container.Config, *container.HostConfig) error{
-		validateConfig, validateNamespaces, d.validateUserNS, d.validateNetwork, unsupported, validateLog, validateLimits,
+		validateConfig, validateNamespaces, d.validateUserNS, d.validateNetwork, unsupported, validateLog, validateLimits, d.validateRealtime,
 	} {
 		if err := check(c, h); err != nil {
 			return nil, err
@@ -54,7 +53,11 @@ func (d *drafter) validate(req container.CreateRequest) (warnings []string, err 
 			return nil, err
 		}
 	}
-	return d.limitWarnings(h), nil
+	warnings = d.discard(h)
+	if _, err := blockDevices(h); err != nil {
+		return nil, err
+	}
+	return warnings, nil
 }
 
 func validateConfig(c *container.Config, h *container.HostConfig) error {
@@ -129,8 +132,6 @@ func validateNamespaces(_ *container.Config, h *container.HostConfig) error {
 		return errs.New(errs.InvalidParameter, "invalid cgroup namespace mode: %v", h.CgroupnsMode)
 	case !h.Cgroup.Valid() || h.Cgroup.IsContainer():
 		return errs.New(errs.NotImplemented, "HostConfig.Cgroup %q is not supported", h.Cgroup)
-	case h.IpcMode.IsContainer():
-		return errs.New(errs.NotImplemented, "--ipc %s is not supported yet: use private, shareable, host or none", h.IpcMode)
 	}
 	return nil
 }
@@ -171,11 +172,6 @@ func unsupported(c *container.Config, h *container.HostConfig) error {
 		{len(h.StorageOpt) > 0, "--storage-opt"},
 		{h.Runtime != "" && h.Runtime != runtimeName && h.Runtime != "runc" && h.Runtime != "io.containerd.runc.v2", "--runtime " + h.Runtime},
 		{!h.Isolation.IsDefault(), "--isolation " + string(h.Isolation)},
-		{len(h.BlkioWeightDevice) > 0, "--blkio-weight-device"},
-		{len(h.BlkioDeviceReadBps) > 0, "--device-read-bps"},
-		{len(h.BlkioDeviceWriteBps) > 0, "--device-write-bps"},
-		{len(h.BlkioDeviceReadIOps) > 0, "--device-read-iops"},
-		{len(h.BlkioDeviceWriteIOps) > 0, "--device-write-iops"},
 	} {
 		if u.asked {
 			return errs.New(errs.NotImplemented, "%s is not supported yet", u.flag)
@@ -187,75 +183,4 @@ func unsupported(c *container.Config, h *container.HostConfig) error {
 func validateLog(_ *container.Config, h *container.HostConfig) error {
 	_, err := logSettings(h.LogConfig)
 	return err
-}
-
-// validateLimits checks resources as Docker does (moby
-// daemon/daemon_unix.go: verifyPlatformContainerResources).
-func validateLimits(_ *container.Config, h *container.HostConfig) error {
-	const least = 6 << 20
-	bad := func(format string, args ...any) error { return errs.New(errs.InvalidParameter, format, args...) }
-	switch {
-	case h.Memory != 0 && h.Memory < least:
-		return bad("Minimum memory limit allowed is 6MB")
-	case h.MemorySwap > 0 && h.Memory == 0:
-		return bad("You should always set the Memory limit when using Memoryswap limit, see usage")
-	case h.Memory > 0 && h.MemorySwap > 0 && h.MemorySwap < h.Memory:
-		return bad("Minimum memoryswap limit should be larger than memory limit, see usage")
-	case h.MemorySwappiness != nil && (*h.MemorySwappiness < -1 || *h.MemorySwappiness > 100):
-		return bad("Invalid value: %v, valid memory swappiness range is 0-100", *h.MemorySwappiness)
-	case h.MemoryReservation != 0 && h.MemoryReservation < least:
-		return bad("Minimum memory reservation allowed is 6MB")
-	case h.Memory > 0 && h.MemoryReservation > 0 && h.Memory < h.MemoryReservation:
-		return bad("Minimum memory limit can not be less than memory reservation limit, see usage")
-	case h.NanoCPUs > 0 && h.CPUPeriod > 0:
-		return bad("Conflicting options: Nano CPUs and CPU Period cannot both be set")
-	case h.NanoCPUs > 0 && h.CPUQuota > 0:
-		return bad("Conflicting options: Nano CPUs and CPU Quota cannot both be set")
-	case h.NanoCPUs < 0 || h.NanoCPUs > int64(numCPU())*1e9:
-		return bad("range of CPUs is from 0.01 to %d.00, as there are only %d CPUs available", numCPU(), numCPU())
-	case h.CPUPeriod != 0 && (h.CPUPeriod < 1000 || h.CPUPeriod > 1000000):
-		return bad("CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)")
-	case h.CPUQuota > 0 && h.CPUQuota < 1000:
-		return bad("CPU cfs quota can not be less than 1ms (i.e. 1000)")
-	case h.CPUShares < 0:
-		return bad("invalid CPU shares (%d): value must be a positive integer", h.CPUShares)
-	case h.BlkioWeight != 0 && (h.BlkioWeight < 10 || h.BlkioWeight > 1000):
-		return bad("Range of blkio weight is from 10 to 1000")
-	case h.OomScoreAdj < -1000 || h.OomScoreAdj > 1000:
-		return bad("Invalid value %d, range for oom score adj is [-1000, 1000]", h.OomScoreAdj)
-	case h.ShmSize < 0:
-		return bad("SHM size can not be less than 0")
-	}
-	if err := cpuList(h.CpusetCpus, numCPU()); err != nil {
-		return bad("Invalid value %s for cpuset cpus", h.CpusetCpus)
-	}
-	return nil
-}
-
-// cpuList checks a list such as 0-2,4 against the number of CPUs.
-func cpuList(list string, n int) error {
-	if list == "" {
-		return nil
-	}
-	for _, r := range strings.Split(list, ",") {
-		lo, hi, ranged := strings.Cut(r, "-")
-		if !ranged {
-			hi = lo
-		}
-		a, err1 := strconv.Atoi(lo)
-		b, err2 := strconv.Atoi(hi)
-		if err1 != nil || err2 != nil || a < 0 || b < a || b >= n {
-			return fmt.Errorf("invalid range %q", r)
-		}
-	}
-	return nil
-}
-
-// limitWarnings says which limits will not hold as the user may think.
-func (d *drafter) limitWarnings(h *container.HostConfig) []string {
-	var w []string
-	if h.OomKillDisable != nil && *h.OomKillDisable && h.Memory == 0 {
-		w = append(w, "OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources.")
-	}
-	return w
 }

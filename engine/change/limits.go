@@ -86,7 +86,7 @@ func Kernel(now, wish *container.Resources) *specs.LinuxResources {
 		// has its share.
 		r.Memory, r.MemorySwap = now.Memory, now.MemorySwap
 	}
-	out := spec.Limits(&r)
+	out := spec.Limits(&r, nil)
 	if wish.PidsLimit != nil {
 		limit := int64(-1)
 		if now.PidsLimit != nil {

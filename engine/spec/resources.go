@@ -5,20 +5,22 @@ import (
 	"strings"
 
 	"github.com/davit-engine/davit/errs"
+	"github.com/moby/moby/api/types/blkiodev"
 	"github.com/moby/moby/api/types/container"
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
 // resources returns the container's limits and the list of its devices.
 func resources(in Input) *specs.LinuxResources {
-	r := Limits(&in.Container.HostConfig.Resources)
+	r := Limits(&in.Container.HostConfig.Resources, in.Host.Blocks)
 	r.Devices = devices(in)
 	return r
 }
 
 // Limits returns what the runtime is to limit. Fields that the user left alone
-// stay nil, so that nothing is written for them.
-func Limits(h *container.Resources) *specs.LinuxResources {
+// stay nil, so that nothing is written for them. blocks has the numbers of the
+// block devices that h names, by path.
+func Limits(h *container.Resources, blocks map[string]DeviceNumber) *specs.LinuxResources {
 	r := &specs.LinuxResources{}
 	if h.Memory != 0 || h.MemorySwap != 0 || h.MemoryReservation != 0 || h.MemorySwappiness != nil || h.OomKillDisable != nil {
 		m := &specs.LinuxMemory{Limit: positive(h.Memory), Swap: positive(h.MemorySwap), Reservation: positive(h.MemoryReservation)}
@@ -41,7 +43,7 @@ func Limits(h *container.Resources) *specs.LinuxResources {
 	if h.PidsLimit != nil && *h.PidsLimit > 0 {
 		r.Pids = &specs.LinuxPids{Limit: h.PidsLimit}
 	}
-	if b := blockIO(h); b != nil {
+	if b := blockIO(h, blocks); b != nil {
 		r.BlockIO = b
 	}
 	return r
@@ -79,12 +81,37 @@ func cpu(h *container.Resources) *specs.LinuxCPU {
 	return c
 }
 
-func blockIO(h *container.Resources) *specs.LinuxBlockIO {
-	if h.BlkioWeight == 0 {
+// blockIO returns the limits on block devices, whose numbers are given by path.
+func blockIO(h *container.Resources, numbers map[string]DeviceNumber) *specs.LinuxBlockIO {
+	b := &specs.LinuxBlockIO{
+		ThrottleReadBpsDevice:   throttles(h.BlkioDeviceReadBps, numbers),
+		ThrottleWriteBpsDevice:  throttles(h.BlkioDeviceWriteBps, numbers),
+		ThrottleReadIOPSDevice:  throttles(h.BlkioDeviceReadIOps, numbers),
+		ThrottleWriteIOPSDevice: throttles(h.BlkioDeviceWriteIOps, numbers),
+	}
+	asked := len(b.ThrottleReadBpsDevice)+len(b.ThrottleWriteBpsDevice)+len(b.ThrottleReadIOPSDevice)+len(b.ThrottleWriteIOPSDevice) > 0
+	if w := h.BlkioWeight; w != 0 {
+		b.Weight, asked = &w, true
+	}
+	for _, d := range h.BlkioWeightDevice {
+		w := specs.LinuxWeightDevice{Weight: &d.Weight}
+		w.Major, w.Minor = numbers[d.Path].Major, numbers[d.Path].Minor
+		b.WeightDevice, asked = append(b.WeightDevice, w), true
+	}
+	if !asked {
 		return nil
 	}
-	w := h.BlkioWeight
-	return &specs.LinuxBlockIO{Weight: &w}
+	return b
+}
+
+func throttles(list []*blkiodev.ThrottleDevice, numbers map[string]DeviceNumber) []specs.LinuxThrottleDevice {
+	var out []specs.LinuxThrottleDevice
+	for _, d := range list {
+		t := specs.LinuxThrottleDevice{Rate: d.Rate}
+		t.Major, t.Minor = numbers[d.Path].Major, numbers[d.Path].Minor
+		out = append(out, t)
+	}
+	return out
 }
 
 // devices is the device cgroup's list: everything for privileged containers,

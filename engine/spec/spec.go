@@ -54,11 +54,15 @@ type Host struct {
 	Devices      []specs.LinuxDevice // of /dev; given for privileged containers only
 	Mapped       []specs.LinuxDevice // those that HostConfig.Devices names, at their paths in the container
 	MappedAccess []specs.LinuxDeviceCgroup
-	Nodes        []Node // in place of Mapped, in a user namespace, where no device node can be made
+	Blocks       map[string]DeviceNumber // of the block devices that limits name, by path
+	Nodes        []Node                  // in place of Mapped, in a user namespace, where no device node can be made
 }
 
 // Node is a device node of the host, by its paths there and in the container.
 type Node struct{ Source, Target string }
+
+// DeviceNumber is a device as the kernel knows it.
+type DeviceNumber struct{ Major, Minor int64 }
 
 // Defaults are the engine's settings.
 type Defaults struct {
