@@ -372,7 +372,48 @@ func (f *fake) Login(_ context.Context, a registry.AuthConfig) (string, error) {
 }
 
 func (f *fake) parts() api.Parts {
-	return api.Parts{Lifecycle: f, Freezer: f, Streams: f, Catalog: f, Changes: f, System: f, Transfer: fakeImages{f}, Images: fakeImages{f}, Registry: f}
+	return api.Parts{
+		Lifecycle: f, Freezer: f, Streams: f, Catalog: f, Changes: f, System: f,
+		Transfer: fakeImages{f}, Images: fakeImages{f}, Registry: f,
+		Networks: fakeNetworks{f},
+	}
+}
+
+// fakeNetworks is the fake's one network, "bridge".
+type fakeNetworks struct{ *fake }
+
+func (f fakeNetworks) List(_ context.Context, filters map[string]map[string]bool) ([]network.Inspect, error) {
+	f.note(filters)
+	n, err := f.Inspect(nil, "bridge")
+	return []network.Inspect{n}, err
+}
+
+func (f fakeNetworks) Inspect(_ context.Context, ref string) (network.Inspect, error) {
+	if ref != "bridge" {
+		return network.Inspect{}, errs.New(errs.NotFound, "network %s not found", ref)
+	}
+	subnet := netip.MustParsePrefix("172.17.0.0/16")
+	return network.Inspect{
+		Network: network.Network{
+			Name: "bridge", ID: id, Created: time.Unix(1700000000, 0).UTC(), Scope: "local", Driver: "bridge", EnableIPv4: true,
+			IPAM:    network.IPAM{Driver: "default", Config: []network.IPAMConfig{{Subnet: subnet, Gateway: netip.MustParseAddr("172.17.0.1")}}},
+			Options: map[string]string{"com.docker.network.bridge.name": "davit0"}, Labels: map[string]string{},
+		},
+		Containers: map[string]network.EndpointResource{id: {Name: "web", EndpointID: id, IPv4Address: netip.MustParsePrefix("172.17.0.2/16")}},
+		Status:     &network.Status{IPAM: network.IPAMStatus{Subnets: network.SubnetStatuses{subnet: {IPsInUse: 4, DynamicIPsAvailable: 65532}}}},
+	}, f.err
+}
+
+func (f fakeNetworks) Remove(_ context.Context, ref string) error {
+	if _, err := f.Inspect(nil, ref); err != nil {
+		return err
+	}
+	return errs.New(errs.Forbidden, "%s is a pre-defined network and cannot be removed", ref)
+}
+
+func (f fakeNetworks) Prune(_ context.Context, filters map[string]map[string]bool) (network.PruneReport, error) {
+	f.note(filters)
+	return network.PruneReport{NetworksDeleted: []string{}}, f.err
 }
 
 var checker = sync.OnceValues(swagger.New)

@@ -72,7 +72,8 @@ func wire(ctx context.Context, c *Config, log *slog.Logger) (_ parts, err error)
 	closing("engine", e.Close)
 	return parts{
 		offered: api.Parts{
-			Lifecycle: e, Freezer: e, Streams: e, Catalog: e, Changes: e, System: e, Transfer: e.Images(), Images: e.Images(), Networks: e.Networks(),
+			Lifecycle: e, Freezer: e, Streams: e, Catalog: e, Changes: e, System: e, Transfer: e.Images(), Images: e.Images(),
+			Networks: e.Networks(),
 			Registry: login{insecure: c.Images.Insecure, agent: "davit/" + conf.About.Version},
 		},
 		publish: conf.Events.Publish,

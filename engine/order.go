@@ -83,6 +83,13 @@ func (l *launcher) joins(h *container.HostConfig) (spec.Join, error) {
 		}
 		j.PID = fmt.Sprintf("/proc/%d/ns/pid", pid)
 	}
+	if h.IpcMode.IsContainer() {
+		pid, err := l.ipcDonor(h.IpcMode.Container())
+		if err != nil {
+			return j, err
+		}
+		j.IPC = fmt.Sprintf("/proc/%d/ns/ipc", pid)
+	}
 	return j, nil
 }
 

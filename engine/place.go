@@ -19,11 +19,12 @@ import (
 )
 
 // place is the network and the user namespace that a container starts in, by
-// the files that hold them until the shim has them; nil is the host's.
-type place struct{ netns, userns *os.File }
+// the files that hold them until the shim has them; nil is the host's. shm is
+// the shared memory of another container; nil: its own.
+type place struct{ netns, userns, shm *os.File }
 
 func (p place) close() {
-	for _, f := range []*os.File{p.netns, p.userns} {
+	for _, f := range []*os.File{p.netns, p.userns, p.shm} {
 		if f != nil {
 			_ = f.Close()
 		}
@@ -32,7 +33,7 @@ func (p place) close() {
 
 // files are what the shim gets, in wire.Start's order.
 func (p place) files() (files []syscall.Conn) {
-	for _, f := range []*os.File{p.netns, p.userns} {
+	for _, f := range []*os.File{p.netns, p.userns, p.shm} {
 		if f != nil {
 			files = append(files, f)
 		}
@@ -57,7 +58,7 @@ func (l *launcher) enter(ctx context.Context, rec *record.Container) (_ place, e
 	}
 	if sandbox != nil {
 		rec.Endpoint = recordEndpoint(sandbox.Endpoint)
-		return place{sandbox.NetNS, user}, nil
+		return place{netns: sandbox.NetNS, userns: user}, nil
 	}
 	netns, err := l.enterNetwork(ctx, rec, empty)
 	if err != nil || netns != empty {
@@ -67,7 +68,7 @@ func (l *launcher) enter(ctx context.Context, rec *record.Container) (_ place, e
 		_ = user.Close()
 		return place{}, err
 	}
-	return place{netns, user}, nil
+	return place{netns: netns, userns: user}, nil
 }
 
 // enterShared is enter for a container in the user namespace of another.
@@ -87,10 +88,10 @@ func (l *launcher) enterShared(ctx context.Context, rec *record.Container) (plac
 	}
 	netns, err := l.enterNetwork(ctx, rec, empty)
 	if err != nil {
-		place{empty, user}.close()
+		place{netns: empty, userns: user}.close()
 		return place{}, err
 	}
-	return place{netns, user}, nil
+	return place{netns: netns, userns: user}, nil
 }
 
 // enterNetwork gets the container's network namespace, nil for the host's, and

@@ -12,6 +12,7 @@ import (
 	"github.com/moby/moby/api/types/events"
 
 	"github.com/davit-engine/davit/engine/record"
+	"github.com/davit-engine/davit/engine/spec"
 	"github.com/davit-engine/davit/errs"
 	"github.com/davit-engine/davit/runtime/wire"
 )
@@ -100,7 +101,11 @@ func (l *launcher) start(ctx context.Context, c *ctr) (err error) {
 		return err
 	}
 	undo.add(func() { l.leaveNetwork(&rec) })
+	at.shm, err = l.sharedMemory(&rec)
 	defer at.close()
+	if err != nil {
+		return err
+	}
 	if err := l.noteEndpoint(&rec); err != nil {
 		return err
 	}
@@ -118,6 +123,9 @@ func (l *launcher) start(ctx context.Context, c *ctr) (err error) {
 		return err
 	}
 	order.RunDir, order.NetNS, order.UserNS = runDir, at.netns != nil, at.userns != nil
+	if at.shm != nil {
+		order.Trees = append(order.Trees, spec.ShmMount)
+	}
 	descriptors := at.files()
 	for _, a := range pending {
 		order.Attachments = append(order.Attachments, a.order)

@@ -63,7 +63,7 @@ func chooseUserNS(h *container.HostConfig, d UserNS) (kind usernsKind, of string
 		return defaultUserNS(h, d)
 	}
 	flag := "--userns " + string(h.UsernsMode)
-	for name, m := range map[string]string{"network": string(h.NetworkMode), "pid": string(h.PidMode)} {
+	for name, m := range map[string]string{"network": string(h.NetworkMode), "pid": string(h.PidMode), "ipc": string(h.IpcMode)} {
 		if ref, ok := strings.CutPrefix(m, "container:"); ok {
 			return 0, "", errs.New(errs.InvalidParameter, "conflicting options: --%s %s shares a namespace that belongs to another user namespace than %s: leave --userns out, or use --userns container:%s", name, m, flag, ref)
 		}
@@ -81,7 +81,7 @@ func defaultUserNS(h *container.HostConfig, d UserNS) (usernsKind, string, error
 	if !d.private() || h.Privileged || h.NetworkMode.IsHost() || h.PidMode.IsHost() || h.IpcMode.IsHost() {
 		return usernsHost, "", nil
 	}
-	for _, m := range []string{string(h.NetworkMode), string(h.PidMode)} {
+	for _, m := range []string{string(h.NetworkMode), string(h.PidMode), string(h.IpcMode)} {
 		if ref, ok := strings.CutPrefix(m, "container:"); ok {
 			return usernsShared, ref, nil
 		}

@@ -19,6 +19,7 @@ import (
 // The texts are Docker's where it has them.
 func (d *drafter) validate(req container.CreateRequest) (warnings []string, err error) {
 	c, h := req.Config, req.HostConfig
+	d.settle(h)
 	for _, check := range []func(*container.Config, *container.HostConfig) error{
 		validateConfig, validateNamespaces, d.validateUserNS, d.validateNetwork, unsupported, validateLog, validateLimits, d.validateRealtime,
 	} {
@@ -105,6 +106,9 @@ func validateConfig(c *container.Config, h *container.HostConfig) error {
 		}
 	}
 	for _, u := range h.Ulimits {
+		if u == nil {
+			return errs.New(errs.InvalidParameter, "Ulimits: an entry is null")
+		}
 		if _, err := units.ParseUlimit(fmt.Sprintf("%s=%d:%d", u.Name, u.Soft, u.Hard)); err != nil {
 			return errs.Wrap(errs.InvalidParameter, err)
 		}

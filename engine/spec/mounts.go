@@ -87,6 +87,11 @@ func system(in Input) []specs.Mount {
 			specs.Mount{Destination: "/dev/shm", Type: "bind", Source: "/dev/shm", Options: []string{"rbind", "rprivate"}},
 			specs.Mount{Destination: "/dev/mqueue", Type: "bind", Source: "/dev/mqueue", Options: []string{"rbind", "rprivate"}})
 	}
+	if ipc.IsContainer() {
+		return append(ms,
+			specs.Mount{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Options: []string{"nosuid", "noexec", "nodev"}},
+			specs.Mount{Destination: ShmMount, Type: "bind", Source: ShmMount, Options: []string{"bind", "rprivate", "nosuid", "noexec", "nodev"}})
+	}
 	ms = append(ms, specs.Mount{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Options: []string{"nosuid", "noexec", "nodev"}})
 	if ipc.IsNone() {
 		return ms

@@ -94,6 +94,9 @@ func blockIO(h *container.Resources, numbers map[string]DeviceNumber) *specs.Lin
 		b.Weight, asked = &w, true
 	}
 	for _, d := range h.BlkioWeightDevice {
+		if d.Weight == 0 {
+			continue
+		}
 		w := specs.LinuxWeightDevice{Weight: &d.Weight}
 		w.Major, w.Minor = numbers[d.Path].Major, numbers[d.Path].Minor
 		b.WeightDevice, asked = append(b.WeightDevice, w), true

@@ -84,6 +84,10 @@ type Join struct {
 // InitMount is where the init program is mounted in a container.
 const InitMount = "/sbin/docker-init"
 
+// ShmMount is where a container has its shared memory. Of one that joins
+// another's IPC namespace it is a bind mount whose source the shim is given.
+const ShmMount = "/dev/shm"
+
 const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // Build returns the specification. The error is an errs.InvalidParameter that

@@ -2,6 +2,7 @@ package program
 
 import (
 	"path"
+	"slices"
 
 	"github.com/davit-engine/davit/errs"
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -149,7 +150,12 @@ func (c *container) plan() {
 		case m.Type == "cgroup" && !c.in.Facts.CgroupV2 && !c.has(specs.CgroupNamespace) && c.cgroupns == None:
 			c.cgroupns = c.need(Need{Kind: NeedNamespace, Path: "/proc/self/ns/cgroup", Flag: unix.CLONE_NEWCGROUP, Context: x.context()})
 		}
-		if x.source != "" && c.opensFirst(&x) {
+		switch given := slices.Index(c.in.Trees, m.Destination); {
+		case given >= 0 && x.source == "":
+			c.fail(errs.InvalidParameter, "mounts: %s: only the source of a bind mount can be given", m.Destination)
+		case given >= 0:
+			x.tree = c.need(Need{Kind: NeedGiven, Index: given, Context: x.context()})
+		case x.source != "" && c.opensFirst(&x):
 			x.tree = c.need(Need{Kind: NeedTree, Path: x.source, Recursive: x.recursive, Context: x.context()})
 		}
 		c.mounts = append(c.mounts, x)

@@ -60,13 +60,14 @@ type Input struct {
 	SeccompFlags uint32 // of seccomp(2); with SECCOMP_FILTER_FLAG_NEW_LISTENER the caller gets a descriptor
 
 	Facts       Facts
-	NetNS       bool   // join the network namespace that the caller holds, whatever the spec says of it
-	UserNS      bool   // join the user namespace that the caller holds, whatever the spec says of it
-	MakeCwd     bool   // make a working directory that is missing, as root's, mode 0755
-	File        string // what to execute; empty: as process.args[0] says
-	KeepKeyring bool   // the process keeps the caller's session keyring
-	CgroupTasks int    // number of tasks files to join (cgroup v1)
-	PreserveFDs int    // number of files that become descriptors 3, 4, ...
+	NetNS       bool     // join the network namespace that the caller holds, whatever the spec says of it
+	UserNS      bool     // join the user namespace that the caller holds, whatever the spec says of it
+	Trees       []string // targets of bind mounts whose source the caller holds as a detached mount
+	MakeCwd     bool     // make a working directory that is missing, as root's, mode 0755
+	File        string   // what to execute; empty: as process.args[0] says
+	KeepKeyring bool     // the process keeps the caller's session keyring
+	CgroupTasks int      // number of tasks files to join (cgroup v1)
+	PreserveFDs int      // number of files that become descriptors 3, 4, ...
 
 	Resctrl bool // CgroupTasks has the tasks file of a resctrl group too
 

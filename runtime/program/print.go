@@ -147,7 +147,7 @@ var needNames = [...]string{NeedTree: "tree", NeedNamespace: "namespace", NeedPi
 	NeedCaller: "pidfd of the caller", NeedStdio: "standard stream", NeedConsole: "console socket", NeedCgroup: "cgroup's tasks",
 	NeedSync: "socket to the caller", NeedHold: "file to wait at", NeedPreserved: "preserved file",
 	NeedTarget: "pidfd of the container", NeedRoot: "root of the container", NeedTimeNS: "time namespace of the container",
-	NeedUserNS: "user namespace", NeedIDMap: "user namespace for a mount"}
+	NeedUserNS: "user namespace", NeedIDMap: "user namespace for a mount", NeedGiven: "given tree"}
 
 // String returns the program as text, one step a line.
 func (p *Program) String() string {
@@ -164,7 +164,7 @@ func (p *Program) String() string {
 			}
 		case NeedTree, NeedNamespace, NeedPidNS:
 			fmt.Fprintf(&s, " %q", n.Path)
-		case NeedStdio, NeedCgroup, NeedPreserved:
+		case NeedStdio, NeedCgroup, NeedPreserved, NeedGiven:
 			fmt.Fprintf(&s, " %d", n.Index)
 		}
 		if n.Recursive {

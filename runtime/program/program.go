@@ -169,6 +169,7 @@ const (
 	NeedRoot                      // the root directory of that process
 	NeedTimeNS                    // its time namespace
 	NeedUserNS                    // the user namespace at Path; else the one that the caller holds; else a new one with the maps UIDs and GIDs
+	NeedGiven                     // detached mount Index of those that the caller holds
 	NeedIDMap                     // a user namespace with the maps UIDs and GIDs, for a mount
 )
 

@@ -75,7 +75,7 @@ func (s *supervisor) start(m *wire.Message) (err error) {
 	}
 
 	request := &spawn.Request{Spec: r.Spec, Root: r.Root, Seccomp: r.Seccomp, SeccompFlags: r.SeccompFlags, MakeCwd: r.MakeCwd,
-		NetNS: given.netns, UserNS: given.userns}
+		NetNS: given.netns, UserNS: given.userns, Trees: given.trees}
 	streams, err := openStreams(r.Stdio, r.Spec.Process.Terminal)
 	if err != nil {
 		return err
@@ -113,6 +113,7 @@ func (s *supervisor) start(m *wire.Message) (err error) {
 // nil.
 type given struct {
 	netns, userns *os.File
+	trees         []spawn.Tree
 	clients       []*os.File
 }
 
@@ -126,7 +127,7 @@ func check(r *wire.Start, files []*os.File) (g given, err error) {
 	if r.UserNS {
 		namespaces = append(namespaces, &g.userns)
 	}
-	want := len(namespaces) + len(r.Attachments)
+	want := len(namespaces) + len(r.Trees) + len(r.Attachments)
 	switch {
 	case r.ID == "" || r.RunDir == "":
 		return given{}, errs.New(errs.InvalidParameter, "start request without ID or run directory")
@@ -138,7 +139,11 @@ func check(r *wire.Start, files []*os.File) (g given, err error) {
 	for i, n := range namespaces {
 		*n = files[i]
 	}
-	g.clients = files[len(namespaces):]
+	files = files[len(namespaces):]
+	for i, target := range r.Trees {
+		g.trees = append(g.trees, spawn.Tree{Target: target, File: files[i]})
+	}
+	g.clients = files[len(r.Trees):]
 	return g, nil
 }
 

@@ -77,6 +77,9 @@ func (in *inputs) open(p *program.Program, r *Request) error {
 			if fd, err = in.above(r.Hold); err == nil {
 				err = unix.SetNonblock(fd, false)
 			}
+		case program.NeedGiven:
+			doing = "using the mount for " + r.Trees[n.Index].Target
+			fd, err = in.above(r.Trees[n.Index].File)
 		case program.NeedPreserved:
 			doing = "using preserved file " + strconv.Itoa(n.Index)
 			fd, err = in.above(r.PreserveFDs[n.Index])

@@ -57,6 +57,7 @@ import (
 	"encoding/binary"
 	"io"
 	"os"
+	"path"
 	"runtime"
 	"slices"
 	"strconv"
@@ -83,6 +84,7 @@ type Request struct {
 	MakeCwd      bool     // make a working directory that is missing
 	KeepKeyring  bool     // the process keeps the caller's session keyring
 	NetNS        *os.File // network namespace to join; nil: as the spec says
+	Trees        []Tree   // detached mounts that are the sources of bind mounts
 	UserNS       *os.File // user namespace to live in, with its maps written; nil: as the spec says. An idmapped root takes linux.uidMappings and gidMappings too
 
 	// The standard streams; nil: /dev/null. With a terminal they are not used.
@@ -111,6 +113,21 @@ type Request struct {
 
 	PreserveFDs []*os.File // become descriptors 3, 4, ... of the process
 	Detached    bool       // the process may outlive the caller: no parent-death signal, and only Process.Wait reaps it
+}
+
+// Tree is a detached mount, and the bind mount of the spec that it is the source
+// of.
+type Tree struct {
+	Target string
+	File   *os.File
+}
+
+// targets are the destinations of the mounts whose sources are given.
+func (r *Request) targets() (list []string) {
+	for _, t := range r.Trees {
+		list = append(list, path.Clean("/"+t.Target))
+	}
+	return list
 }
 
 // Process is a started container.
@@ -173,7 +190,7 @@ func Start(r *Request) (*Process, error) {
 		r = &as
 	}
 	p, err := program.Compile(program.Input{Spec: r.Spec, Root: r.Root, Seccomp: r.Seccomp, SeccompFlags: r.SeccompFlags,
-		Facts: *facts, NetNS: r.NetNS != nil, UserNS: r.UserNS != nil, MakeCwd: r.MakeCwd, KeepKeyring: r.KeepKeyring, CgroupTasks: len(r.CgroupTasks), PreserveFDs: len(r.PreserveFDs),
+		Facts: *facts, NetNS: r.NetNS != nil, UserNS: r.UserNS != nil, Trees: r.targets(), MakeCwd: r.MakeCwd, KeepKeyring: r.KeepKeyring, CgroupTasks: len(r.CgroupTasks), PreserveFDs: len(r.PreserveFDs),
 		Resctrl: len(r.Resctrl) > 0, Created: r.Created != nil, Hold: r.Hold != nil, Listener: r.Listener != nil, Detached: r.Detached})
 	if err != nil {
 		return nil, err

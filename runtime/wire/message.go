@@ -73,8 +73,8 @@ type Hello struct {
 }
 
 // Start asks a warm shim to run a container. Its descriptors follow in this
-// order: the network namespace if NetNS, the user namespace if UserNS, then one
-// socket for each attachment.
+// order: the network namespace if NetNS, the user namespace if UserNS, one
+// detached mount for each of Trees, then one socket for each attachment.
 type Start struct {
 	ID     string       `json:"id"`
 	RunDir string       `json:"runDir"` // exists; takes shim.sock, state.json and exit.json
@@ -86,6 +86,7 @@ type Start struct {
 
 	NetNS       bool     `json:"netns,omitempty"`
 	UserNS      bool     `json:"userns,omitempty"`  // its maps are those of Spec
+	Trees       []string `json:"trees,omitempty"`   // targets of bind mounts of Spec whose sources are given
 	MakeCwd     bool     `json:"makeCwd,omitempty"` // make a working directory that is missing
 	Stdio       Stdio    `json:"stdio"`
 	Log         Log      `json:"log"`

@@ -78,6 +78,12 @@ func session(t *testing.T, cli enginetest.CLI, c string) {
 	cli.OK(t, "events", "--since", "0", "--until", "1s")
 	cli.OK(t, "rm", c)
 	cli.OK(t, "run", "--rm", "--name", c, "busybox", "true")
+	if cli.Name == "docker" {
+		cli.OK(t, "network", "ls")
+		cli.OK(t, "network", "inspect", "bridge", "host", "none")
+		cli.OK(t, "network", "prune", "-f")
+		cli.Fails(t, 1, "cannot be removed", "network", "rm", "host")
+	}
 	cli.OK(t, "images", "-a", "--digests")
 	cli.OK(t, "inspect", "busybox")
 	cli.OK(t, "history", "busybox")
