@@ -30,6 +30,7 @@ type Daemon struct {
 	server  *http.Server
 	api     *api.Server
 	publish func(events.Message)
+	begin   func()
 	cancel  context.CancelFunc // ends every request
 }
 
@@ -37,6 +38,7 @@ type Daemon struct {
 type parts struct {
 	offered api.Parts
 	publish func(events.Message)
+	begin   func()                    // clients are served: containers that wait for it may start
 	close   func(ctx context.Context) // containers keep running
 }
 
@@ -87,7 +89,7 @@ func newDaemon(ctx context.Context, c *Config, log *slog.Logger, level *slog.Lev
 		defer cancel()
 		p.close(ctx)
 	})
-	d.publish = p.publish
+	d.publish, d.begin = p.publish, p.begin
 	d.api = api.New(p.offered, api.Config{
 		Version: c.Version, MinVersion: minVersion(c), Builder: builder(c), Experimental: c.API.Experimental,
 		CgroupUnified: cgroupUnified(), Log: log,
@@ -118,6 +120,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	d.notify(daemon.SdNotifyReady)
 	d.log.Info("ready")
+	if d.begin != nil {
+		d.begin()
+	}
 	var err error
 	select {
 	case <-ctx.Done():

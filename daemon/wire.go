@@ -77,6 +77,7 @@ func wire(ctx context.Context, c *Config, log *slog.Logger) (_ parts, err error)
 			Registry: login{insecure: c.Images.Insecure, agent: "davit/" + conf.About.Version},
 		},
 		publish: conf.Events.Publish,
+		begin:   e.Begin,
 		close:   closeAll,
 	}, nil
 }

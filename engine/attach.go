@@ -11,6 +11,7 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/events"
 	"golang.org/x/sys/unix"
 
@@ -64,6 +65,12 @@ func (e *Engine) Attach(ctx context.Context, ref string, o AttachOptions) error 
 		defer c.disown()
 	}
 	rec := c.snapshot()
+	switch rec.State.Status {
+	case container.StatePaused:
+		return errs.New(errs.Conflict, "container %s is paused, unpause the container before attach", c.id)
+	case container.StateRestarting:
+		return errs.New(errs.Conflict, "container %s is restarting, wait until the container is running", c.id)
+	}
 	conn, input, err := o.Hijack(rec.Config.Tty)
 	if err != nil {
 		return fmt.Errorf("taking over the client's connection: %w", err)

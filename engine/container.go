@@ -25,6 +25,8 @@ type ctr struct {
 	lastAttach uint64            // number of the latest attachment; guarded by mu
 	gone       bool              // removed; guarded by mu
 	cooling    <-chan struct{}   // the last run's ended: until it closes, its cgroup is in use; guarded by mu
+	retry      *retry            // the next run, while it waits for that; guarded by mu
+	waited     time.Duration     // before the present run, by its restart policy; guarded by mu
 	used       bool              // its layers may differ from the image's: it was started once; guarded by mu
 
 	disk sync.Mutex // held while the record is written; taken before mu
@@ -37,6 +39,8 @@ type run struct {
 	exited chan struct{} // closed when the exit is recorded
 	ended  chan struct{} // closed when the shim is gone too: its cgroup is free
 	doomed atomic.Bool   // it is being killed and must not be frozen any more
+	manual atomic.Bool   // a user asked for its end
+	again  atomic.Bool   // a user restarts the container: its end does not remove it
 }
 
 func newCtr(rec *record.Container) *ctr {
@@ -84,6 +88,12 @@ func (c *ctr) current() *run {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.run
+}
+
+// active reports whether it runs, or will again without being asked.
+func (c *ctr) active() bool {
+	rec := c.snapshot()
+	return rec.State.Active()
 }
 
 func noSuchContainer(ref string) error {

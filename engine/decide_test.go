@@ -133,7 +133,6 @@ func TestValidateRefuses(t *testing.T) {
 		text   string
 	}{
 		{"published port", func(_ *container.Config, h *container.HostConfig) { h.PublishAllPorts = true }, errs.NotImplemented, "-P/--publish-all is not supported yet"},
-		{"restart policy", func(_ *container.Config, h *container.HostConfig) { h.RestartPolicy.Name = "always" }, errs.NotImplemented, "--restart"},
 		{"unknown restart policy", func(_ *container.Config, h *container.HostConfig) { h.RestartPolicy.Name = "never" }, errs.InvalidParameter, "unknown policy"},
 		{"health check", func(c *container.Config, _ *container.HostConfig) {
 			c.Healthcheck = &container.HealthConfig{Test: []string{"CMD", "x"}}

@@ -130,13 +130,14 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 
 // assemble joins the parts.
 func assemble(c *core) *Engine {
-	k := &keeper{c}
+	k := &keeper{core: c}
 	f := newFilterCache(c.cfg.SeccompProfile)
 	l := &launcher{
 		keeper: k, filter: f, users: newUserCache(),
 		shims: newShimPool(c.cfg.ShimPath, filepath.Join(c.cfg.ExecRoot, "shims.log"), c.cfg.WarmShims, c.log),
 	}
 	l.ahead = &quiet{do: l.makeReady}
+	k.reviver = &reviver{launcher: l}
 	return &Engine{
 		core:     c,
 		keeper:   k,
@@ -154,6 +155,7 @@ func (e *Engine) Close(ctx context.Context) error {
 	e.launcher.shims.close()
 	e.spaces.close()
 	for _, c := range e.table.all() {
+		c.cancelRetry()
 		if r := c.current(); r != nil {
 			_ = r.shim.Close()
 		}

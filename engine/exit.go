@@ -21,7 +21,10 @@ import (
 
 // keeper looks after containers that run, and takes them away when they are
 // done.
-type keeper struct{ *core }
+type keeper struct {
+	*core
+	reviver *reviver // what comes after an end
+}
 
 // watch follows a run until its shim has gone.
 func (k *keeper) watch(c *ctr, r *run) {
@@ -59,20 +62,21 @@ func (k *keeper) ended(c *ctr, r *run, x wire.Exit) {
 		return
 	}
 	rec := *c.rec
-	started := rec.State.StartedAt
-	if err := rec.State.To(container.StateExited); err != nil {
-		k.log.Error("a container ended that did not run", "container", c.id, "error", err)
-		rec.State.Status = container.StateExited
-	}
+	c.mu.Unlock()
 	rec.State.Pid, rec.State.ExitCode, rec.State.OOMKilled = 0, x.ExitCode, x.OOMKilled
 	rec.State.Error, rec.State.FinishedAt = x.Error, x.ExitedAt.UTC()
+	rec.State.ManuallyStopped = rec.State.ManuallyStopped || r.manual.Load()
+	lasted := max(0, rec.State.FinishedAt.Sub(rec.State.StartedAt))
+	again, wait := k.reviver.ended(c, &rec, rec.State.ManuallyStopped, lasted)
 	old := rec
 	rec.Endpoint = nil
+	c.mu.Lock()
 	c.rec, c.run, c.cooling = &rec, nil, r.ended
 	c.mu.Unlock()
 
 	k.leaveNetwork(&old)
-	if !rec.HostConfig.AutoRemove {
+	remove := rec.HostConfig.AutoRemove && !r.again.Load()
+	if !remove {
 		if err := k.persist(c, false); err != nil {
 			k.log.Error("recording an exit", "container", c.id, "error", err)
 		}
@@ -82,12 +86,15 @@ func (k *keeper) ended(c *ctr, r *run, x wire.Exit) {
 	}
 	k.publish(&rec, events.ActionDie, map[string]string{
 		"exitCode":     strconv.Itoa(x.ExitCode),
-		"execDuration": strconv.FormatInt(int64(max(0, rec.State.FinishedAt.Sub(started)).Seconds()), 10),
+		"execDuration": strconv.FormatInt(int64(lasted.Seconds()), 10),
 	})
 	close(r.exited)
 	c.answer(container.WaitConditionNextExit, container.WaitResponse{StatusCode: int64(x.ExitCode)})
-	if rec.HostConfig.AutoRemove {
-		k.removeOwned(c)
+	switch {
+	case remove:
+		k.removeEnded(c)
+	case again:
+		k.reviver.after(c, wait)
 	}
 }
 

@@ -53,7 +53,7 @@ func (e *Engine) Inspect(_ context.Context, ref string, size bool) (container.In
 	out := container.InspectResponse{
 		ID: rec.ID, Created: rec.Created.Format(time.RFC3339Nano), Path: rec.Path, Args: rec.Args, State: state(&rec.State),
 		Image: rec.Image.ID, ImageManifestDescriptor: rec.Image.Manifest,
-		Name: "/" + rec.Name, Driver: storageDriver, Platform: rec.Image.Platform.OS,
+		RestartCount: rec.State.RestartCount, Name: "/" + rec.Name, Driver: storageDriver, Platform: rec.Image.Platform.OS,
 		HostnamePath: filepath.Join(dir, "hostname"), HostsPath: filepath.Join(dir, "hosts"), ResolvConfPath: filepath.Join(dir, "resolv.conf"),
 		LogPath: e.logPath(&rec), HostConfig: &h, Config: rec.Config, Mounts: mountPoints(&rec),
 		NetworkSettings: &container.NetworkSettings{Ports: network.PortMap{}, Networks: e.networks(&rec)},
@@ -80,7 +80,7 @@ const storageDriver = "overlayfs"
 
 func state(s *record.State) *container.State {
 	return &container.State{
-		Status: s.Status, Running: s.Running(), Paused: s.Status == container.StatePaused, Restarting: s.Status == container.StateRestarting,
+		Status: s.Status, Running: s.Active(), Paused: s.Status == container.StatePaused, Restarting: s.Status == container.StateRestarting,
 		Dead: s.Status == container.StateDead, OOMKilled: s.OOMKilled, Pid: s.Pid, ExitCode: s.ExitCode, Error: s.Error,
 		StartedAt: s.StartedAt.Format(time.RFC3339Nano), FinishedAt: s.FinishedAt.Format(time.RFC3339Nano),
 	}

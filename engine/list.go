@@ -200,7 +200,7 @@ func (l *lister) listFilter(ctx context.Context, o ListOptions) (func(*record.Co
 		tests = append(tests, test)
 	}
 	return func(rec *record.Container) bool {
-		if !all && !rec.State.Running() {
+		if !all && !rec.State.Active() {
 			return false
 		}
 		for _, t := range tests {
@@ -252,7 +252,7 @@ func (l *lister) filterBy(ctx context.Context, key string, values []string) (fun
 			}
 		}
 		return anyOf(func(rec *record.Container, v string) bool {
-			return !rec.State.Running() && !rec.State.FinishedAt.IsZero() && strconv.Itoa(rec.State.ExitCode) == v
+			return !rec.State.Active() && !rec.State.FinishedAt.IsZero() && strconv.Itoa(rec.State.ExitCode) == v
 		})
 	case "ancestor":
 		var ids []string

@@ -27,6 +27,7 @@ func (e *Engine) Remove(ctx context.Context, ref string, o RemoveOptions) error 
 				rec := c.snapshot()
 				return errs.New(errs.Conflict, "cannot remove container %q: container is %s: stop the container before removing or force remove", rec.Name, rec.State.Status)
 			}
+			r.manual.Store(true)
 			if err := e.keeper.kill(ctx, c, r); err != nil {
 				return err
 			}
@@ -43,7 +44,18 @@ func (e *Engine) Remove(ctx context.Context, ref string, o RemoveOptions) error 
 		c.disown() // it was started meanwhile
 	}
 	defer c.disown()
+	if rec := c.snapshot(); rec.State.Status == container.StateRestarting && !o.Force {
+		return errs.New(errs.Conflict, "cannot remove container %q: container is restarting: stop the container before removing or force remove", rec.Name)
+	}
 	return e.keeper.removeOwned(c)
+}
+
+// removeEnded removes a container with --rm, for its owner. What is in the way
+// of that is told to nobody else.
+func (k *keeper) removeEnded(c *ctr) {
+	if err := k.removeOwned(c); err != nil {
+		k.log.Error("removing a container that has ended", "container", c.id, "error", err)
+	}
 }
 
 // removeOwned removes a container that does not run, for its owner.
@@ -63,6 +75,7 @@ func (k *keeper) removeOwned(c *ctr) error {
 	c.pending = nil
 	c.mu.Unlock()
 	closeAll(pending)
+	c.cancelRetry()
 
 	purge, err := k.store.Remove(c.id, !rec.HostConfig.AutoRemove)
 	if err != nil {

@@ -3,31 +3,48 @@ package engine
 import (
 	"context"
 
+	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/events"
 
 	"github.com/davit-engine/davit/errs"
 )
 
-// Restart stops a container if it runs, and starts it.
+// Restart stops a container if it runs, and starts it. One with --rm is not
+// removed in between.
 func (e *Engine) Restart(ctx context.Context, ref string, o StopOptions) error {
 	c, err := e.table.find(ref)
 	if err != nil {
 		return err
 	}
-	if rec := c.snapshot(); rec.HostConfig.AutoRemove && c.current() != nil {
-		return errs.New(errs.Conflict, "container %s is removed when it ends (--rm), so it cannot be restarted", c.id)
+	if r := c.current(); r != nil {
+		r.again.Store(true)
+		defer r.again.Store(false) // where it was not stopped after all
 	}
 	if err := e.keeper.stop(ctx, c, o); err != nil {
+		e.keeper.removeLeft(c)
 		return err
 	}
 	if err := c.own(ctx); err != nil {
 		return err
 	}
 	defer c.disown()
+	e.keeper.reviver.settle(c)
 	if err := e.launcher.start(context.WithoutCancel(ctx), c); err != nil && !errs.Is(err, errs.NotModified) {
 		return err
 	}
 	rec := c.snapshot()
 	e.publish(&rec, events.ActionRestart, nil)
 	return nil
+}
+
+// removeLeft removes a container with --rm that was to be restarted and has
+// ended, and that nobody starts now.
+func (k *keeper) removeLeft(c *ctr) {
+	if c.own(context.Background()) != nil {
+		return
+	}
+	defer c.disown()
+	if rec := c.snapshot(); rec.HostConfig.AutoRemove && rec.State.Status == container.StateExited {
+		k.removeEnded(c)
+	}
 }

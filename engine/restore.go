@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -22,8 +23,9 @@ import (
 // restorer learns everything again when the engine starts.
 type restorer struct {
 	*keeper
-	mu    sync.Mutex
-	moved []*ctr // guarded by mu; containers whose range of ids somebody else has
+	rebooted bool // what the exec-root tells is from before the host's last start: no process of it lives
+	mu       sync.Mutex
+	moved    []*ctr // guarded by mu; containers whose range of ids somebody else has
 }
 
 // restore learns everything again after a start of the engine: from the
@@ -35,6 +37,10 @@ func (rs *restorer) restore(ctx context.Context) error {
 		return err
 	}
 	running, err := rs.runDirs()
+	if err != nil {
+		return err
+	}
+	noteBoot, err := rs.detectBoot()
 	if err != nil {
 		return err
 	}
@@ -54,8 +60,14 @@ func (rs *restorer) restore(ctx context.Context) error {
 	for id := range running {
 		rs.endOrphan(id)
 	}
+	if err := noteBoot(); err != nil {
+		return err
+	}
 	for _, c := range rs.moved {
 		rs.moveRange(c)
+	}
+	for _, c := range rs.table.all() {
+		rs.reviver.hold(c)
 	}
 	if err := rs.cfg.Images.ReleaseUnpinned(ctx); err != nil {
 		rs.log.Error("letting go of images that no container uses", "error", err)
@@ -106,12 +118,11 @@ func (rs *restorer) restoreOne(ctx context.Context, id string, live bool) {
 			rs.finish(c, *end)
 		}
 	case rec.State.Running():
-		// The host went down under it: nobody saw how it ended.
-		rs.finish(c, wire.Exit{ID: id, ExitCode: 255, ExitedAt: time.Now()})
+		rs.finish(c, rs.endedWithHost(id))
 	case rec.State.Status == container.StateRemoving:
-		rs.removeOwned(c)
+		rs.removeEnded(c)
 	case rec.HostConfig.AutoRemove && rec.State.Status == container.StateExited:
-		rs.removeOwned(c)
+		rs.removeEnded(c)
 	}
 }
 
@@ -163,6 +174,10 @@ func (rs *restorer) moveRange(c *ctr) {
 // adopt connects to the shim of a container that was running, or was about to.
 // Without one it tells how the container ended; else it returns nil.
 func (rs *restorer) adopt(ctx context.Context, c *ctr, rec *record.Container) *wire.Exit {
+	if rs.rebooted {
+		x := rs.endedWithHost(c.id)
+		return &x
+	}
 	client, state, err := rs.reach(ctx, c.id)
 	if err != nil {
 		x := rs.lost(c.id, rs.lastState(c.id))
@@ -255,6 +270,9 @@ func (rs *restorer) finish(c *ctr, x wire.Exit) {
 // not durable, or its record was lost.
 func (rs *restorer) endOrphan(id string) {
 	state := rs.lastState(id)
+	if rs.rebooted {
+		state = wire.State{}
+	}
 	rs.log.Warn("a container runs that nobody knows: it is ended", "container", id, "pid", state.Pid)
 	if err := kill(state.Pid, state.PidStart); err != nil {
 		rs.log.Error("ending an unknown container", "container", id, "error", err)
@@ -262,4 +280,43 @@ func (rs *restorer) endOrphan(id string) {
 	if err := rs.clear(id, state); err != nil {
 		rs.log.Error("clearing up after an unknown container", "container", id, "error", err)
 	}
+}
+
+// bootFile holds, in the exec-root, the boot id of the host when the engine ran
+// last. The exec-root should be on a tmpfs, so that a boot clears it; where it
+// is not, pids in it would name other processes by now.
+const bootFile = "boot-id"
+
+// detectBoot finds out whether the host was started since an engine used the
+// exec-root. note is to be called when nothing from before is left there.
+func (rs *restorer) detectBoot() (note func() error, err error) {
+	now, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return nil, fmt.Errorf("asking the kernel which start of the host this is: %w", err)
+	}
+	path := filepath.Join(rs.cfg.ExecRoot, bootFile)
+	then, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("reading which start of the host the exec-root is of: %w", err)
+	}
+	if bytes.Equal(now, then) {
+		return func() error { return nil }, nil
+	}
+	rs.rebooted = err == nil
+	return func() error {
+		if err := record.WriteFile(path, now, 0o600, false); err != nil {
+			return fmt.Errorf("noting which start of the host the exec-root is of: %w", err)
+		}
+		return nil
+	}, nil
+}
+
+// endedWithHost is how a container ended that ran when the host went down:
+// nobody saw it, unless it had ended before.
+func (rs *restorer) endedWithHost(id string) wire.Exit {
+	var x wire.Exit
+	if readJSON(filepath.Join(rs.runDir(id), wire.ExitName), &x) == nil {
+		return x
+	}
+	return wire.Exit{ID: id, ExitCode: 255, ExitedAt: time.Now()}
 }

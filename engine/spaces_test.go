@@ -101,7 +101,7 @@ func TestRestoreRanges(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k := &keeper{&core{log: slog.New(slog.DiscardHandler), store: store, table: newTable(), spaces: &spaces{ids: testPool(t, dir)}}}
+	k := &keeper{core: &core{log: slog.New(slog.DiscardHandler), store: store, table: newTable(), spaces: &spaces{ids: testPool(t, dir)}}}
 	rs := &restorer{keeper: k}
 	mine := theirs
 	mine.UID, mine.GID = mine.UID+idrange.Size, mine.GID+idrange.Size
@@ -163,7 +163,7 @@ func TestGiveIDs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k := &keeper{&core{log: slog.New(slog.DiscardHandler), store: store, table: newTable(), spaces: &spaces{ids: testPool(t, dir), able: func() error { return nil }}}}
+	k := &keeper{core: &core{log: slog.New(slog.DiscardHandler), store: store, table: newTable(), spaces: &spaces{ids: testPool(t, dir), able: func() error { return nil }}}}
 	owner := rec("ab", "owner", func(r *record.Container) { r.HostConfig.UsernsMode = "auto" })
 	if err := k.spaces.assign(owner, UserNS{}); err != nil {
 		t.Fatal(err)

@@ -30,6 +30,7 @@ func (e *Engine) Start(ctx context.Context, ref string) error {
 		return err
 	}
 	defer c.disown()
+	e.keeper.reviver.settle(c)
 	// From here on a client that goes away changes nothing.
 	return e.launcher.start(context.WithoutCancel(ctx), c)
 }
@@ -64,12 +65,15 @@ func (l *launcher) start(ctx context.Context, c *ctr) (err error) {
 		return errs.New(errs.Conflict, "cannot start a paused container, try unpause instead")
 	case container.StateRemoving, container.StateDead:
 		return errs.New(errs.Conflict, "container is marked for removal and cannot be started")
+	case container.StateRestarting: // by its restart policy
+	default:
+		rec.State.RestartCount = 0
 	}
 	if rec.HostConfig.AutoRemove {
 		// Deferred first, so that it runs when the steps below are undone.
 		defer func() {
 			if err != nil {
-				l.removeOwned(c)
+				l.removeEnded(c)
 			}
 		}()
 	}
@@ -88,6 +92,11 @@ func (l *launcher) start(ctx context.Context, c *ctr) (err error) {
 	defer closeAll(pending) // the shim has its own descriptors by then
 	if err := cool(cooling); err != nil {
 		return err
+	}
+	if rec.HostConfig.AutoRemove && !fresh {
+		if err := remount(l.store.Dir(c.id)); err != nil {
+			return err
+		}
 	}
 
 	runDir := l.runDir(c.id)
@@ -155,7 +164,9 @@ func (l *launcher) start(ctx context.Context, c *ctr) (err error) {
 func (k *keeper) begun(c *ctr, rec *record.Container, client *wire.Client, state wire.State) {
 	r := newRun(client, state)
 	now := *rec
-	now.State = record.State{Status: rec.State.Status, Pid: state.Pid, StartedAt: state.StartedAt.UTC(), FinishedAt: rec.State.FinishedAt}
+	now.State = record.State{
+		Status: rec.State.Status, Pid: state.Pid, StartedAt: state.StartedAt.UTC(), FinishedAt: rec.State.FinishedAt, RestartCount: rec.State.RestartCount,
+	}
 	if err := now.State.To(container.StateRunning); err != nil {
 		k.log.Error("a container runs that should not", "container", c.id, "error", err)
 		now.State.Status = container.StateRunning
@@ -191,6 +202,16 @@ func cool(ended <-chan struct{}) error {
 	case <-t.C:
 		return errs.New(errs.System, "the container's last run has not been cleared up yet: try again")
 	}
+}
+
+// remount lets the writable layer in dir be mounted again that was mounted
+// volatile. The kernel refuses it after each such mount, because a crash of the
+// host may have lost some of it; with that a container with --rm is lost anyway.
+func remount(dir string) error {
+	if err := os.RemoveAll(filepath.Join(dir, "work", "work", "incompat")); err != nil {
+		return fmt.Errorf("mounting the container's writable layer again: %w", err)
+	}
+	return nil
 }
 
 // startFailed keeps the reason in the record and gives the error Docker's

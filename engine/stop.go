@@ -30,19 +30,23 @@ func (e *Engine) Stop(ctx context.Context, ref string, o StopOptions) error {
 	if err != nil {
 		return err
 	}
-	if c.current() == nil {
+	if !c.active() {
 		return errs.New(errs.NotModified, "container %s is not running", c.id)
 	}
 	return e.keeper.stop(ctx, c, o)
 }
 
+// stop is Stop for anybody. It is no error when the container does not run.
 func (k *keeper) stop(ctx context.Context, c *ctr, o StopOptions) error {
 	rec, r := c.snapshot(), c.current()
-	if r == nil {
-		return nil
-	}
 	sig, timeout, err := stopTerms(rec.Config, o)
 	if err != nil {
+		return err
+	}
+	if r == nil {
+		return k.stopWaiting(ctx, c)
+	}
+	if err := k.mark(ctx, c, r); err != nil {
 		return err
 	}
 	answer := answerOf(r.state.Pid, sig)
@@ -69,6 +73,48 @@ func (k *keeper) stop(ctx context.Context, c *ctr, o StopOptions) error {
 		return err
 	}
 	k.publish(&rec, events.ActionStop, nil)
+	return nil
+}
+
+// stopWaiting is stop for a container without a process: if it waits for its
+// next run there will be none.
+func (k *keeper) stopWaiting(ctx context.Context, c *ctr) error {
+	if err := c.own(ctx); err != nil {
+		return err
+	}
+	waited := k.reviver.giveUp(c)
+	c.disown()
+	if waited {
+		rec := c.snapshot()
+		k.publish(&rec, events.ActionStop, nil)
+	} else if c.current() != nil { // its wait was over just then
+		return k.stop(ctx, c, StopOptions{})
+	}
+	return nil
+}
+
+// mark notes that a user asks for the end of a run, after which no restart
+// policy starts another. Where there is such a policy it is written down first:
+// the engine may be killed before the container ends.
+func (k *keeper) mark(ctx context.Context, c *ctr, r *run) error {
+	r.manual.Store(true)
+	if c.snapshot().HostConfig.RestartPolicy.IsNone() {
+		return nil
+	}
+	if err := c.own(ctx); err != nil {
+		return err
+	}
+	defer c.disown()
+	if c.current() != r {
+		k.reviver.giveUp(c) // it has ended by itself, and would run again
+		return nil
+	}
+	rec := c.snapshot()
+	rec.State.ManuallyStopped = true
+	c.replace(&rec)
+	if err := k.persist(c, false); err != nil {
+		k.log.Error("recording that a container is stopped", "container", c.id, "error", err)
+	}
 	return nil
 }
 
@@ -173,12 +219,21 @@ func (e *Engine) Kill(ctx context.Context, ref, name string) error {
 	}
 	r := c.current()
 	if r == nil {
+		if c.active() {
+			return e.keeper.stopWaiting(ctx, c)
+		}
 		return errs.New(errs.Conflict, "cannot kill container: %s: container %s is not running", ref, c.id)
+	}
+	ends := asksForEnd(c.snapshot().Config, sig)
+	if ends {
+		if err := e.keeper.mark(ctx, c, r); err != nil {
+			return err
+		}
 	}
 	if sig == unix.SIGKILL {
 		return e.keeper.kill(ctx, c, r)
 	}
-	if err := e.keeper.signal(ctx, c, r, sig, asksForEnd(c.snapshot().Config, sig)); err != nil {
+	if err := e.keeper.signal(ctx, c, r, sig, ends); err != nil {
 		return errs.New(errs.KindOf(err), "cannot kill container: %s: %w", ref, err)
 	}
 	return nil

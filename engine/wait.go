@@ -33,7 +33,7 @@ func (e *Engine) Wait(ctx context.Context, ref string, condition container.WaitC
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := container.WaitResponse{StatusCode: int64(c.rec.State.ExitCode)}
-	if c.gone || condition == container.WaitConditionNotRunning && !c.rec.State.Running() {
+	if c.gone || condition == container.WaitConditionNotRunning && !c.rec.State.Active() {
 		w.answer <- now
 		close(w.answer)
 		return w.answer, nil

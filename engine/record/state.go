@@ -16,6 +16,9 @@ type State struct {
 	Error      string    `json:",omitempty"` // why the last start or run failed
 	StartedAt  time.Time // zero before the first start
 	FinishedAt time.Time // zero before the first exit
+
+	RestartCount    int  `json:",omitempty"` // so many times its restart policy has started it since a user did
+	ManuallyStopped bool `json:",omitempty"` // a user asked for the end of this run, or of the last one
 }
 
 // legal lists for each status the ones that may follow it. It is the only
@@ -23,8 +26,8 @@ type State struct {
 //
 //	created --> running <--> paused
 //	   |        |  ^  |         |
-//	   |        v  |  +--> restarting
-//	   |      exited <----------+
+//	   |        v  |  +--> restarting <--+
+//	   |      exited <----------+  `-----' the start has failed
 //	   |        |
 //	   +--> removing --> (gone)
 //	            ^ |
@@ -34,7 +37,7 @@ var legal = map[container.ContainerState][]container.ContainerState{
 	container.StateCreated:    {container.StateRunning, container.StateExited, container.StateRemoving},
 	container.StateRunning:    {container.StateExited, container.StatePaused, container.StateRestarting},
 	container.StatePaused:     {container.StateRunning, container.StateExited, container.StateRestarting},
-	container.StateRestarting: {container.StateRunning, container.StateExited, container.StateRemoving},
+	container.StateRestarting: {container.StateRunning, container.StateExited, container.StateRestarting, container.StateRemoving},
 	container.StateExited:     {container.StateRunning, container.StateExited, container.StateRestarting, container.StateRemoving},
 	container.StateRemoving:   {container.StateDead},
 	container.StateDead:       {container.StateRemoving},
@@ -56,3 +59,7 @@ func (s *State) To(next container.ContainerState) error {
 func (s *State) Running() bool {
 	return s.Status == container.StateRunning || s.Status == container.StatePaused
 }
+
+// Active reports whether the container has a process or will have one again
+// without being asked: what clients call running.
+func (s *State) Active() bool { return s.Running() || s.Status == container.StateRestarting }
