@@ -151,11 +151,15 @@ func (s *Store) trash() string { return filepath.Join(s.root, ".removed") }
 
 func (s *Store) nursery() string { return filepath.Join(s.root, ".ready") }
 
+func (s *Store) nextReady() string {
+	return filepath.Join(s.nursery(), strconv.FormatUint(s.made.Add(1), 10))
+}
+
 // Fill makes directories for containers to come. It is called when there is
 // time for it.
 func (s *Store) Fill() error {
 	for len(s.ready) < cap(s.ready) {
-		dir := filepath.Join(s.nursery(), strconv.FormatUint(s.made.Add(1), 10))
+		dir := s.nextReady()
 		if err := makeDir(dir); err != nil {
 			return err
 		}
@@ -195,29 +199,30 @@ func makeDir(dir string) (err error) {
 // Dir returns the directory of container id.
 func (s *Store) Dir(id string) string { return filepath.Join(s.root, id) }
 
-// Create gives the container its directory and writes the record. durable says
-// that it must survive a power loss from now on. On error nothing is left.
+// Create gives the container its directory with the record in it. Both appear in
+// one step, so that a crash leaves a whole container or none. durable says that it
+// must survive a power loss from now on. On error nothing is left.
 func (s *Store) Create(c *Container, durable bool) (err error) {
-	dir := s.Dir(c.ID)
+	var made string
 	select {
-	case ready := <-s.ready:
-		// renameat2 because rename(2) would take the place of an empty directory.
-		if err := unix.Renameat2(unix.AT_FDCWD, ready, unix.AT_FDCWD, dir, unix.RENAME_NOREPLACE); err != nil {
-			_ = os.RemoveAll(ready)
-			return fmt.Errorf("creating container directory: %w", err)
-		}
+	case made = <-s.ready:
 	default:
-		if err := makeDir(dir); err != nil {
+		made = s.nextReady()
+		if err := makeDir(made); err != nil {
 			return err
 		}
 	}
 	defer func() {
 		if err != nil {
-			_ = os.RemoveAll(dir)
+			_ = os.RemoveAll(made)
 		}
 	}()
-	if err := s.Save(c, durable); err != nil {
+	if err := save(made, c, durable); err != nil {
 		return err
+	}
+	// renameat2 because rename(2) would take the place of an empty directory.
+	if err := unix.Renameat2(unix.AT_FDCWD, made, unix.AT_FDCWD, s.Dir(c.ID), unix.RENAME_NOREPLACE); err != nil {
+		return fmt.Errorf("creating container directory: %w", err)
 	}
 	if durable {
 		return syncDir(s.root)
@@ -226,13 +231,15 @@ func (s *Store) Create(c *Container, durable bool) (err error) {
 }
 
 // Save writes the record over the old one.
-func (s *Store) Save(c *Container, durable bool) error {
+func (s *Store) Save(c *Container, durable bool) error { return save(s.Dir(c.ID), c, durable) }
+
+func save(dir string, c *Container, durable bool) error {
 	c.Format = Format
 	data, err := json.Marshal(c)
 	if err != nil {
 		return fmt.Errorf("encoding container record: %w", err)
 	}
-	if err := WriteFile(filepath.Join(s.Dir(c.ID), recordFile), data, 0o600, durable); err != nil {
+	if err := WriteFile(filepath.Join(dir, recordFile), data, 0o600, durable); err != nil {
 		return fmt.Errorf("writing container record: %w", err)
 	}
 	return nil
