@@ -17,8 +17,10 @@ import (
 
 	"github.com/davit-engine/davit/api"
 	"github.com/davit-engine/davit/engine"
+	"github.com/davit-engine/davit/engine/stats"
 	"github.com/davit-engine/davit/errs"
 	"github.com/davit-engine/davit/image"
+	"github.com/davit-engine/davit/runtime/cgroup"
 	"github.com/davit-engine/davit/test/swagger"
 	"github.com/distribution/reference"
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
@@ -172,6 +174,21 @@ func (f *fake) Inspect(_ context.Context, ref string, size bool) (container.Insp
 		},
 		ImageManifestDescriptor: &ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: digest1, Size: 7},
 	}, nil
+}
+
+// Stats shows one sample of a container that runs.
+func (f *fake) Stats(_ context.Context, ref string, o engine.StatsOptions, show func(*stats.Sample) error) error {
+	f.note(o)
+	if err := f.find(ref); err != nil {
+		return err
+	}
+	group := &cgroup.Stats{CPU: cgroup.CPUStats{Total: 90, PerCPU: []uint64{90}}, Memory: cgroup.MemoryStats{Stat: map[string]uint64{"cache": 1}}}
+	return show(stats.New(id, "web", stats.Counted{At: time.Unix(1, 2), Group: group}, stats.Host{CPU: stats.CPU{Online: 1}}))
+}
+
+func (f *fake) Top(_ context.Context, ref, psArgs string) (container.TopResponse, error) {
+	f.note("top " + ref + " " + psArgs)
+	return container.TopResponse{Titles: []string{"PID", "CMD"}, Processes: [][]string{{"7", "sh"}}}, f.find(ref)
 }
 
 func (f *fake) Remove(_ context.Context, ref string, o engine.RemoveOptions) error {
@@ -375,7 +392,7 @@ func (f *fake) parts() api.Parts {
 	return api.Parts{
 		Lifecycle: f, Freezer: f, Streams: f, Catalog: f, Changes: f, System: f,
 		Transfer: fakeImages{f}, Images: fakeImages{f}, Registry: f,
-		Networks: fakeNetworks{f},
+		Networks: fakeNetworks{f}, Usage: f,
 	}
 }
 

@@ -38,6 +38,7 @@ type Parts struct {
 	Images    Images
 	Registry  Registry
 	Networks  Networks
+	Usage     Usage
 }
 
 // Server is an http.Handler for Docker's API.
@@ -66,6 +67,7 @@ func New(p Parts, c Config) *Server {
 	t.catalog(p.Catalog)
 	t.changes(p.Changes)
 	t.streams(p.Streams, s.stop)
+	t.usage(p.Usage, s)
 	t.transfer(p.Transfer)
 	t.images(p.Images)
 	t.networks(p.Networks)

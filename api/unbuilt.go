@@ -21,8 +21,6 @@ var unbuilt = map[string][]string{
 		"/containers/{id}/changes",
 		"/containers/{id}/checkpoints",
 		"/containers/{id}/export",
-		"/containers/{id}/stats",
-		"/containers/{id}/top",
 		"/distribution/{name}/json",
 		"/exec/{id}/json",
 		"/images/get",

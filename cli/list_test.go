@@ -69,6 +69,25 @@ func stage(t *testing.T) *fake.Engine {
 	raw("GET /images/nginx/json", `{"Id":"`+digest+`","RepoTags":["nginx:latest"],"Created":"2026-01-02T03:04:05Z","Architecture":"amd64","Os":"linux","Size":7654321,"Config":{"Cmd":["nginx"]}}`)
 	engine.JSON("GET /containers/{name}/json", 404, "No such container: nginx")
 	engine.JSON("GET /images/{name}/json", 404, "No such image: nope:latest")
+	engine.Handle("GET /containers/{name}/stats", func(w http.ResponseWriter, r *http.Request) {
+		if r.PathValue("name") == "nope" {
+			fake.Reply(w, 404, "No such container: nope")
+			return
+		}
+		id := long
+		if strings.HasPrefix(r.PathValue("name"), "fedcba98") {
+			id = "fedcba98" + long[8:]
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, strings.ReplaceAll(`{"id":"ID","name":"/web","os_type":"linux","read":"2026-01-02T03:04:05Z","preread":"2026-01-02T03:04:04Z",
+			"cpu_stats":{"cpu_usage":{"total_usage":3000000000},"system_cpu_usage":8000000000,"online_cpus":2},"precpu_stats":{"cpu_usage":{"total_usage":2500000000},"system_cpu_usage":6000000000,"online_cpus":2},
+			"memory_stats":{"usage":300000000,"limit":1000000000,"stats":{"inactive_file":50000000}},"pids_stats":{"current":7},
+			"networks":{"eth0":{"rx_bytes":1234,"tx_bytes":5678}},"blkio_stats":{"io_service_bytes_recursive":[{"major":8,"minor":0,"op":"read","value":4096},{"major":8,"minor":0,"op":"write","value":8192}]},
+			"davit_pressure":{"scope":"host","cpu":{"some":1.5,"full":0}}}`, "ID", id)+"\n")
+	})
+	engine.JSON("GET /containers/{name}/top", 200, map[string]any{
+		"Titles": []string{"UID", "PID", "CMD"}, "Processes": [][]string{{"root", "7", "nginx: master process"}, {"nobody", "8", "nginx: worker"}},
+	})
 	raw("GET /version", `{"Platform":{"Name":"Davit Engine"},"Version":"1.2.3","ApiVersion":"1.51","MinAPIVersion":"1.24","Os":"linux","Arch":"amd64","GitCommit":"abc1234","GoVersion":"go1.26","KernelVersion":"6.18","BuildTime":"2026-01-02T03:04:05.000000000+00:00","Components":[{"Name":"Engine","Version":"1.2.3","Details":{"ApiVersion":"1.51","Arch":"amd64","BuildTime":"Fri Jan  2 03:04:05 2026","Experimental":"false","GitCommit":"abc1234","GoVersion":"go1.26","KernelVersion":"6.18","MinAPIVersion":"1.24","Os":"linux"}},{"Name":"davit-shim","Version":"1.2.3","Details":{"GitCommit":"abc1234"}}]}`)
 	raw("GET /info", `{"ID":"7TRN:IPZB","Containers":3,"ContainersRunning":1,"ContainersPaused":0,"ContainersStopped":2,"Images":2,"Driver":"overlayfs","DriverStatus":[["driver-type","io.containerd.snapshotter.v1"]],"Plugins":{"Volume":["local"],"Network":["bridge","host","null"],"Authorization":null,"Log":["json-file"]},"MemoryLimit":true,"SwapLimit":true,"CpuCfsPeriod":true,"CpuCfsQuota":true,"CPUShares":true,"CPUSet":true,"PidsLimit":true,"IPv4Forwarding":true,"Debug":false,"OomKillDisable":true,"LoggingDriver":"json-file","CgroupDriver":"cgroupfs","CgroupVersion":"2","KernelVersion":"6.18","OperatingSystem":"Debian","OSVersion":"13","OSType":"linux","Architecture":"x86_64","IndexServerAddress":"https://index.docker.io/v1/","RegistryConfig":{"InsecureRegistryCIDRs":["127.0.0.0/8"],"IndexConfigs":{"docker.io":{"Name":"docker.io","Mirrors":["http://127.0.0.1:5000/"],"Secure":true,"Official":true}},"Mirrors":["http://127.0.0.1:5000/"]},"NCPU":2,"MemTotal":25279787008,"DockerRootDir":"/var/lib/davit","HttpProxy":"","HttpsProxy":"","NoProxy":"","Name":"host","Labels":["a=b"],"ExperimentalBuild":false,"ServerVersion":"1.2.3","Runtimes":{"davit":{"path":"davit-shim"}},"DefaultRuntime":"davit","Swarm":{"LocalNodeState":"inactive"},"LiveRestoreEnabled":true,"InitBinary":"davit-init","ContainerdCommit":{"ID":"v2.4"},"RuncCommit":{"ID":"davit"},"InitCommit":{"ID":""},"SecurityOptions":["name=seccomp,profile=builtin","name=cgroupns"],"Warnings":["WARNING: something is off"]}`)
 	return engine
@@ -91,6 +110,10 @@ var listings = []string{
 	"inspect -f {{.State.Pid}}/{{json\u00a0.Args}} web", "inspect -f {{.SomethingNew.Deep}} web", "inspect -f json web",
 	"inspect -f {{index\u00a0.Args\u00a00}}{{println}}{{len\u00a0.Args}} web", "inspect -f {{range\u00a0$k,$v\u00a0:=\u00a0.Config.Labels}}{{$k}}={{$v}}{{end}} web",
 	"inspect -f {{split\u00a0.Path\u00a0\"g\"}}{{join\u00a0.Args\u00a0\"+\"}}{{title\u00a0.Path}}{{pad\u00a0.Path\u00a01\u00a02}}{{truncate\u00a0.Path\u00a02}} web",
+	"stats --no-stream", "stats --no-stream -a", "stats --no-stream --no-trunc web", "stats --no-stream web nope", "stats --no-stream nope",
+	"stats --no-stream --format {{.Container}}|{{.Name}}|{{.ID}}|{{.CPUPerc}}|{{.MemUsage}}|{{.NetIO}}|{{.BlockIO}}|{{.MemPerc}}|{{.PIDs}}",
+	"stats --no-stream --format json web", "container stats --no-stream --format table\u00a0{{.Name}}\\t{{.CPUPerc}}",
+	"top web", "top web -o pid,cmd", "container top web", "top",
 	"container inspect web", "container inspect nope", "image inspect nginx", "image inspect nope",
 	"version --format {{.Server.Version}}", "info --format {{.Driver}}:{{.NCPU}}",
 }
@@ -252,6 +275,51 @@ func TestEvents(t *testing.T) {
 		if got := (invocation{engine: engine}).run(t, words...); got.stdout != want || got.status != 0 {
 			t.Errorf("%s: %+v", args, got)
 		}
+	}
+}
+
+// TestOurOwnColumns holds what docker's client does not show.
+func TestOurOwnColumns(t *testing.T) {
+	engine := stage(t)
+	for args, want := range map[string]string{
+		"stats --no-stream --pressure --format {{.CPUPressure}}|{{.MemPressure}}|{{.IOPressure}} web": "1.50% (host)|-|-\n",
+		"top --json web": `{"CMD":"nginx: master process","PID":"7","UID":"root"}` + "\n" + `{"CMD":"nginx: worker","PID":"8","UID":"nobody"}` + "\n",
+	} {
+		if got := (invocation{engine: engine}).run(t, strings.Fields(args)...); got.stdout != want || got.status != 0 {
+			t.Errorf("%s: %+v", args, got)
+		}
+	}
+	for args, want := range map[string]string{
+		"stats --plot": "--plot draws in a terminal, and standard output is none\n", "stats --plot --no-stream": "--plot draws what happens over time: leave out --no-stream\n",
+		"stats --plot --json": "conflicting options: --plot and --format\n",
+	} {
+		if got := (invocation{engine: engine}).run(t, strings.Fields(args)...); got.stderr != want || got.status != 1 {
+			t.Errorf("%s: %+v", args, got)
+		}
+	}
+}
+
+// TestJSON holds that --json is --format json wherever there is a list.
+func TestJSON(t *testing.T) {
+	engine := stage(t)
+	for _, args := range []string{"ps -a", "images", "history nginx", "stats --no-stream web", "info", "version"} {
+		short := invocation{engine: engine}.run(t, strings.Fields(args+" --json")...)
+		long := invocation{engine: engine}.run(t, strings.Fields(args+" --format json")...)
+		if short != long || short.status != 0 || !json.Valid([]byte(strings.SplitN(short.stdout, "\n", 2)[0])) {
+			t.Errorf("%s: %+v, with --format json %+v", args, short, long)
+		}
+	}
+}
+
+// TestStatsStream follows containers until they are gone.
+func TestStatsStream(t *testing.T) {
+	engine := stage(t)
+	got := invocation{engine: engine}.run(t, "stats", "--format", "{{.Name}}", "web")
+	if !strings.HasPrefix(got.stdout, "web\n") && got.stdout != "" || got.status != 0 || got.stderr != "" {
+		t.Errorf("%+v", got)
+	}
+	if got := (invocation{engine: engine}).run(t, "stats", "nope"); got.status != 1 || got.stderr != "Error response from daemon: No such container: nope\n" {
+		t.Errorf("%+v", got)
 	}
 }
 

@@ -109,8 +109,10 @@ func newRoot(e *env.Env, build system.Build, args []string) *cobra.Command {
 		{"rm", groupOther, container.NewRmCmd},
 		{"rmi", groupOther, image.NewRmiCmd},
 		{"start", groupOther, container.NewStartCmd},
+		{"stats", groupOther, container.NewStatsCmd},
 		{"stop", groupOther, container.NewStopCmd},
 		{"tag", groupOther, image.NewTagCmd},
+		{"top", groupOther, container.NewTopCmd},
 		{"unpause", groupOther, container.NewUnpauseCmd},
 		{"update", groupOther, container.NewUpdateCmd},
 		{"wait", groupOther, container.NewWaitCmd},
@@ -164,7 +166,7 @@ func containers(e *env.Env) *cobra.Command {
 		container.NewAttachCmd(e), container.NewCreateCmd(e), system.NewContainerInspectCmd(e), container.NewKillCmd(e),
 		container.NewLogsCmd(e), container.NewLsCmd(e), container.NewPauseCmd(e), container.NewRenameCmd(e),
 		container.NewRestartCmd(e), container.NewRmCmd(e), container.NewRunCmd(e), container.NewStartCmd(e),
-		container.NewStopCmd(e), container.NewUnpauseCmd(e), container.NewUpdateCmd(e), container.NewWaitCmd(e),
+		container.NewStatsCmd(e), container.NewStopCmd(e), container.NewTopCmd(e), container.NewUnpauseCmd(e), container.NewUpdateCmd(e), container.NewWaitCmd(e),
 	)
 }
 

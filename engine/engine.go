@@ -91,6 +91,7 @@ type Engine struct {
 	launcher *launcher // from a record to a process
 	drafter  *drafter  // from a request to a record
 	lister   *lister   // what ps shows
+	sampler  *sampler  // what containers use, while somebody looks
 }
 
 // Open reads the records below cfg.DataRoot, finds the shims that still run,
@@ -144,6 +145,7 @@ func assemble(c *core) *Engine {
 		launcher: l,
 		drafter:  &drafter{c, f},
 		lister:   &lister{c},
+		sampler:  &sampler{core: c, watched: map[*ctr]*watched{}},
 	}
 }
 

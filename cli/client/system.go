@@ -31,6 +31,7 @@ func (c *Client) ServerVersion(ctx context.Context) (system.VersionResponse, err
 type EventsOptions struct {
 	Since, Until string // a time, or a duration before now
 	Filters      Filters
+	Begun        func() // told when no event is missed any more; may be nil
 }
 
 // Events calls show with each event as it happens. It returns show's error,
@@ -53,6 +54,9 @@ func (c *Client) Events(ctx context.Context, o EventsOptions, show func(events.M
 		return err
 	}
 	defer answer.Close()
+	if o.Begun != nil {
+		o.Begun()
+	}
 	decoder := json.NewDecoder(answer)
 	for {
 		var m events.Message

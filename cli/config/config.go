@@ -22,6 +22,7 @@ type File struct {
 	Auths             map[string]auth   `json:"auths"`
 	HTTPHeaders       map[string]string `json:"HttpHeaders"`
 	PsFormat          string            `json:"psFormat"`
+	StatsFormat       string            `json:"statsFormat"`
 	ImagesFormat      string            `json:"imagesFormat"`
 	DetachKeys        string            `json:"detachKeys"`
 	CredentialsStore  string            `json:"credsStore"`

@@ -54,7 +54,7 @@ func newList(e *env.Env) *cobra.Command {
 	f.BoolVar(&o.noTrunc, "no-trunc", false, "Don't truncate output")
 	f.BoolVarP(&o.latest, "latest", "l", false, "Show the latest created container (includes all states)")
 	f.IntVarP(&o.last, "last", "n", -1, "Show n last created containers (includes all states)")
-	f.StringVar(&o.format, "format", "", format.Usage)
+	format.Flags(f, &o.format)
 	f.VarP(&o.filter, "filter", "f", "Filter output based on conditions provided")
 	_ = cmd.RegisterFlagCompletionFunc("filter", complete.Keys(
 		"ancestor=", "before=", "exited=", "expose=", "health=", "id=", "is-task=", "label=", "name=", "network=", "publish=", "since=", "status=", "volume="))

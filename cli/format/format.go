@@ -118,15 +118,21 @@ func (l List[T]) writeJSON(w io.Writer, rows []T) error {
 				object[f.Name] = f.Value(row)
 			}
 		}
-		line, err := marshal(object)
-		if err != nil {
-			return err
-		}
-		if _, err := w.Write(append(line, '\n')); err != nil {
+		if err := JSONLine(w, object); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// JSONLine prints a value as one line of JSON.
+func JSONLine(w io.Writer, value any) error {
+	line, err := marshal(value)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(append(line, '\n'))
+	return err
 }
 
 // headerRow answers a row's template with column headers.

@@ -34,7 +34,7 @@ func NewHistoryCmd(e *env.Env) *cobra.Command {
 	f.BoolVarP(&o.human, "human", "H", true, "Print sizes and dates in human readable format")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "Only show image IDs")
 	f.BoolVar(&o.noTrunc, "no-trunc", false, "Don't truncate output")
-	f.StringVar(&o.format, "format", "", format.Usage)
+	format.Flags(f, &o.format)
 	f.StringVar(&o.platform, "platform", "", `Show history for the given platform. Formatted as "os[/arch[/variant]]" (e.g., "linux/amd64")`)
 	return cmd
 }

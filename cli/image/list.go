@@ -49,7 +49,7 @@ func newList(e *env.Env) *cobra.Command {
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "Only show image IDs")
 	f.BoolVar(&o.noTrunc, "no-trunc", false, "Don't truncate output")
 	f.BoolVar(&o.digests, "digests", false, "Show digests")
-	f.StringVar(&o.format, "format", "", format.Usage)
+	format.Flags(f, &o.format)
 	f.VarP(&o.filter, "filter", "f", "Filter output based on conditions provided")
 	_ = cmd.RegisterFlagCompletionFunc("filter", complete.Keys("before=", "dangling=", "label=", "reference=", "since=", "until="))
 	return cmd

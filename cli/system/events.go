@@ -38,7 +38,7 @@ func NewEventsCmd(e *env.Env) *cobra.Command {
 	f.StringVar(&o.since, "since", "", "Show all events created since timestamp")
 	f.StringVar(&o.until, "until", "", "Stream events until this timestamp")
 	f.VarP(&o.filter, "filter", "f", "Filter output based on conditions provided")
-	f.StringVar(&o.format, "format", "", format.ObjectUsage)
+	format.ObjectFlags(f, &o.format, "")
 	_ = cmd.RegisterFlagCompletionFunc("filter", complete.Keys(
 		"container=", "daemon=", "event=", "image=", "label=", "network=", "scope=", "type=", "volume="))
 	return cmd

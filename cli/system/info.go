@@ -74,7 +74,7 @@ func NewInfoCmd(e *env.Env, build Build) *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVarP(&source, "format", "f", "", format.ObjectUsage)
+	format.ObjectFlags(cmd.Flags(), &source, "f")
 	return cmd
 }
 

@@ -99,7 +99,7 @@ func NewVersionCmd(e *env.Env, build Build) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context(), e, build) },
 	}
 	f := cmd.Flags()
-	f.StringVarP(&o.format, "format", "f", "", format.ObjectUsage)
+	format.ObjectFlags(f, &o.format, "f")
 	f.BoolVar(&o.client, "client", false, "Show the client's version only, without asking the engine")
 	return cmd
 }

@@ -11,6 +11,11 @@ func NewTable(w io.Writer) *tabwriter.Writer {
 	return tabwriter.NewWriter(w, 10, 1, 3, ' ', 0)
 }
 
+// NewProcessTable is NewTable for processes: wider, as Docker shows them.
+func NewProcessTable(w io.Writer) *tabwriter.Writer {
+	return tabwriter.NewWriter(w, 20, 1, 3, ' ', 0)
+}
+
 // Ellipsis shortens text to at most width runes, the last of which is then an
 // ellipsis.
 func Ellipsis(text string, width int) string {

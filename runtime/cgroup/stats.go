@@ -186,6 +186,13 @@ func (r *statReader) pressure(file string) *Pressure {
 	return parsePressure(text)
 }
 
+// HostPressure returns how long processes of the whole host waited, nil where
+// the kernel does not say.
+func HostPressure() (cpu, memory, io *Pressure) {
+	r := &statReader{fs: kernel{}}
+	return r.pressure("/proc/pressure/cpu"), r.pressure("/proc/pressure/memory"), r.pressure("/proc/pressure/io")
+}
+
 // parsePressure reads lines such as
 // "some avg10=0.12 avg60=0.00 avg300=0.00 total=42".
 func parsePressure(text string) *Pressure {

@@ -1,0 +1,138 @@
+package e2e
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/moby/moby/api/types/container"
+
+	enginetest "github.com/davit-engine/davit/test/engine"
+)
+
+// get asks the engine itself; the answer's body is closed after the test.
+func get(t *testing.T, e *enginetest.Engine, path string) (int, io.Reader) {
+	t.Helper()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, Dial: func(string, string) (net.Conn, error) { return net.Dial("unix", e.Socket) }}}
+	resp, err := client.Get("http://davit" + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = resp.Body.Close() })
+	return resp.StatusCode, resp.Body
+}
+
+// TestStats compares what both clients show of a container that works.
+func TestStats(t *testing.T) {
+	each(t, func(t *testing.T, cli enginetest.CLI) {
+		n := name(t, cli)
+		cli.OK(t, "run", "-d", "--name", n, "--memory", "64m", "--pids-limit", "50", "busybox", "sh", "-c", "while :; do :; done")
+		var got struct{ Name, CPUPerc, MemUsage, PIDs string }
+		if err := json.Unmarshal([]byte(cli.OK(t, "stats", "--no-stream", "--format", "{{json .}}", n)), &got); err != nil {
+			t.Fatal(err)
+		}
+		var cpu float64
+		if _, err := fmt.Sscanf(got.CPUPerc, "%f%%", &cpu); err != nil || cpu < 5 || cpu > 150 {
+			t.Errorf("a loop uses %s", got.CPUPerc)
+		}
+		if got.Name != n || !strings.HasSuffix(got.MemUsage, " / 64MiB") || strings.HasPrefix(got.MemUsage, "0B") || got.PIDs != "1" {
+			t.Errorf("got %+v", got)
+		}
+		if all := cli.OK(t, "stats", "--no-stream", "--format", "{{.Name}}"); !strings.Contains(all, n) {
+			t.Errorf("without names: %s", all)
+		}
+		cli.OK(t, "stop", "-t", "0", n)
+		if got := cli.OK(t, "stats", "--no-stream", "--format", "{{.CPUPerc}} {{.MemUsage}} {{.PIDs}}", n); got != "0.00% 0B / 0B 0" {
+			t.Errorf("stopped: %s", got)
+		}
+		if all := cli.OK(t, "stats", "--no-stream", "--format", "{{.Name}}"); strings.Contains(all, n) {
+			t.Errorf("what does not run is shown: %s", all)
+		}
+		if all := cli.OK(t, "stats", "--no-stream", "-a", "--format", "{{.Name}}"); !strings.Contains(all, n) {
+			t.Errorf("with -a: %s", all)
+		}
+		cli.Fails(t, 1, "No such container: "+n+"x", "stats", "--no-stream", n+"x")
+	})
+}
+
+// TestStatsStream follows a container until it is removed, over its end and a
+// new start.
+func TestStatsStream(t *testing.T) {
+	e := engine(t)
+	cli := e.Davit()
+	n := name(t, cli)
+	cli.OK(t, "run", "-d", "--name", n, "busybox", "sleep", "1000")
+	status, body := get(t, e, "/containers/"+n+"/stats")
+	if status != 200 {
+		t.Fatal(status)
+	}
+	decoder := json.NewDecoder(bufio.NewReader(body))
+	next := func() (s container.StatsResponse) {
+		t.Helper()
+		if err := decoder.Decode(&s); err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	first, second := next(), next()
+	if !first.PreRead.IsZero() || first.PreCPUStats.SystemUsage != 0 || !second.PreRead.Equal(first.Read) || second.PreCPUStats.SystemUsage != first.CPUStats.SystemUsage {
+		t.Errorf("the sample before: %v then %v", first.PreCPUStats, second.PreCPUStats)
+	}
+	if gap := second.Read.Sub(first.Read); gap < 400*time.Millisecond || gap > 3*time.Second {
+		t.Errorf("from one sample to the next: %v", gap)
+	}
+	if second.CPUStats.OnlineCPUs == 0 || second.MemoryStats.Usage == 0 || second.MemoryStats.Stats["active_file"]+second.MemoryStats.Usage == 0 || second.PidsStats.Current != 1 || second.Name != "/"+n {
+		t.Errorf("got %+v", second)
+	}
+	if _, ok := second.Networks["eth0"]; !ok || len(second.Networks) != 1 {
+		t.Errorf("networks: %v", second.Networks)
+	}
+	until := func(what string, good func(container.StatsResponse) bool) {
+		t.Helper()
+		for range 10 {
+			if good(next()) {
+				return
+			}
+		}
+		t.Fatalf("no sample of a container that %s", what)
+	}
+	cli.OK(t, "stop", "-t", "0", n)
+	until("has ended", func(s container.StatsResponse) bool { return s.Read.IsZero() && s.Name == "/"+n })
+	cli.OK(t, "start", n)
+	until("runs again", func(s container.StatsResponse) bool { return s.PidsStats.Current == 1 })
+	cli.OK(t, "rm", "-f", n)
+	for {
+		var s container.StatsResponse
+		if err := decoder.Decode(&s); err == io.EOF {
+			return
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestTop compares what both clients show with what runs.
+func TestTop(t *testing.T) {
+	each(t, func(t *testing.T, cli enginetest.CLI) {
+		n := name(t, cli)
+		cli.OK(t, "run", "-d", "--name", n, "busybox", "sh", "-c", "sleep 1234 & exec sleep 4321")
+		lines := strings.Split(cli.OK(t, "top", n), "\n")
+		if len(lines) != 3 || !strings.HasPrefix(lines[0], "UID                 PID                 PPID") || !strings.HasSuffix(lines[1], "sleep 4321") || !strings.HasSuffix(lines[2], "sleep 1234") {
+			t.Errorf("top: %q", lines)
+		}
+		// An option that ps does not take beside -q.
+		if got := cli.OK(t, "top", n, "axf", "-o", "pid,args"); strings.Count(got, "sleep") != 2 || strings.Contains(got, "davitd") {
+			t.Errorf("top axf: %s", got)
+		}
+		cli.Fails(t, 1, `specifying "pid,comm=PID" is not allowed`, "top", n, "-o", "pid,comm=PID")
+		cli.Fails(t, 1, "ps: ", "top", n, "--no-such-option")
+		cli.OK(t, "stop", "-t", "0", n)
+		cli.Fails(t, 1, "is not running", "top", n)
+	})
+}
