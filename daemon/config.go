@@ -103,7 +103,8 @@ type Containers struct {
 	Runtime         string
 	Runtimes        map[string]json.RawMessage
 	ExecOpts        []string
-	WarmShims       int // supervisors kept ready; 0: the engine's default; negative: none
+	CDIDirs         []string // where devices are described, if that was given
+	WarmShims       int      // supervisors kept ready; 0: the engine's default; negative: none
 }
 
 // DNS is what containers ask for names, where it is not the host's.

@@ -310,7 +310,7 @@ func (c *Config) finishContainers() error {
 			c.notes = append(c.notes, Note{"exec-opts", "cgroups are made directly (cgroupfs); systemd is not asked"})
 		}
 	}
-	if c.set["features"] {
+	if _, cdi := c.API.Features["cdi"]; c.set["features"] && !(cdi && len(c.API.Features) == 1) {
 		c.notes = append(c.notes, Note{"features", "images are always in the containerd store, and there is no builder to choose yet"})
 	}
 	return nil

@@ -121,7 +121,8 @@ func engineConfig(c *Config, log *slog.Logger) (engine.Config, error) {
 			NoNewPrivileges: d.NoNewPrivileges, CgroupNS: container.CgroupnsMode(d.CgroupNS), IPC: container.IpcMode(d.IPC),
 		},
 		LogDriver: d.LogDriver, LogOpts: d.LogOpts,
-		DNS: d.DNS.Servers, DNSSearch: d.DNS.Search, DNSOptions: d.DNS.Options, SeccompProfile: profile,
+		CDIDirs: cdiDirs(c),
+		DNS:     d.DNS.Servers, DNSSearch: d.DNS.Search, DNSOptions: d.DNS.Options, SeccompProfile: profile,
 		About: engine.About{
 			Version:    c.Version,
 			APIVersion: compat.Max.String(), MinAPIVersion: minAPI(c), Name: name, Labels: c.Labels, Debug: c.Log.Debug,
@@ -145,6 +146,18 @@ func engineConfig(c *Config, log *slog.Logger) (engine.Config, error) {
 		conf.Defaults.Ulimits = append(conf.Defaults.Ulimits, u)
 	}
 	return conf, nil
+}
+
+// cdiDirs are the directories of descriptions of devices, none where the feature
+// is off.
+func cdiDirs(c *Config) []string {
+	if on, set := c.API.Features["cdi"]; set && !on {
+		return nil
+	}
+	if c.Given("cdi-spec-dirs") {
+		return c.Containers.CDIDirs
+	}
+	return []string{"/etc/cdi", "/var/run/cdi"}
 }
 
 // remap looks up the ids that userns-remap names.

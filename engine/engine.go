@@ -26,6 +26,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/events"
 
+	"github.com/davit-engine/davit/engine/devices"
 	"github.com/davit-engine/davit/engine/record"
 	"github.com/davit-engine/davit/engine/spec"
 	"github.com/davit-engine/davit/event"
@@ -53,6 +54,7 @@ type Config struct {
 	DNSOptions     []string
 	SeccompProfile string // "", "unconfined" or the JSON of a profile
 	UserNS         UserNS
+	CDIDirs        []string // where devices are described; none: CDI is off
 
 	About About
 }
@@ -78,6 +80,7 @@ type core struct {
 	id     string // of this engine, kept on disk
 	base   string // directory of the layer below all others
 	spaces *spaces
+	cdi    *devices.Registry
 
 	work   sync.WaitGroup // watchers and background removals
 	closed chan struct{}
@@ -117,7 +120,7 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 		return nil, err
 	}
 	e := assemble(&core{
-		cfg: cfg, log: cfg.Log, store: store, host: host, id: id, base: base, table: newTable(), spaces: newSpaces(cfg, id), closed: make(chan struct{}),
+		cfg: cfg, log: cfg.Log, store: store, host: host, id: id, base: base, table: newTable(), spaces: newSpaces(cfg, id), cdi: devices.New(cfg.CDIDirs), closed: make(chan struct{}),
 	})
 	if err := (&restorer{keeper: e.keeper}).restore(ctx); err != nil {
 		return nil, err

@@ -41,6 +41,10 @@ func (e *Engine) Info(ctx context.Context) (system.Info, error) {
 		Swarm:              swarm.Info{LocalNodeState: swarm.LocalNodeStateInactive},
 		LiveRestoreEnabled: true, InitBinary: "davit-init", SecurityOptions: e.securityOptions(), Warnings: e.warnings(),
 	}
+	in.CDISpecDirs = e.cdi.Dirs()
+	var complaints []string
+	in.DiscoveredDevices, complaints = e.cdi.List()
+	in.Warnings = append(in.Warnings, complaints...)
 	if in.Labels == nil {
 		in.Labels = []string{}
 	}

@@ -47,6 +47,9 @@ func (l *launcher) startOrder(rec *record.Container, who spec.User, files spec.F
 	if err != nil {
 		return nil, err
 	}
+	if err := l.cdi.Inject(s, h.DeviceRequests); err != nil {
+		return nil, err
+	}
 	log, err := logSettings(h.LogConfig)
 	if err != nil {
 		return nil, err

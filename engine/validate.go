@@ -171,7 +171,6 @@ func unsupported(c *container.Config, h *container.HostConfig) error {
 		{len(h.Links) > 0, "--link"},
 		{len(h.VolumesFrom) > 0, "--volumes-from"},
 		{h.VolumeDriver != "" && h.VolumeDriver != "local", "--volume-driver"},
-		{len(h.DeviceRequests) > 0, "--gpus"},
 		{len(h.StorageOpt) > 0, "--storage-opt"},
 		{h.Runtime != "" && h.Runtime != runtimeName && h.Runtime != "runc" && h.Runtime != "io.containerd.runc.v2", "--runtime " + h.Runtime},
 		{!h.Isolation.IsDefault(), "--isolation " + string(h.Isolation)},

@@ -1,5 +1,5 @@
-// Package hook runs the hooks of an OCI bundle that belong into the caller's
-// own namespaces.
+// Package hook runs the hooks of an OCI spec, in the caller's own namespaces or
+// in the container's.
 //
 // It owns a hook's process from start to end: what it reads, what it may
 // print, how long it may take. It must not know what a container is, nor when

@@ -3,17 +3,11 @@ package oci
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"os"
 
 	"github.com/davit-engine/davit/errs"
 	"github.com/davit-engine/davit/runtime/hook"
-	"github.com/davit-engine/davit/runtime/program"
-	"github.com/davit-engine/davit/runtime/spawn"
 	"github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
 )
 
 // hookKind is a moment at which hooks run.
@@ -71,98 +65,18 @@ func (c *container) runHooksInside(b *bundle, kind *hookKind, status specs.Conta
 		if err != nil {
 			return errs.Wrap(errs.System, err)
 		}
-		p := &specs.Process{Cwd: "/", Capabilities: everyCapability()}
+		inside := hook.Inside{Pid: c.Pid}
 		if kind == &startContainer {
-			p.User, p.Cwd, p.Capabilities, p.NoNewPrivileges = b.spec.Process.User, b.spec.Process.Cwd, b.spec.Process.Capabilities, b.spec.Process.NoNewPrivileges
+			inside.As = b.spec.Process
 		}
-		p.Args, p.Env = one.Args, one.Env
-		if len(p.Args) == 0 {
-			p.Args = []string{one.Path}
+		if inside.PidFD, err = c.process(); err != nil {
+			return err
 		}
-		if err := c.runInside(one, p, state, kind == &createContainer); err != nil {
+		err = inside.Run(context.Background(), one, state)
+		inside.PidFD.Close()
+		if err != nil {
 			return fmt.Errorf("%s hook %d: %w", kind.name, n, err)
 		}
 	}
 	return nil
-}
-
-func everyCapability() *specs.LinuxCapabilities {
-	all := program.Capabilities()
-	return &specs.LinuxCapabilities{Bounding: all, Effective: all, Permitted: all}
-}
-
-// runInside is hook.Run for a hook in the container.
-func (c *container) runInside(h specs.Hook, p *specs.Process, state []byte, hostRoot bool) error {
-	ctx, cancel := hook.Deadline(context.Background(), h)
-	defer cancel()
-	pidfd, err := c.process()
-	if err != nil {
-		return err
-	}
-	defer pidfd.Close()
-	stdin, err := filled(state)
-	if err != nil {
-		return err
-	}
-	defer stdin.Close()
-	output, theirs, err := os.Pipe()
-	if err != nil {
-		return errs.Wrap(errs.System, err)
-	}
-	defer output.Close()
-	process, err := spawn.Exec(&spawn.ExecRequest{PidFD: pidfd, Pid: c.Pid, File: h.Path, Process: p, Stdin: stdin, Stdout: theirs, Stderr: theirs, HostRoot: hostRoot})
-	theirs.Close()
-	if err != nil {
-		return err
-	}
-	defer process.PidFD.Close()
-	stop := context.AfterFunc(ctx, func() { _ = unix.PidfdSendSignal(int(process.PidFD.Fd()), unix.SIGKILL, nil, 0) })
-	defer stop()
-	var said hook.Tail
-	read := make(chan struct{})
-	go func() {
-		_, _ = io.Copy(&said, output)
-		close(read)
-	}()
-	status, err := process.Wait()
-	if err == nil {
-		err = ended(status)
-	}
-	if err != nil { // what it left running may hold its output open: wait for that only where it is quoted
-		select {
-		case <-read:
-		case <-ctx.Done():
-		}
-	}
-	output.Close()
-	<-read
-	return hook.Failed(ctx, h, err, &said)
-}
-
-// ended is how a process ended, as an error.
-func ended(s unix.WaitStatus) error {
-	switch {
-	case s.Signaled():
-		return fmt.Errorf("killed by %s", unix.SignalName(s.Signal()))
-	case s.ExitStatus() != 0:
-		return fmt.Errorf("exit status %d", s.ExitStatus())
-	}
-	return nil
-}
-
-// filled returns a file in memory that holds text, at its start.
-func filled(text []byte) (*os.File, error) {
-	fd, err := unix.MemfdCreate("state", unix.MFD_CLOEXEC)
-	if err != nil {
-		return nil, errs.New(errs.System, "making a file in memory: %w", err)
-	}
-	f := os.NewFile(uintptr(fd), "state")
-	_, err = f.Write(text)
-	if err == nil {
-		_, err = f.Seek(0, io.SeekStart)
-	}
-	if err != nil {
-		return nil, errors.Join(errs.Wrap(errs.System, err), f.Close())
-	}
-	return f, nil
 }

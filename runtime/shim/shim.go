@@ -79,6 +79,7 @@ type supervisor struct {
 	cgroup    group // nil if the spec names none
 	out       *output
 	in        *stdin
+	hooks     *hooks
 	hostPIDs  bool // the container's other processes outlive the first one
 	tty, once bool
 
@@ -199,6 +200,7 @@ func (s *supervisor) end(status unix.WaitStatus, err error) {
 	}
 	s.in.close()
 	failed = append(failed, s.out.finish(drainTime, flushTime))
+	failed = append(failed, s.hooks.stopped())
 	exit.Error = text(errors.Join(failed...))
 	if err := s.writeFile(wire.ExitName, exit); err != nil {
 		exit.Error = text(errors.Join(append(failed, err)...))

@@ -76,6 +76,10 @@ func (s *supervisor) start(m *wire.Message) (err error) {
 
 	request := &spawn.Request{Spec: r.Spec, Root: r.Root, Seccomp: r.Seccomp, SeccompFlags: r.SeccompFlags, MakeCwd: r.MakeCwd,
 		NetNS: given.netns, UserNS: given.userns, Trees: given.trees}
+	if s.hooks, err = newHooks(r.Spec, r.ID, r.RunDir); err != nil {
+		return err
+	}
+	s.hooks.prepare(request)
 	streams, err := openStreams(r.Stdio, r.Spec.Process.Terminal)
 	if err != nil {
 		return err
@@ -104,6 +108,9 @@ func (s *supervisor) start(m *wire.Message) (err error) {
 	})
 	streams.closeChild()
 	if err := s.takeStreams(streams); err != nil {
+		return err
+	}
+	if err := s.hooks.started(s.process.pid); err != nil {
 		return err
 	}
 	return s.record(r.ID)
