@@ -101,6 +101,8 @@ func TestStartFails(t *testing.T) {
 			{"log driver", func(r *wire.Start) { r.Log.Driver = "syslog" }, 0, errs.NotImplemented},
 			{"log path", func(r *wire.Start) { r.Log.Path = "/nowhere/at/all" }, 0, errs.Unknown},
 			{"run directory", func(r *wire.Start) { r.RunDir = "/nowhere" }, 0, errs.Unknown},
+			{"hook that is not run", func(r *wire.Start) { r.Spec.Hooks = &specs.Hooks{StartContainer: []specs.Hook{{Path: "/bin/true"}}} }, 0, errs.NotImplemented},
+			{"hook without a path", func(r *wire.Start) { r.Spec.Hooks = &specs.Hooks{Poststop: []specs.Hook{{Path: "true"}}} }, 0, errs.InvalidParameter},
 			{"no process", func(r *wire.Start) { r.Spec.Process = nil }, 0, errs.InvalidParameter},
 			{"no spec", func(r *wire.Start) { r.Spec = nil }, 0, errs.InvalidParameter},
 			{"missing descriptor", func(r *wire.Start) { r.NetNS = true }, 0, errs.InvalidParameter},

@@ -31,7 +31,7 @@ func TestDescribedDevices(t *testing.T) {
 			"mounts": [{"hostPath": "` + dir + `/library", "containerPath": "/usr/lib/gpu/driver.so", "options": ["bind", "ro"]}],
 			"hooks": [
 				{"hookName": "createRuntime", "path": "/bin/sh", "args": ["sh", "-c", "cat >` + state + `"]},
-				{"hookName": "createContainer", "path": "/bin/sh", "args": ["sh", "-c", "readlink /proc/self/ns/mnt >` + state + `-inside"]},
+				{"hookName": "createContainer", "path": "/bin/sh", "args": ["sh", "-c", "rm -f ` + state + `-inside; readlink /proc/self/ns/mnt >` + state + `-inside"]},
 				{"hookName": "poststop", "path": "/bin/sh", "args": ["sh", "-c", "cat >` + state + `-stopped"]}
 			]}},
 		{"name": "broken", "containerEdits": {"hooks": [{"hookName": "createRuntime", "path": "/bin/sh", "args": ["sh", "-c", "echo no such gpu >&2; exit 3"]}]}},
