@@ -2,9 +2,7 @@ package shim
 
 import (
 	"bytes"
-	"os"
 
-	"github.com/davit-engine/davit/runtime/wire"
 	"golang.org/x/sys/unix"
 )
 
@@ -12,27 +10,13 @@ import (
 // keystrokes.
 const inputSize = 16 << 10
 
-// attach makes a client of the socket, which it takes over in any case.
-func (s *supervisor) attach(a *wire.Attach, sock *os.File) error {
-	c, err := newClient(a, sock)
-	if err != nil {
-		return err
-	}
-	if err := s.out.add(c); err != nil {
-		c.abandon()
-		return err
-	}
-	go s.receive(c)
-	return nil
-}
-
 // receive reads what a client sends until it has gone.
 //
 // What the end of its input means is Docker's (moby daemon/stream/attach.go):
 // with StdinOnce and no terminal it is the end of the container's input, else
 // the client is let go. A client that gives no input may close its sending
 // side and stays.
-func (s *supervisor) receive(c *client) {
+func (s *session) receive(c *client) {
 	keys := detachKeys{keys: c.DetachKeys}
 	detached := s.feed(c, &keys, c.Input)
 	c.Input = nil
@@ -49,7 +33,7 @@ func (s *supervisor) receive(c *client) {
 	}
 	switch {
 	case detached:
-		s.tell(wire.TypeDetached, wire.Detached{ID: c.ID})
+		s.detached(c.ID)
 	case !c.Stdin:
 		c.awaitHangup()
 	case s.once && !s.tty:
@@ -60,10 +44,13 @@ func (s *supervisor) receive(c *client) {
 		s.in.write(keys.rest())
 	}
 	s.out.drop(c)
+	if !detached && s.left != nil {
+		s.left()
+	}
 }
 
 // feed passes a client's input on, up to the detach keys.
-func (s *supervisor) feed(c *client, keys *detachKeys, p []byte) (detached bool) {
+func (s *session) feed(c *client, keys *detachKeys, p []byte) (detached bool) {
 	if !c.Stdin || len(p) == 0 {
 		return false
 	}

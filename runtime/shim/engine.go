@@ -80,16 +80,25 @@ func (s *supervisor) serve(conn *wire.Conn) {
 		if err != nil {
 			break
 		}
-		s.serving.RLock()
-		t, payload := s.handle(m)
-		m.Close()
-		reply(conn, m.Seq, t, payload)
-		s.serving.RUnlock()
+		if m.Type == wire.TypeExec {
+			go s.answer(conn, m) // which takes its time
+			continue
+		}
+		s.answer(conn, m)
 	}
 	conn.Close()
 	s.mu.Lock()
 	delete(s.engines, conn)
 	s.mu.Unlock()
+}
+
+// answer does what a request asks for.
+func (s *supervisor) answer(conn *wire.Conn, m *wire.Message) {
+	s.serving.RLock()
+	defer s.serving.RUnlock()
+	t, payload := s.handle(m)
+	m.Close()
+	reply(conn, m.Seq, t, payload)
 }
 
 // tell sends an event to every engine.
@@ -119,6 +128,23 @@ func (s *supervisor) handle(m *wire.Message) (wire.Type, any) {
 		var r wire.Resize
 		if err = decode(m, &r); err == nil {
 			err = s.resize(r)
+		}
+	case wire.TypeExec:
+		var st wire.ExecState
+		if st, err = s.execs.start(m); err == nil {
+			return wire.TypeExecStarted, st
+		}
+	case wire.TypeExecList:
+		return wire.TypeExecs, s.execs.list()
+	case wire.TypeExecSignal:
+		var r wire.ExecSignal
+		if err = decode(m, &r); err == nil {
+			err = s.execs.signal(r)
+		}
+	case wire.TypeExecResize:
+		var r wire.ExecResize
+		if err = decode(m, &r); err == nil {
+			err = s.execs.resize(r)
 		}
 	case wire.TypeStart:
 		err = errs.New(errs.Conflict, "shim has a container already")
@@ -179,11 +205,16 @@ func (s *supervisor) resize(r wire.Resize) error {
 	if s.process.console == nil {
 		return errs.New(errs.Conflict, "container has no terminal")
 	}
-	err := control(s.process.console, func(fd int) error {
-		return unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: r.Height, Col: r.Width})
+	return resize(s.process.console, r.Width, r.Height, errNotRunning)
+}
+
+// resize sets the size of a terminal; over is the error of one that is closed.
+func resize(console *os.File, width, height uint16, over error) error {
+	err := control(console, func(fd int) error {
+		return unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: height, Col: width})
 	})
 	if errors.Is(err, os.ErrClosed) {
-		return errNotRunning
+		return over
 	}
 	if err != nil {
 		return fmt.Errorf("resizing terminal: %w", err)

@@ -92,6 +92,7 @@ func (fakeGroup) Dir() (*os.File, error)     { return nil, nil }
 func (fakeGroup) OOMKills() (uint64, error)  { return 0, nil }
 func (fakeGroup) Signal(unix.Signal) error   { return nil }
 func (fakeGroup) Kill() error                { return nil }
+func (fakeGroup) Pids() ([]int, error)       { return nil, nil }
 func (fakeGroup) Remove() error              { return nil }
 
 func createFake(string, *specs.LinuxResources) (group, error) { return fakeGroup{}, nil }

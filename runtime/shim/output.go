@@ -16,7 +16,7 @@ import (
 // One read takes at most what a pipe holds by default.
 const readSize = 64 << 10
 
-// output copies the container's output to its log and its attached clients.
+// output copies a process's output to its log and its attached clients.
 type output struct {
 	mu      sync.Mutex
 	log     *jsonlog.Writer // guarded by mu; nil: none is kept
@@ -148,32 +148,8 @@ func (o *output) drop(c *client) {
 // drain; clients that do not take theirs have flush, and then linger. The
 // error is the first trouble with the log.
 func (o *output) finish(drain, flush time.Duration) error {
-	o.mu.Lock()
-	o.closing = true
-	for _, c := range o.clients {
-		c.hurry()
-	}
-	o.mu.Unlock()
-
-	late := time.AfterFunc(drain, func() {
-		for _, f := range o.files {
-			_ = f.SetReadDeadline(time.Unix(1, 0))
-		}
-	})
-	o.pumps.Wait()
-	late.Stop()
-
-	o.mu.Lock()
-	if o.log != nil {
-		o.noteLocked(o.log.Close())
-	}
-	failed, clients := o.failed, slices.Clone(o.clients)
-	for _, c := range clients {
-		c.finish()
-	}
-	o.mu.Unlock()
-	closeFiles(o.files)
-
+	failed := o.drain(drain)
+	clients := o.letGo()
 	timeout := time.NewTimer(flush)
 	defer timeout.Stop()
 	for _, c := range clients {
@@ -184,6 +160,44 @@ func (o *output) finish(drain, flush time.Duration) error {
 		}
 	}
 	return failed
+}
+
+// drain reads what is left of the output, for so long at most, and closes the
+// log.
+func (o *output) drain(limit time.Duration) error {
+	o.mu.Lock()
+	o.closing = true
+	for _, c := range o.clients {
+		c.hurry()
+	}
+	o.mu.Unlock()
+
+	late := time.AfterFunc(limit, func() {
+		for _, f := range o.files {
+			_ = f.SetReadDeadline(time.Unix(1, 0))
+		}
+	})
+	o.pumps.Wait()
+	late.Stop()
+
+	closeFiles(o.files)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.buf = nil
+	if o.log != nil {
+		o.noteLocked(o.log.Close())
+	}
+	return o.failed
+}
+
+// letGo closes each client as soon as it has taken its output.
+func (o *output) letGo() []*client {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, c := range o.clients {
+		c.finish()
+	}
+	return slices.Clone(o.clients)
 }
 
 // linger waits for clients that are still taking their output, and for the

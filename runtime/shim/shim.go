@@ -6,12 +6,15 @@
 //	engine --wire, fd 3--> shim ----------------> PID 1
 //	engine --shim.sock---->  | <- stdout, stderr --'
 //	                         +--> log file
-//	client's own socket <----+--> state.json, exit.json
+//	client's own socket <----+--> state.json, exit.json, execs/ID.exit
 //
 // The life of a shim: wait for the one start request (warm); make the cgroup
 // and the streams, spawn, write state.json, answer; serve any number of engine
 // connections; when the process has ended, read its output to the end, close
 // log and clients, write exit.json, tell the engines, remove the cgroup, exit.
+// Meanwhile it runs more processes in the container when an engine asks for
+// them (exec), each with streams and a client of its own; they end with the
+// container at the latest.
 // What an engine does or fails to do changes nothing of this.
 //
 // The package owns the container's run directory and cgroup while it runs. It
@@ -21,7 +24,7 @@
 //
 // Concurrency: each output stream, attached client and engine connection has a
 // goroutine; run is the only one that ends the container. Lock order:
-// supervisor.serving, supervisor.mu, then output.mu, then client.mu; stdin.mu is taken alone.
+// supervisor.serving, execs.mu, supervisor.mu, then output.mu, then client.mu; stdin.mu is taken alone.
 package shim
 
 import (
@@ -56,6 +59,7 @@ type group interface {
 	OOMKills() (uint64, error)
 	Signal(unix.Signal) error
 	Kill() error
+	Pids() ([]int, error)
 	Remove() error
 }
 
@@ -69,6 +73,8 @@ type process struct {
 
 // supervisor is one container's shim.
 type supervisor struct {
+	*session // of the container's first process
+
 	spawn  func(*spawn.Request) (*process, error)
 	create func(path string, res *specs.LinuxResources) (group, error)
 
@@ -82,6 +88,12 @@ type supervisor struct {
 	hooks     *hooks
 	hostPIDs  bool // the container's other processes outlive the first one
 	tty, once bool
+	runDir   *os.File
+	state    wire.State
+	process  *process
+	cgroup   group // nil if the spec names none
+	hostPIDs bool  // the container's other processes outlive the first one
+	execs    *execs
 
 	listener *os.File
 
@@ -102,7 +114,7 @@ func Run(conn *os.File) int {
 func newSupervisor() *supervisor {
 	facts := spawn.DetectFacts()
 	hierarchies, err := cgroup.Discover()
-	return &supervisor{
+	s := &supervisor{
 		spawn: func(r *spawn.Request) (*process, error) {
 			r.Facts = &facts
 			p, err := spawn.Start(r)
@@ -117,8 +129,12 @@ func newSupervisor() *supervisor {
 			}
 			return hierarchies.Create(path, res)
 		},
-		in: newStdin(), engines: map[*wire.Conn]struct{}{},
+		session: &session{in: newStdin()},
+		engines: map[*wire.Conn]struct{}{},
 	}
+	s.session.detached = func(client uint64) { s.tell(wire.TypeDetached, wire.Detached{ID: client}) }
+	s.execs = newExecs(s, &facts)
+	return s
 }
 
 func (s *supervisor) run(sock *os.File) int {
@@ -198,6 +214,7 @@ func (s *supervisor) end(status unix.WaitStatus, err error) {
 			failed = append(failed, s.cgroup.Kill())
 		}
 	}
+	s.execs.end()
 	s.in.close()
 	failed = append(failed, s.out.finish(drainTime, flushTime))
 	failed = append(failed, s.hooks.stopped())
@@ -208,6 +225,7 @@ func (s *supervisor) end(status unix.WaitStatus, err error) {
 	s.report(exit)
 	s.removeGroup()
 	s.out.linger(lingerTime)
+	s.execs.lingering.Wait()
 }
 
 // report tells every engine, and stops listening for more of them.

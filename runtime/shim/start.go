@@ -81,6 +81,7 @@ func (s *supervisor) start(m *wire.Message) (err error) {
 	}
 	s.hooks.prepare(request)
 	streams, err := openStreams(r.Stdio, r.Spec.Process.Terminal)
+	streams, err := openStreams(r.Spec.Process.Terminal, r.Stdio.Stdin, true, true)
 	if err != nil {
 		return err
 	}
@@ -107,12 +108,15 @@ func (s *supervisor) start(m *wire.Message) (err error) {
 		_ = unix.Unlinkat(int(s.runDir.Fd()), wire.StateName, 0)
 	})
 	streams.closeChild()
-	if err := s.takeStreams(streams); err != nil {
-		return err
+	if s.process.console != nil {
+		if s.process.console, err = pollable(s.process.console); err != nil {
+			return err
+		}
 	}
 	if err := s.hooks.started(s.process.pid); err != nil {
 		return err
 	}
+	s.take(streams, s.process.console, false)
 	return s.record(r.ID)
 }
 
@@ -205,12 +209,18 @@ func (s *supervisor) killProcess() {
 	_, _ = s.process.wait()
 }
 
+// startTime is a process's wire.StartTime, 0 if it has ended and was reaped.
+func startTime(pid int) (uint64, error) {
+	start, err := wire.StartTime(pid)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+		return 0, nil
+	}
+	return start, err
+}
+
 // record makes the state known.
 func (s *supervisor) record(id string) error {
-	start, err := wire.StartTime(s.process.pid)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) {
-		start, err = 0, nil // it has ended and was reaped
-	}
+	start, err := startTime(s.process.pid)
 	if err != nil {
 		return err
 	}

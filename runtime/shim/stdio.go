@@ -4,25 +4,24 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/davit-engine/davit/runtime/jsonlog"
-	"github.com/davit-engine/davit/runtime/wire"
 	"golang.org/x/sys/unix"
 )
 
-// streams are both ends of the container's standard streams. With a terminal
-// all are nil: spawn makes that. A nil child end is /dev/null.
+// streams are both ends of a process's standard streams. With a terminal all
+// are nil: spawn makes that. A nil child end is /dev/null.
 type streams struct {
 	child [3]*os.File
 	own   [3]*os.File // non-blocking
 }
 
-func openStreams(stdio wire.Stdio, terminal bool) (*streams, error) {
+// openStreams makes the streams that are wanted.
+func openStreams(terminal, stdin, stdout, stderr bool) (*streams, error) {
 	st := &streams{}
 	if terminal {
 		return st, nil
 	}
-	for i := range st.child {
-		if i == 0 && !stdio.Stdin {
+	for i, wanted := range [...]bool{stdin, stdout, stderr} {
+		if !wanted {
 			continue
 		}
 		if err := st.pipe(i); err != nil {
@@ -57,20 +56,4 @@ func (st *streams) closeChild() {
 func (st *streams) close() {
 	st.closeChild()
 	closeFiles(st.own[:])
-}
-
-// takeStreams takes over what spawn has made, and starts copying.
-func (s *supervisor) takeStreams(st *streams) (err error) {
-	if s.process.console != nil {
-		if s.process.console, err = pollable(s.process.console); err != nil {
-			return err
-		}
-		s.in.open(s.process.console, true)
-		s.out.pump(jsonlog.Stdout, s.process.console, true)
-		return nil
-	}
-	s.in.open(st.own[0], false)
-	s.out.pump(jsonlog.Stdout, st.own[1], false)
-	s.out.pump(jsonlog.Stderr, st.own[2], false)
-	return nil
 }

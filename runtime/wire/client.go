@@ -31,8 +31,9 @@ var ErrGone = errors.New("shim is gone")
 
 // Event is what a shim tells unasked. Exactly one field is set.
 type Event struct {
-	Exited   *Exit
-	Detached *Detached
+	Exited     *Exit
+	Detached   *Detached
+	ExecExited *ExecExit
 }
 
 // Client is the engine's end of a connection to a shim. Its methods may be
@@ -274,6 +275,11 @@ func (c *Client) deliver(m *Message) error {
 	case TypeDetached:
 		e.Detached = &Detached{}
 		if err := m.Decode(e.Detached); err != nil {
+			return err
+		}
+	case TypeExecExited:
+		e.ExecExited = &ExecExit{}
+		if err := m.Decode(e.ExecExited); err != nil {
 			return err
 		}
 	default:

@@ -7,7 +7,13 @@
 //	  | <------ started {pid, ...} | error ----- |   state.json is on disk by then
 //	  | -- attach {streams} + client's socket -> |   any number
 //	  | -- signal | resize | state ------------> |
+//	  | -- exec {process} + client's socket ---> |   one more process; any number
+//	  | <----------- exec-started {pid} | error  |
+//	  | -- exec-signal | exec-resize ----------> |
 //	  | <------------------------- ok | error -- |
+//	  | -- exec-list --------------------------> |
+//	  | <------------------------- execs ------- |   those that run
+//	  | <------------------------- exec-exited - |   event: the exec's exit record is on disk by then, if it has one
 //	  | <------------------------- detached ---- |   event: the user typed the detach keys
 //	  | <------------------------- exited ------ |   event: exit.json is on disk by then
 //
@@ -58,6 +64,14 @@ const (
 	TypeError    Type = "error"    // reply: Error
 	TypeDetached Type = "detached" // event: Detached
 	TypeExited   Type = "exited"   // event: Exit
+
+	TypeExec        Type = "exec"         // request: Exec + the client's socket if it has one; reply: TypeExecStarted
+	TypeExecStarted Type = "exec-started" // reply: ExecState
+	TypeExecSignal  Type = "exec-signal"  // request: ExecSignal; reply: TypeOK
+	TypeExecResize  Type = "exec-resize"  // request: ExecResize; reply: TypeOK
+	TypeExecList    Type = "exec-list"    // request: empty; reply: TypeExecs
+	TypeExecs       Type = "execs"        // reply: Execs
+	TypeExecExited  Type = "exec-exited"  // event: ExecExit
 )
 
 // Envelope is what a frame holds.
@@ -156,7 +170,8 @@ type Exit struct {
 
 // Detached says that a client left with the detach keys.
 type Detached struct {
-	ID uint64 `json:"id"`
+	ID   uint64 `json:"id"`
+	Exec string `json:"exec,omitempty"` // the exec whose client it was; empty: the container's
 }
 
 // Error is a failed request. ExitCode is what a container that could not be
