@@ -69,7 +69,8 @@ func TestDockerClient(t *testing.T) {
 		{"kill nothing", 1, []string{"cannot kill container: nothing: No such container: nothing"}},
 		{"wait web", 0, []string{"3"}},
 		{"rm -f web", 0, []string{"web"}},
-		{"exec web true", 1, []string{"POST /containers/{id}/exec is not implemented by this engine"}},
+		{"exec -d web true", 0, nil},
+		{"exec web true", 3, []string{"exec out"}},
 		{"volume ls", 1, []string{"GET /volumes is not implemented by this engine"}},
 	} {
 		t.Run(tc.args, func(t *testing.T) {

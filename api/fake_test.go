@@ -393,6 +393,7 @@ func (f *fake) parts() api.Parts {
 		Lifecycle: f, Freezer: f, Streams: f, Catalog: f, Changes: f, System: f,
 		Transfer: fakeImages{f}, Images: fakeImages{f}, Registry: f,
 		Networks: fakeNetworks{f}, Usage: f,
+		Execs: fakeExecs{f},
 	}
 }
 

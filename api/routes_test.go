@@ -124,7 +124,7 @@ func TestErrors(t *testing.T) {
 		{"ancient", "GET", "/v0.9/info", "", "", nil, 400, "client version 0.9 is too old. Minimum supported API version is 1.24, please upgrade your client to a newer version"},
 		{"odd version", "GET", "/v1..2/info", "", "", nil, 400, `invalid API version "1..2"`},
 		{"not a version", "GET", "/v1.2x/info", "", "", nil, 404, "page not found"},
-		{"not built", "POST", "/containers/web/exec", "{}", "", nil, 501, "POST /containers/{id}/exec is not implemented by this engine"},
+		{"not built", "POST", "/swarm/init", "{}", "", nil, 501, "POST /swarm/init is not implemented by this engine"},
 		{"not built, with a name of many parts", "GET", "/images/a/b/get", "", "", nil, 501, "GET /images/{name}/get is not implemented by this engine"},
 		{"bad query", "GET", "/info?a=%zz", "", "", nil, 400, `invalid URL escape "%zz"`},
 

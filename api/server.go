@@ -39,6 +39,7 @@ type Parts struct {
 	Registry  Registry
 	Networks  Networks
 	Usage     Usage
+	Execs     Execs
 }
 
 // Server is an http.Handler for Docker's API.
@@ -68,6 +69,7 @@ func New(p Parts, c Config) *Server {
 	t.changes(p.Changes)
 	t.streams(p.Streams, s.stop)
 	t.usage(p.Usage, s)
+	t.execs(p.Execs)
 	t.transfer(p.Transfer)
 	t.images(p.Images)
 	t.networks(p.Networks)

@@ -74,6 +74,7 @@ func wire(ctx context.Context, c *Config, log *slog.Logger) (_ parts, err error)
 		offered: api.Parts{
 			Lifecycle: e, Freezer: e, Streams: e, Catalog: e, Changes: e, System: e, Transfer: e.Images(), Images: e.Images(),
 			Networks: e.Networks(), Usage: e.Usage(),
+			Execs:    e.Execs(),
 			Registry: login{insecure: c.Images.Insecure, agent: "davit/" + conf.About.Version},
 		},
 		publish: conf.Events.Publish,

@@ -99,7 +99,7 @@ func (e *Engine) Attach(ctx context.Context, ref string, o AttachOptions) error 
 
 // hand gives the attachment to the running container's shim, or keeps it for
 // the next start.
-func (e *Engine) hand(ctx context.Context, c *ctr, a *attachment) error {
+func (e *core) hand(ctx context.Context, c *ctr, a *attachment) error {
 	c.mu.Lock()
 	c.lastAttach++
 	a.order.ID = c.lastAttach
@@ -123,14 +123,21 @@ func (e *Engine) hand(ctx context.Context, c *ctr, a *attachment) error {
 	return nil
 }
 
-// detached tells subscribers that a client left with the detach keys.
-func (k *keeper) detached(c *ctr) {
+// detached tells subscribers that a client left with the detach keys; exec is
+// the exec that it took part in, if it is not the container's own client.
+func (k *keeper) detached(c *ctr, exec string) {
+	if exec != "" {
+		if x, err := k.execs.find(exec); err == nil {
+			k.publishExec(x, events.ActionExecDetach, nil)
+		}
+		return
+	}
 	rec := c.snapshot()
 	k.publish(&rec, events.ActionDetach, nil)
 }
 
 // replay writes what was logged so far.
-func (e *Engine) replay(ctx context.Context, rec *record.Container, o AttachOptions, conn net.Conn) error {
+func (e *core) replay(ctx context.Context, rec *record.Container, o AttachOptions, conn net.Conn) error {
 	stdout, stderr := io.Writer(conn), io.Writer(conn)
 	if !rec.Config.Tty {
 		stdout, stderr = multiplex.Writer{W: conn, Stream: multiplex.Stdout}, multiplex.Writer{W: conn, Stream: multiplex.Stderr}
@@ -211,7 +218,7 @@ func join(a, b net.Conn) {
 }
 
 // awaitHangup forgets a client that goes away before its container starts.
-func (e *Engine) awaitHangup(c *ctr, a *attachment) {
+func (e *core) awaitHangup(c *ctr, a *attachment) {
 	if !hungUp(a.socket) {
 		return
 	}

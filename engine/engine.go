@@ -81,6 +81,7 @@ type core struct {
 	base   string // directory of the layer below all others
 	spaces *spaces
 	cdi    *devices.Registry
+	execs  *execTable
 
 	work   sync.WaitGroup // watchers and background removals
 	closed chan struct{}
@@ -95,6 +96,7 @@ type Engine struct {
 	drafter  *drafter  // from a request to a record
 	lister   *lister   // what ps shows
 	sampler  *sampler  // what containers use, while somebody looks
+	execer   *execer   // more processes in what runs
 }
 
 // Open reads the records below cfg.DataRoot, finds the shims that still run,
@@ -134,6 +136,7 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 
 // assemble joins the parts.
 func assemble(c *core) *Engine {
+	c.execs = newExecTable(c.dropExecFiles)
 	k := &keeper{core: c}
 	f := newFilterCache(c.cfg.SeccompProfile)
 	l := &launcher{
@@ -149,6 +152,7 @@ func assemble(c *core) *Engine {
 		drafter:  &drafter{c, f},
 		lister:   &lister{c},
 		sampler:  &sampler{core: c, watched: map[*ctr]*watched{}},
+		execer:   &execer{c, f},
 	}
 }
 

@@ -32,7 +32,11 @@ func (k *keeper) watch(c *ctr, r *run) {
 	for ev := range r.shim.Events() {
 		switch {
 		case ev.Detached != nil:
-			k.detached(c)
+			k.detached(c, ev.Detached.Exec)
+		case ev.ExecExited != nil:
+			if x, err := k.execs.find(ev.ExecExited.ID); err == nil {
+				k.execEnded(x, *ev.ExecExited)
+			}
 		case ev.Exited != nil && !exited:
 			exited = true
 			k.ended(c, r, *ev.Exited)
@@ -73,6 +77,7 @@ func (k *keeper) ended(c *ctr, r *run, x wire.Exit) {
 	c.mu.Lock()
 	c.rec, c.run, c.cooling = &rec, nil, r.ended
 	c.mu.Unlock()
+	k.endExecs(c, x.ExitedAt)
 
 	k.leaveNetwork(&old)
 	remove := rec.HostConfig.AutoRemove && !r.again.Load()

@@ -87,6 +87,7 @@ func (k *keeper) removeOwned(c *ctr) error {
 		return errs.New(errs.System, "container %s: %w", c.id, err)
 	}
 	k.table.drop(&rec)
+	k.execs.dropOf(c)
 	c.mu.Lock()
 	c.gone = true
 	c.mu.Unlock()

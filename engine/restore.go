@@ -195,7 +195,13 @@ func (rs *restorer) adopt(ctx context.Context, c *ctr, rec *record.Container) *w
 	}
 	c.verb <- struct{}{}
 	defer c.disown()
+	execs := rs.recallExecs(c)
 	rs.begun(c, &now, client, state)
+	if len(execs) > 0 {
+		if running, err := client.Execs(ctx); err == nil {
+			rs.settleExecs(execs, running)
+		} // else the container ends, and they with it
+	}
 	if frozen, err := cgroup.Open(state.Cgroup).Frozen(); err != nil {
 		rs.log.Error("asking whether a container is paused", "container", c.id, "error", err)
 	} else if frozen {
@@ -258,6 +264,7 @@ func (rs *restorer) finish(c *ctr, x wire.Exit) {
 	}
 	c.mu.Unlock()
 	if ran {
+		rs.settleExecs(rs.recallExecs(c), nil)
 		rs.ended(c, r, x)
 	}
 	if err := rs.clear(c.id, state); err != nil {

@@ -58,8 +58,13 @@ func (u *userCache) lookup(rec *record.Container, upper string, fresh bool) (spe
 }
 
 func resolveUser(name string, groups, stack []string) (spec.User, error) {
+	return findUser(name, groups, func(path string) ([]byte, error) { return layers.ReadFile(stack, path, maxUserFile) })
+}
+
+// findUser looks a user and groups up in the files that open gives.
+func findUser(name string, groups []string, open func(path string) ([]byte, error)) (spec.User, error) {
 	read := func(path string) ([]byte, error) {
-		data, err := layers.ReadFile(stack, path, maxUserFile)
+		data, err := open(path)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, nil
 		}

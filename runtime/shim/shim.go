@@ -79,20 +79,12 @@ type supervisor struct {
 	create func(path string, res *specs.LinuxResources) (group, error)
 
 	// Set by start and not changed after it.
-	runDir    *os.File
-	state     wire.State
-	process   *process
-	cgroup    group // nil if the spec names none
-	out       *output
-	in        *stdin
-	hooks     *hooks
-	hostPIDs  bool // the container's other processes outlive the first one
-	tty, once bool
 	runDir   *os.File
 	state    wire.State
 	process  *process
 	cgroup   group // nil if the spec names none
-	hostPIDs bool  // the container's other processes outlive the first one
+	hooks    *hooks
+	hostPIDs bool // the container's other processes outlive the first one
 	execs    *execs
 
 	listener *os.File

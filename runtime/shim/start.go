@@ -80,7 +80,6 @@ func (s *supervisor) start(m *wire.Message) (err error) {
 		return err
 	}
 	s.hooks.prepare(request)
-	streams, err := openStreams(r.Stdio, r.Spec.Process.Terminal)
 	streams, err := openStreams(r.Spec.Process.Terminal, r.Stdio.Stdin, true, true)
 	if err != nil {
 		return err
@@ -113,10 +112,10 @@ func (s *supervisor) start(m *wire.Message) (err error) {
 			return err
 		}
 	}
+	s.take(streams, s.process.console, false)
 	if err := s.hooks.started(s.process.pid); err != nil {
 		return err
 	}
-	s.take(streams, s.process.console, false)
 	return s.record(r.ID)
 }
 

@@ -31,6 +31,9 @@ func undocumented(o operation, status int) bool {
 	return false
 }
 
+// own are the operations that Docker's API has not.
+var own = regexp.MustCompile(`^POST /exec/[^/]+/kill$`)
+
 // mayBeEmpty are streams that may end before their first message.
 var mayBeEmpty = map[string]bool{"/events": true, "/images/create": true, "/images/{name}/push": true, "/containers/{id}/wait": true}
 
