@@ -53,6 +53,10 @@ oci: build ## the validation suite of OCI runtimes, with Debian's runc beside: O
 peers: build ## containers with davit-runtime under Debian's podman, containerd and docker.io: PEERS='-run Podman'
 	@scripts/peers.sh $(PEERS)
 
+.PHONY: chaos
+chaos: build ## eight clients while the engine is killed again and again: CHAOS=10m for how long
+	DAVIT_BIN=$(CURDIR)/bin DAVIT_CHAOS=$(or $(CHAOS),10m) $(GO) test -count=1 -v -timeout 0 -run TestStorm ./test/chaos
+
 .PHONY: check
 check: ## gofmt, go vet, staticcheck, shell syntax, and the rules of test/deps
 	@scripts/check.sh

@@ -25,6 +25,7 @@ needs=(
   "file:/usr/lib/systemd/systemd systemd"         # runs in the tests alone, as a user's
   "cmd:ps procps"
   "file:/usr/lib/python3/dist-packages/docker/__init__.py python3-docker"  # an SDK that is not ours
+  "cmd:docker-compose docker-compose"             # a client of clients
 )
 
 have() { case $1 in cmd:*) command -v "${1#cmd:}" >/dev/null || [[ -x /usr/sbin/${1#cmd:} || -x /sbin/${1#cmd:} ]] ;; file:*) [[ -e ${1#file:} ]] ;; esac; }

@@ -1,7 +1,10 @@
 """What a program does that uses Docker's SDK; an assertion that fails ends it."""
 
+import io
 import sys
+import tarfile
 import threading
+import time
 
 import docker
 from docker import errors
@@ -98,3 +101,67 @@ try:
     raise AssertionError("the image is still there")
 except errors.ImageNotFound:
     pass
+
+# What runs, from outside: exec, processes, figures, files, limits.
+c = client.containers.run("busybox", ["sleep", "1000"], detach=True, name="sdk-box", volumes={"sdk-volume": {"bind": "/data", "mode": "rw"}})
+code, output = c.exec_run(["sh", "-c", "echo out; echo err >&2; exit 4"], demux=True)
+assert code == 4 and output == (b"out\n", b"err\n"), (code, output)
+code, output = c.exec_run("id -u", user="7", environment={"A": "b"}, workdir="/tmp")
+assert code == 0 and output == b"7\n", (code, output)
+assert any("sleep 1000" in " ".join(p) for p in c.top()["Processes"])
+stats = c.stats(stream=False)
+assert stats["memory_stats"]["usage"] > 0 and stats["cpu_stats"]["online_cpus"] > 0 and stats["precpu_stats"], stats
+made = io.BytesIO()
+with tarfile.open(fileobj=made, mode="w") as t:
+    info = tarfile.TarInfo("given")
+    info.size = 5
+    t.addfile(info, io.BytesIO(b"hello"))
+assert c.put_archive("/tmp", made.getvalue())
+bits, stat = c.get_archive("/tmp/given")
+assert stat["name"] == "given" and stat["size"] == 5, stat
+with tarfile.open(fileobj=io.BytesIO(b"".join(bits))) as t:
+    assert t.extractfile("given").read() == b"hello"
+assert {"Path": "/tmp/given", "Kind": 1} in c.diff(), c.diff()
+with tarfile.open(fileobj=io.BytesIO(b"".join(c.export()))) as t:
+    assert "tmp/given" in t.getnames()
+c.update(mem_limit="64m", memswap_limit="64m")
+c.rename("sdk-renamed")
+c.pause()
+c.reload()
+assert c.status == "paused" and c.name == "sdk-renamed", (c.status, c.name)
+c.unpause()
+image = c.commit("sdk-commit", tag="1", message="made")
+assert client.containers.run("sdk-commit:1", ["cat", "/tmp/given"], remove=True) == b"hello"
+saved = b"".join(image.save(named=True))
+client.images.remove("sdk-commit:1")
+assert client.images.load(saved)[0].tags == ["sdk-commit:1"]
+client.images.remove("sdk-commit:1")
+c.remove(force=True, v=True)
+
+# Volumes, and what is pruned.
+assert [v.name for v in client.volumes.list()] == ["sdk-volume"]
+client.volumes.get("sdk-volume").remove()
+client.volumes.create("sdk-made", labels={"a": "b"})
+assert client.volumes.get("sdk-made").attrs["Labels"] == {"a": "b"}
+client.volumes.get("sdk-made").remove()
+c = client.containers.run("busybox", ["true"], detach=True)
+c.wait()
+assert client.containers.prune()["ContainersDeleted"] == [c.id]
+assert client.df()["Containers"] is not None
+
+# Health, and what a restart policy does.
+c = client.containers.run(
+    "busybox",
+    ["sleep", "1000"],
+    detach=True,
+    healthcheck={"test": ["CMD", "true"], "interval": 100_000_000},
+    restart_policy={"Name": "on-failure", "MaximumRetryCount": 3},
+)
+for _ in range(200):
+    c.reload()
+    if c.attrs["State"]["Health"]["Status"] == "healthy":
+        break
+    time.sleep(0.05)
+else:
+    raise AssertionError(c.attrs["State"])
+c.remove(force=True)
