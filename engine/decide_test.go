@@ -137,8 +137,6 @@ func TestValidateRefuses(t *testing.T) {
 		{"health check", func(c *container.Config, _ *container.HostConfig) {
 			c.Healthcheck = &container.HealthConfig{Test: []string{"CMD", "x"}}
 		}, errs.NotImplemented, "--health-cmd"},
-		{"network", func(_ *container.Config, h *container.HostConfig) { h.NetworkMode = "mine" }, errs.NotFound, "network mine not found"},
-		{"network of nobody", func(_ *container.Config, h *container.HostConfig) { h.NetworkMode = "container:x" }, errs.NotFound, "No such container: x"},
 		{"ipc", func(_ *container.Config, h *container.HostConfig) { h.IpcMode = "odd" }, errs.InvalidParameter, "invalid IPC mode: odd"},
 		{"cgroupns", func(_ *container.Config, h *container.HostConfig) { h.CgroupnsMode = "odd" }, errs.InvalidParameter, "invalid cgroup namespace mode: odd"},
 		{"environment", func(c *container.Config, _ *container.HostConfig) { c.Env = []string{"=x"} }, errs.InvalidParameter, "invalid environment variable: =x"},
@@ -147,9 +145,9 @@ func TestValidateRefuses(t *testing.T) {
 		{"stop signal", func(c *container.Config, _ *container.HostConfig) { c.StopSignal = "SIGNOPE" }, errs.InvalidParameter, "invalid signal: SIGNOPE"},
 		{"memory", func(_ *container.Config, h *container.HostConfig) { h.Memory = 100 }, errs.InvalidParameter, "Minimum memory limit allowed is 6MB"},
 		{"swap without memory", func(_ *container.Config, h *container.HostConfig) { h.MemorySwap = 1 << 30 }, errs.InvalidParameter, "You should always set the Memory limit"},
-		{"too many CPUs", func(_ *container.Config, h *container.HostConfig) { h.NanoCPUs = 1e15 }, errs.InvalidParameter, "range of CPUs is from 0.01 to"},
-		{"cpuset", func(_ *container.Config, h *container.HostConfig) { h.CpusetCpus = "0-9999" }, errs.InvalidParameter, "Invalid value 0-9999 for cpuset cpus"},
-		{"capability", func(_ *container.Config, h *container.HostConfig) { h.CapAdd = []string{"COFFEE"} }, errs.InvalidParameter, `invalid capability: "COFFEE"`},
+		{"too many CPUs", func(_ *container.Config, h *container.HostConfig) { h.NanoCPUs = 1e15 }, errs.InvalidParameter, "Range of CPUs is from 0.01 to"},
+		{"cpuset", func(_ *container.Config, h *container.HostConfig) { h.CpusetCpus = "0-9999" }, errs.InvalidParameter, "Requested CPUs are not available - requested 0-9999"},
+		{"capability", func(_ *container.Config, h *container.HostConfig) { h.CapAdd = []string{"COFFEE"} }, errs.InvalidParameter, `invalid CapAdd: unknown capability: "CAP_COFFEE"`},
 		{"seccomp profile", func(_ *container.Config, h *container.HostConfig) { h.SecurityOpt = []string{"seccomp={"} }, errs.InvalidParameter, "seccomp"},
 		{"log driver", func(_ *container.Config, h *container.HostConfig) { h.LogConfig.Type = "carrier-pigeon" }, errs.InvalidParameter, "no log driver named 'carrier-pigeon'"},
 		{"log option", func(_ *container.Config, h *container.HostConfig) {

@@ -38,7 +38,7 @@ func validateLimits(_ *container.Config, h *container.HostConfig) error {
 	case h.NanoCPUs > 0 && h.CPUQuota > 0:
 		return bad("Conflicting options: Nano CPUs and CPU Quota cannot both be set")
 	case h.NanoCPUs < 0 || h.NanoCPUs > int64(numCPU())*1e9:
-		return bad("range of CPUs is from 0.01 to %d.00, as there are only %d CPUs available", numCPU(), numCPU())
+		return bad("Range of CPUs is from 0.01 to %d.00, as there are only %d CPUs available", numCPU(), numCPU())
 	case h.CPUPeriod != 0 && (h.CPUPeriod < 1000 || h.CPUPeriod > 1000000):
 		return bad("CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)")
 	case h.CPUQuota > 0 && h.CPUQuota < 1000:
@@ -58,16 +58,20 @@ func validateLimits(_ *container.Config, h *container.HostConfig) error {
 	case h.ShmSize < 0:
 		return bad("SHM size can not be less than 0")
 	}
-	if err := cpuList(h.CpusetCpus, numCPU()); err != nil {
-		return bad("Invalid value %s for cpuset cpus", h.CpusetCpus)
+	switch last, err := lastCPU(h.CpusetCpus); {
+	case err != nil:
+		return bad("Invalid value %s for cpuset cpus: %w", h.CpusetCpus, err)
+	case last >= numCPU():
+		return bad("Requested CPUs are not available - requested %s, available: 0-%d", h.CpusetCpus, numCPU()-1)
 	}
 	return nil
 }
 
-// cpuList checks a list such as 0-2,4 against the number of CPUs.
-func cpuList(list string, n int) error {
+// lastCPU returns the highest number in a list such as 0-2,4; -1 if it is empty.
+func lastCPU(list string) (int, error) {
+	last := -1
 	if list == "" {
-		return nil
+		return last, nil
 	}
 	for _, r := range strings.Split(list, ",") {
 		lo, hi, ranged := strings.Cut(r, "-")
@@ -76,11 +80,12 @@ func cpuList(list string, n int) error {
 		}
 		a, err1 := strconv.Atoi(lo)
 		b, err2 := strconv.Atoi(hi)
-		if err1 != nil || err2 != nil || a < 0 || b < a || b >= n {
-			return fmt.Errorf("invalid range %q", r)
+		if err1 != nil || err2 != nil || a < 0 || b < a {
+			return 0, fmt.Errorf("invalid range %q", r)
 		}
+		last = max(last, b)
 	}
-	return nil
+	return last, nil
 }
 
 // limit is a resource limit that a kernel may not have.

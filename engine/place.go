@@ -118,6 +118,8 @@ func (l *launcher) enterNetwork(ctx context.Context, rec *record.Container, empt
 			return nil, err
 		}
 		return s.NetNS, nil
+	case networkOf(h) != networkBridge:
+		return nil, errs.New(errs.NotFound, "network %s not found", h.NetworkMode)
 	}
 	w := wish(rec)
 	w.NetNS = empty

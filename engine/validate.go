@@ -21,7 +21,7 @@ func (d *drafter) validate(req container.CreateRequest) (warnings []string, err 
 	c, h := req.Config, req.HostConfig
 	d.settle(h)
 	for _, check := range []func(*container.Config, *container.HostConfig) error{
-		validateConfig, validateNamespaces, d.validateUserNS, d.validateNetwork, unsupported, validateLog, validateLimits, d.validateRealtime,
+		validateConfig, validateNamespaces, d.validateUserNS, validateNetwork, unsupported, validateLog, validateLimits, d.validateRealtime,
 	} {
 		if err := check(c, h); err != nil {
 			return nil, err
@@ -140,7 +140,7 @@ func validateNamespaces(_ *container.Config, h *container.HostConfig) error {
 	return nil
 }
 
-func (d *drafter) validateNetwork(c *container.Config, h *container.HostConfig) error {
+func validateNetwork(c *container.Config, h *container.HostConfig) error {
 	m := h.NetworkMode
 	switch {
 	case m.IsContainer() && c.Hostname != "":
@@ -149,13 +149,10 @@ func (d *drafter) validateNetwork(c *container.Config, h *container.HostConfig) 
 		return errs.New(errs.InvalidParameter, "conflicting options: hostname and the UTS mode")
 	case m.IsContainer() && m.ConnectedContainer() == "":
 		return errs.New(errs.InvalidParameter, "invalid container format container:<name|id>")
-	case m.IsContainer():
-		_, err := d.table.find(m.ConnectedContainer())
-		return err
-	case m.IsHost() || m.IsNone() || networkOf(h) == networkBridge:
-		return nil
 	}
-	return errs.New(errs.NotFound, "network %s not found", m)
+	// Whether the network or the other container exists is asked at the start:
+	// Docker's client takes a 404 of create for a missing image, and pulls it.
+	return nil
 }
 
 // unsupported names the first thing asked for that does not exist yet, by the

@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"fmt"
 	"slices"
 	"sort"
 	"strings"
@@ -22,11 +23,11 @@ func Capabilities(in Input) ([]string, error) {
 	h := in.Container.HostConfig
 	add, err := names(h.CapAdd, in.Host.Capabilities)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("invalid CapAdd: %w", err)
 	}
 	drop, err := names(h.CapDrop, in.Host.Capabilities)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("invalid CapDrop: %w", err)
 	}
 	var base []string
 	switch {
@@ -82,7 +83,7 @@ func names(list, known []string) ([]string, error) {
 			c = "CAP_" + c
 		}
 		if !slices.Contains(known, c) {
-			return nil, errs.New(errs.InvalidParameter, "invalid capability: %q", n)
+			return nil, errs.New(errs.InvalidParameter, "unknown capability: %q", c)
 		}
 		out = append(out, c)
 	}
