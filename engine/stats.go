@@ -105,7 +105,7 @@ func (s *sampler) follow(ctx context.Context, c *ctr, show func(*stats.Sample) e
 	for {
 		select {
 		case now, open := <-samples:
-			if !open {
+			if !open || ctx.Err() != nil {
 				return nil
 			}
 			// The others' tick may come just after our first sample: a moment tells nothing.
