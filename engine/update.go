@@ -26,20 +26,14 @@ func (e *Engine) Update(ctx context.Context, ref string, wish container.UpdateCo
 	for _, field := range change.Ignored(&wish.Resources) {
 		answer.Warnings = append(answer.Warnings, field+" cannot be changed by an update and was passed over")
 	}
-	c, err := e.table.find(ref)
-	if err != nil {
-		return answer, err
-	}
-	if err := c.own(ctx); err != nil {
-		return answer, err
-	}
-	defer c.disown()
-	if err := e.keeper.update(c, &wish); err != nil {
-		return answer, errs.New(errs.KindOf(err), "Cannot update container %s: %w", c.id, err)
-	}
-	rec := c.snapshot()
-	e.publish(&rec, events.ActionUpdate, nil)
-	return answer, nil
+	return answer, e.owning(ctx, ref, func(_ context.Context, c *ctr) error {
+		if err := e.keeper.update(c, &wish); err != nil {
+			return errs.New(errs.KindOf(err), "Cannot update container %s: %w", c.id, err)
+		}
+		rec := c.snapshot()
+		e.publish(&rec, events.ActionUpdate, nil)
+		return nil
+	})
 }
 
 // validateUpdate checks a wish by itself.
@@ -84,14 +78,11 @@ func (k *keeper) update(c *ctr, wish *container.UpdateConfig) (err error) {
 			}
 		})
 	}
+	before := c.snapshot()
 	rec.HostConfig = &h
-	if err := k.save(&rec, true); err != nil {
-		return err
-	}
-	c.mu.Lock()
-	c.rec = &rec
-	c.mu.Unlock()
-	return nil
+	c.replace(&rec)
+	undo.add(func() { c.replace(&before) })
+	return k.persist(c, true)
 }
 
 // relimit tells the kernel what changes for a process. The process may have
