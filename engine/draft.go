@@ -30,6 +30,7 @@ func (d *drafter) newRecord(req container.CreateRequest, img image.Image) (*reco
 		return nil, nil, errs.Wrap(errs.System, err)
 	}
 	c, h := *req.Config, *req.HostConfig
+	h.LogConfig.Config = maps.Clone(h.LogConfig.Config)
 	warnings := mergeImage(&c, img.Config.Config)
 	rec := &record.Container{
 		ID:               hex.EncodeToString(raw[:]),
@@ -77,6 +78,7 @@ func (d *drafter) newRecord(req container.CreateRequest, img image.Image) (*reco
 	if h.Runtime == "" {
 		h.Runtime = runtimeName
 	}
+	rec.Origin = record.Trace(&req, rec)
 	return rec, warnings, nil
 }
 

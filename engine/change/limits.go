@@ -72,21 +72,27 @@ func set[T comparable](to *T, v T) {
 	}
 }
 
-// Kernel returns what has to be told the kernel for a wish that made the
-// limits what they are now.
-func Kernel(now, wish *container.Resources) *specs.LinuxResources {
-	r := container.Resources{
+// Updated returns those fields of a wish that Limits looks at.
+func Updated(wish *container.Resources) container.Resources {
+	return container.Resources{
 		BlkioWeight: wish.BlkioWeight, CPUShares: wish.CPUShares, NanoCPUs: wish.NanoCPUs, CPUPeriod: wish.CPUPeriod, CPUQuota: wish.CPUQuota,
 		CPURealtimePeriod: wish.CPURealtimePeriod, CPURealtimeRuntime: wish.CPURealtimeRuntime,
 		CpusetCpus: wish.CpusetCpus, CpusetMems: wish.CpusetMems,
-		Memory: wish.Memory, MemorySwap: wish.MemorySwap, MemoryReservation: wish.MemoryReservation,
+		Memory: wish.Memory, MemorySwap: wish.MemorySwap, MemoryReservation: wish.MemoryReservation, PidsLimit: wish.PidsLimit,
 	}
+}
+
+// Kernel returns what has to be told the kernel for a wish that made the
+// limits what they are now.
+func Kernel(now, wish *container.Resources) *specs.LinuxResources {
+	r := Updated(wish)
 	if r.Memory != 0 || r.MemorySwap != 0 {
 		// cgroup v2 counts swap alone: what is left of both together when memory
 		// has its share.
 		r.Memory, r.MemorySwap = now.Memory, now.MemorySwap
 	}
 	out := spec.Limits(&r, nil)
+	out.Pids = nil // where 0 means no limit
 	if wish.PidsLimit != nil {
 		limit := int64(-1)
 		if now.PidsLimit != nil {

@@ -42,6 +42,7 @@ type Container struct {
 
 	Config           *container.Config
 	HostConfig       *container.HostConfig
+	Origin           *Origin                   `json:",omitempty"` // what of the two is not the user's; nil in records of engines that did not note it
 	NetworkingConfig *network.NetworkingConfig `json:",omitempty"`
 
 	Image    Image

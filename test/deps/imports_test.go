@@ -23,12 +23,13 @@ func arrows() map[string][]string {
 	below := []string{"runtime", "errs", "version"}
 	may := map[string][]string{
 		"errs":               {},
+		"dialect":            {},
 		"version":            {},
 		"runtime":            {"errs", "version"},
-		"engine":             slices.Concat(nouns, below),
-		"api":                slices.Concat([]string{"engine"}, nouns, below),
+		"engine":             slices.Concat([]string{"dialect"}, nouns, below),
+		"api":                slices.Concat([]string{"engine", "dialect"}, nouns, below),
 		"daemon":             slices.Concat([]string{"api", "engine"}, nouns, below),
-		"cli":                {"errs", "version"},
+		"cli":                {"dialect", "errs", "version"},
 		"cmd/davit":          {"cli", "errs", "version"},
 		"cmd/davitd":         {"daemon", "errs", "version"},
 		"cmd/davit-shim":     below,

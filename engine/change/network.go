@@ -1,0 +1,106 @@
+package change
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/network"
+
+	"github.com/davit-engine/davit/dialect"
+)
+
+// networks decides which networks the container is on. Its mode names the
+// first of them, or what stands alone: host, none, another container's.
+func (p *planner) networks(wish *dialect.Change) error {
+	if len(wish.Networks) == 0 {
+		return p.joinedPorts()
+	}
+	h := p.out.HostConfig
+	mode := modeOf(h)
+	on := map[string]*network.EndpointSettings{}
+	if p.out.Networking != nil {
+		maps.Copy(on, p.out.Networking.EndpointsConfig)
+		delete(on, network.NetworkDefault)
+	}
+	if on[mode] == nil {
+		on[mode] = &network.EndpointSettings{}
+	}
+	before := slices.Sorted(maps.Keys(on))
+	var joined []string
+	for _, name := range slices.Sorted(maps.Keys(wish.Networks)) {
+		settings := wish.Networks[name]
+		if name == network.NetworkDefault {
+			name = network.NetworkBridge
+		}
+		switch {
+		case name == "":
+			return invalid("the name of a network is empty (Networks)")
+		case settings != nil:
+			joined = append(joined, name)
+			on[name] = settings
+		case on[name] == nil:
+			return invalid("the container is not on network %s (Networks)", name)
+		default:
+			delete(on, name)
+		}
+	}
+	for _, name := range joined {
+		if alone(name) && len(joined) > 1 {
+			return invalid("network %s stands alone: it cannot be joined beside others (Networks)", name)
+		}
+	}
+	if len(joined) > 0 {
+		// What stands alone gives way to what is joined.
+		for name := range on {
+			if (alone(name) || alone(joined[0])) && !slices.Contains(joined, name) {
+				delete(on, name)
+			}
+		}
+	}
+	if len(on) == 0 {
+		on[network.NetworkNone] = &network.EndpointSettings{}
+	}
+	after := slices.Sorted(maps.Keys(on))
+	if on[mode] == nil {
+		mode = after[0]
+	}
+	h.NetworkMode = container.NetworkMode(mode)
+	p.out.Networking = &network.NetworkingConfig{EndpointsConfig: on}
+	p.note("network", strings.Join(before, ", "), strings.Join(after, ", "), false)
+	if old := p.rec.HostConfig; modeOf(old) != mode && p.out.Origin != nil && slices.Contains(p.out.Origin.Engine, "Hostname") {
+		if p.hostsName(mode) != p.hostsName(modeOf(old)) {
+			p.chooseHostname()
+		}
+	}
+	return p.joinedPorts()
+}
+
+// hostsName reports whether a container in this network mode has the host's
+// name unless it is told otherwise.
+func (p *planner) hostsName(mode string) bool {
+	return mode == network.NetworkHost || p.out.HostConfig.UTSMode.IsHost()
+}
+
+// joinedPorts refuses ports of a container in another's network.
+func (p *planner) joinedPorts() error {
+	h := p.out.HostConfig
+	if h.NetworkMode.IsContainer() && (len(h.PortBindings) > 0 || h.PublishAllPorts) {
+		return invalid("conflicting options: port publishing and the container type network mode")
+	}
+	return nil
+}
+
+func modeOf(h *container.HostConfig) string {
+	if h.NetworkMode == "" || h.NetworkMode.IsDefault() {
+		return network.NetworkBridge
+	}
+	return string(h.NetworkMode)
+}
+
+// alone reports whether a container in this network mode is on no other.
+func alone(mode string) bool {
+	m := container.NetworkMode(mode)
+	return m.IsHost() || m.IsNone() || m.IsContainer()
+}
