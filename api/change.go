@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 
+	"github.com/davit-engine/davit/dialect"
 	"github.com/davit-engine/davit/errs"
 	"github.com/moby/moby/api/types/container"
 )
@@ -13,6 +14,7 @@ import (
 // Changes changes containers that exist.
 type Changes interface {
 	Update(ctx context.Context, ref string, wish container.UpdateConfig) (container.UpdateResponse, error)
+	Change(ctx context.Context, ref string, wish *dialect.Change, dry bool) (dialect.Plan, error)
 }
 
 type changeRoutes struct{ part Changes }
@@ -23,6 +25,7 @@ func (t *table) changes(part Changes) {
 	}
 	h := changeRoutes{part}
 	t.add("POST", "/containers/{id}/update", h.update)
+	t.add("POST", "/containers/{id}/change", h.change)
 }
 
 func (h changeRoutes) update(c *call) error {
@@ -40,12 +43,35 @@ func (h changeRoutes) update(c *call) error {
 	return c.json(http.StatusOK, answer)
 }
 
-// decode reads a body that is one JSON value.
-func (c *call) decode(to any) error {
+// change is Davit's own: what Docker's update cannot.
+func (h changeRoutes) change(c *call) error {
+	var wish dialect.Change
+	if err := c.decodeStrictly(&wish); err != nil {
+		return err
+	}
+	plan, err := h.part.Change(c.ctx, c.container(), &wish, c.truth("dry-run"))
+	if err != nil {
+		return err
+	}
+	return c.json(http.StatusOK, plan)
+}
+
+// decode reads a body that is one JSON value. Unknown fields are accepted, as
+// Docker does.
+func (c *call) decode(to any) error { return c.decodeWith(to, false) }
+
+// decodeStrictly is decode for Davit's own requests, in which an unknown field
+// is a mistake.
+func (c *call) decodeStrictly(to any) error { return c.decodeWith(to, true) }
+
+func (c *call) decodeWith(to any, strict bool) error {
 	if err := requireJSON(c.r); err != nil {
 		return err
 	}
 	dec := json.NewDecoder(c.r.Body)
+	if strict {
+		dec.DisallowUnknownFields()
+	}
 	if err := dec.Decode(to); err != nil {
 		if err == io.EOF {
 			return errs.New(errs.InvalidParameter, "invalid JSON: got EOF while reading request body")

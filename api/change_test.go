@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"testing"
 
+	"github.com/davit-engine/davit/dialect"
 	"github.com/davit-engine/davit/errs"
 	"github.com/moby/moby/api/types/container"
 )
@@ -12,6 +13,38 @@ import (
 func (f *fake) Update(_ context.Context, ref string, wish container.UpdateConfig) (container.UpdateResponse, error) {
 	f.note(wish)
 	return container.UpdateResponse{Warnings: []string{}}, f.find(ref)
+}
+
+func (f *fake) Change(_ context.Context, ref string, wish *dialect.Change, dry bool) (dialect.Plan, error) {
+	f.note([]any{*wish, dry})
+	return dialect.Plan{Settings: []dialect.Setting{}, Warnings: []string{}}, f.find(ref)
+}
+
+func TestChange(t *testing.T) {
+	one := "1"
+	for _, c := range []struct {
+		path, body string
+		status     int
+		message    string
+		want       any
+	}{
+		{"/containers/web/change?dry-run=1", `{"Env":{"A":"1","B":null}}`, 200, "", []any{dialect.Change{Env: map[string]*string{"A": &one, "B": nil}}, true}},
+		{"/containers/web/change", `{}`, 200, "", []any{dialect.Change{}, false}},
+		{"/containers/web/change", `{"Envs":{}}`, 400, `invalid JSON: json: unknown field "Envs"`, nil},
+		{"/containers/nobody/change", `{}`, 404, "No such container: nobody", nil},
+	} {
+		f := &fake{}
+		srv, _ := serve(t, f)
+		resp, body := ask(t, srv, "POST", c.path, c.body)
+		switch {
+		case resp.StatusCode != c.status:
+			t.Errorf("%s %s: status %d, want %d: %s", c.path, c.body, resp.StatusCode, c.status, body)
+		case c.message != "" && message(t, body) != c.message:
+			t.Errorf("%s %s: %q, want %q", c.path, c.body, message(t, body), c.message)
+		case c.want != nil && !reflect.DeepEqual(f.last(t), c.want):
+			t.Errorf("%s %s: the engine was asked %+v, want %+v", c.path, c.body, f.last(t), c.want)
+		}
+	}
 }
 
 func TestUpdate(t *testing.T) {

@@ -49,12 +49,7 @@ func (d *drafter) newRecord(req container.CreateRequest, img image.Image) (*reco
 	}
 	rec.Path, rec.Args = command[0], command[1:]
 	if c.Hostname == "" {
-		switch {
-		case h.UTSMode.IsHost() || h.NetworkMode.IsHost():
-			c.Hostname = d.host.name()
-		default:
-			c.Hostname = rec.ID[:12]
-		}
+		c.Hostname = d.hostname(&h, rec.ID)
 	}
 	if h.LogConfig.Type == "" {
 		h.LogConfig.Type = d.cfg.LogDriver
@@ -80,6 +75,14 @@ func (d *drafter) newRecord(req container.CreateRequest, img image.Image) (*reco
 	}
 	rec.Origin = record.Trace(&req, rec)
 	return rec, warnings, nil
+}
+
+// hostname chooses one for a container whose user did not.
+func (d *drafter) hostname(h *container.HostConfig, id string) string {
+	if h.UTSMode.IsHost() || h.NetworkMode.IsHost() {
+		return d.host.name()
+	}
+	return id[:12]
 }
 
 // runtimeName is what inspect shows as the container's runtime.

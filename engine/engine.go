@@ -94,6 +94,7 @@ type Engine struct {
 	keeper   *keeper   // what runs: signals, exits, removal
 	launcher *launcher // from a record to a process
 	drafter  *drafter  // from a request to a record
+	changer  *changer  // from settings to others
 	lister   *lister   // what ps shows
 	sampler  *sampler  // what containers use, while somebody looks
 	execer   *execer   // more processes in what runs
@@ -145,11 +146,13 @@ func assemble(c *core) *Engine {
 	}
 	l.ahead = &quiet{do: l.makeReady}
 	k.reviver = &reviver{launcher: l}
+	d := &drafter{c, f}
 	return &Engine{
 		core:     c,
 		keeper:   k,
 		launcher: l,
-		drafter:  &drafter{c, f},
+		drafter:  d,
+		changer:  &changer{l, d},
 		lister:   &lister{c},
 		sampler:  &sampler{core: c, watched: map[*ctr]*watched{}},
 		execer:   &execer{c, f},

@@ -2,9 +2,13 @@ package client
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
+	"net/url"
 
 	"github.com/moby/moby/api/types/container"
+
+	"github.com/davit-engine/davit/dialect"
 )
 
 // Update changes limits and restart policy of a container; zero fields change
@@ -20,4 +24,21 @@ func (c Containers) Update(ctx context.Context, id string, wish container.Update
 	}
 	answer, _, err := fetch[container.UpdateResponse](ctx, c.api, request{method: http.MethodPost, path: at, body: body})
 	return answer, err
+}
+
+// Change changes settings of a container in Davit's own way; with dry it only
+// says what would be done.
+func (c Containers) Change(ctx context.Context, id string, wish dialect.Change, dry bool) (dialect.Plan, error) {
+	at, err := containerPath(id, "/change")
+	if err != nil {
+		return dialect.Plan{}, err
+	}
+	body, err := json.Marshal(wish)
+	if err != nil {
+		return dialect.Plan{}, err
+	}
+	query := url.Values{}
+	flag(query, "dry-run", dry)
+	plan, _, err := fetch[dialect.Plan](ctx, c.api, request{method: http.MethodPost, path: at, query: query, body: body})
+	return plan, err
 }

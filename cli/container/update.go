@@ -2,7 +2,10 @@ package container
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"slices"
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/spf13/cobra"
@@ -12,10 +15,14 @@ import (
 	"github.com/davit-engine/davit/cli/complete"
 	"github.com/davit-engine/davit/cli/env"
 	"github.com/davit-engine/davit/cli/flags"
+	"github.com/davit-engine/davit/dialect"
 )
 
 // updateOptions are what update changes. Zero values change nothing.
 type updateOptions struct {
+	changeOptions
+	dryRun, json bool
+
 	restart                               string
 	memory, memoryReservation, memorySwap flags.Bytes
 	kernelMemory                          flags.Bytes
@@ -36,20 +43,17 @@ func NewUpdateCmd(e *env.Env) *cobra.Command {
 			if cmd.Flags().NFlag() == 0 {
 				return errors.New("you must provide one or more flags when using this command")
 			}
-			wish, err := o.wish(cmd.Flags())
-			if err != nil {
-				return err
-			}
 			api, err := e.Client()
 			if err != nil {
 				return err
 			}
-			return each(e, args, func(name string) error {
-				return o.update(cmd.Context(), e, api, name, wish)
-			})
+			return o.run(cmd.Context(), e, api, cmd.Flags(), args)
 		},
 	}
 	o.addTo(cmd.Flags())
+	o.changeOptions.addTo(cmd.Flags())
+	_ = cmd.RegisterFlagCompletionFunc("network", complete.Words("bridge", "host", "none"))
+	_ = cmd.RegisterFlagCompletionFunc("stop-signal", complete.Signals)
 	_ = cmd.RegisterFlagCompletionFunc("restart", complete.Words("no", "always", "unless-stopped", "on-failure"))
 	return cmd
 }
@@ -71,6 +75,8 @@ func (o *updateOptions) addTo(f *pflag.FlagSet) {
 	f.Var(&o.kernelMemory, "kernel-memory", "Kernel memory limit (deprecated)")
 	_ = f.MarkHidden("kernel-memory")
 	f.Int64Var(&o.pids, "pids-limit", 0, "Tune container pids limit (set -1 for unlimited)")
+	f.BoolVar(&o.dryRun, "dry-run", false, "Only say what would change, and whether the container would be restarted for it")
+	f.BoolVar(&o.json, "json", false, "With --dry-run: print the plan as JSON")
 	f.StringVar(&o.restart, "restart", "", "Restart policy to apply when a container exits")
 }
 
@@ -93,10 +99,77 @@ func (o *updateOptions) wish(f *pflag.FlagSet) (container.UpdateConfig, error) {
 	return wish, nil
 }
 
-func (o *updateOptions) update(ctx context.Context, e *env.Env, api *client.Client, name string, wish container.UpdateConfig) error {
-	answer, err := api.Containers.Update(ctx, name, wish)
-	for _, w := range answer.Warnings {
-		e.Warn(w)
+// run asks for an update where Docker's API has words for it, else for a
+// change.
+func (o *updateOptions) run(ctx context.Context, e *env.Env, api *client.Client, f *pflag.FlagSet, names []string) error {
+	update, err := o.wish(f)
+	if err != nil {
+		return err
 	}
-	return err
+	deep := o.dryRun || slices.ContainsFunc(changeFlags, f.Changed)
+	switch {
+	case o.json && !o.dryRun:
+		return errors.New("--json is for --dry-run")
+	case !deep:
+		return each(e, names, func(name string) error {
+			answer, err := api.Containers.Update(ctx, name, update)
+			for _, w := range answer.Warnings {
+				e.Warn(w)
+			}
+			return err
+		})
+	}
+	wish := dialect.Change{Resources: &update.Resources}
+	if o.restart != "" {
+		wish.RestartPolicy = &update.RestartPolicy
+	}
+	if err := o.fill(f, &wish); err != nil {
+		return err
+	}
+	if o.dryRun {
+		return o.show(ctx, e, api, names, wish)
+	}
+	return each(e, names, func(name string) error {
+		// Said before it is done.
+		plan, err := api.Containers.Change(ctx, name, wish, true)
+		if err != nil {
+			return err
+		}
+		fmt.Fprint(e.Err, planText(name, plan))
+		if plan, err = api.Containers.Change(ctx, name, wish, false); err != nil {
+			return err
+		}
+		for _, w := range plan.Warnings {
+			e.Warn(w)
+		}
+		return nil
+	})
+}
+
+// show prints what a change would do.
+func (o *updateOptions) show(ctx context.Context, e *env.Env, api *client.Client, names []string, wish dialect.Change) error {
+	var failures []error
+	plans := map[string]dialect.Plan{}
+	for _, name := range names {
+		plan, err := api.Containers.Change(ctx, name, wish, true)
+		if err != nil {
+			failures = append(failures, err)
+			continue
+		}
+		if plans[name] = plan; o.json {
+			continue
+		}
+		for _, w := range plan.Warnings {
+			e.Warn(w)
+		}
+		fmt.Fprint(e.Out, planText(name, plan))
+	}
+	if o.json {
+		text, err := json.MarshalIndent(plans, "", "    ")
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(e.Out, "%s\n", text)
+	}
+	return errors.Join(failures...)
 }

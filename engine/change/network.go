@@ -67,6 +67,9 @@ func (p *planner) networks(wish *dialect.Change) error {
 		mode = after[0]
 	}
 	h.NetworkMode = container.NetworkMode(mode)
+	if h.NetworkMode.IsContainer() {
+		delete(on, mode) // there is nothing of its own
+	}
 	p.out.Networking = &network.NetworkingConfig{EndpointsConfig: on}
 	p.note("network", strings.Join(before, ", "), strings.Join(after, ", "), false)
 	if old := p.rec.HostConfig; modeOf(old) != mode && p.out.Origin != nil && slices.Contains(p.out.Origin.Engine, "Hostname") {

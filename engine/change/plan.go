@@ -52,6 +52,14 @@ func Make(rec *record.Container, imageEnv []string, wish *dialect.Change) (*Outc
 	return p.out, nil
 }
 
+// Deep reports whether a wish is about more than what stands for itself:
+// whether the outcome has to be checked as a whole.
+func Deep(wish *dialect.Change) bool {
+	rest := *wish
+	rest.Resources, rest.RestartPolicy, rest.Labels = nil, nil, nil
+	return !reflect.ValueOf(rest).IsZero()
+}
+
 // newOutcome copies what a plan may change.
 func newOutcome(rec *record.Container) *Outcome {
 	c, h := *rec.Config, *rec.HostConfig

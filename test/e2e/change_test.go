@@ -3,8 +3,10 @@ package e2e
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	enginetest "github.com/davit-engine/davit/test/engine"
 )
@@ -82,4 +84,83 @@ func TestUpdate(t *testing.T) {
 			t.Errorf("memory %s after the start of a container that was updated", memory())
 		}
 	})
+}
+
+// TestChange changes what Docker cannot change of a container that runs.
+func TestChange(t *testing.T) {
+	cli := engine(t).Davit()
+	n := name(t, cli)
+	cli.OK(t, "run", "-d", "--name", n, "-e", "A=1", "-l", "who=me", "busybox", "sh", "-c", `test -e /kept || echo "$A" >/kept; echo "A=$A, first $(cat /kept)"; exec sleep 1000`)
+	says := func(want string) {
+		t.Helper()
+		enginetest.Eventually(t, 10*time.Second, func() error {
+			if out := cli.OK(t, "logs", n); out != want {
+				return fmt.Errorf("logs: %q, want %q", out, want)
+			}
+			return nil
+		})
+	}
+	says("A=1, first 1")
+	before := inspect(t, cli, n)
+
+	if out := cli.OK(t, "update", "--dry-run", "-e", "A=2", "-l", "who=you", n); !strings.Contains(out, "env A: 1 -> 2 (by a restart)") ||
+		!strings.Contains(out, "label who: me -> you (at once)") || !strings.Contains(out, "ended and started again") {
+		t.Errorf("dry run:\n%s", out)
+	}
+	if now := inspect(t, cli, n); now.State.Pid != before.State.Pid || now.Config.Labels["who"] != "me" {
+		t.Errorf("a dry run changed something: pid %d, was %d; labels %v", now.State.Pid, before.State.Pid, now.Config.Labels)
+	}
+
+	// At once: labels, limits, the stop signal.
+	r := cli.Run(t, "update", "-l", "who=you", "-m", "64m", "--memory-swap", "64m", "--stop-signal", "KILL", n)
+	if r.Code != 0 || r.Stdout != n+"\n" || !strings.Contains(r.Stderr, n+": label who: me -> you (at once)") {
+		t.Errorf("exit code %d\nstdout: %s\nstderr: %s", r.Code, r.Stdout, r.Stderr)
+	}
+	now := inspect(t, cli, n)
+	if now.State.Pid != before.State.Pid || now.Config.Labels["who"] != "you" || now.HostConfig.Memory != 64<<20 || now.Config.StopSignal != "KILL" {
+		t.Errorf("pid %d, was %d; labels %v, memory %d, stop signal %s", now.State.Pid, before.State.Pid, now.Config.Labels, now.HostConfig.Memory, now.Config.StopSignal)
+	}
+	if got := groupValue(t, now.State.Pid, "memory", "memory.limit_in_bytes", "memory.max"); got != "67108864" {
+		t.Errorf("memory limit %s in the kernel", got)
+	}
+
+	// By a restart: the layer, the log, the ID and the name stay.
+	cli.OK(t, "update", "-e", "A=2", "--hostname", "other", "--network", "none", "--tmpfs", "/scratch", n)
+	says("A=1, first 1\nA=2, first 1")
+	now = inspect(t, cli, n)
+	if now.ID != before.ID || now.Name != before.Name || now.State.Pid == before.State.Pid || now.State.Status != "running" || now.Config.Hostname != "other" ||
+		now.HostConfig.NetworkMode != "none" || now.HostConfig.Memory != 64<<20 {
+		t.Errorf("after a restart: %s %s, pid %d, %s, host %s, network %s", now.ID, now.Name, now.State.Pid, now.State.Status, now.Config.Hostname, now.HostConfig.NetworkMode)
+	}
+
+	// What is refused changes nothing, not even the process.
+	for text, args := range map[string][]string{
+		"is not supported yet":            {"-p", "8080:80"},
+		"network nowhere not found":       {"--network", "nowhere"},
+		"nothing is mounted at /nothing":  {"--mount-rm", "/nothing"},
+		"has no variable NO":              {"--env-rm", "NO"},
+		"Minimum memory limit allowed":    {"-m", "1m", "-e", "A=3"},
+		"hostname: the kernel allows":     {"--hostname", strings.Repeat("a", 70)},
+		"conflicting options: --env and ": {"-e", "A=3", "--env-rm", "A"},
+	} {
+		cli.Fails(t, 1, text, append(append([]string{"update"}, args...), n)...)
+	}
+	if after := inspect(t, cli, n); after.State.Pid != now.State.Pid || !slices.Equal(after.Config.Env, now.Config.Env) {
+		t.Errorf("a refused change: pid %d, was %d; %v", after.State.Pid, now.State.Pid, after.Config.Env)
+	}
+
+	// A container that does not start with its new settings has its old ones again.
+	cli.Fails(t, 1, "runs with its old ones again", "update", "-e", "A=3", "-v", "/etc/hostname:/tmp", n)
+	says("A=1, first 1\nA=2, first 1\nA=2, first 1")
+	if after := inspect(t, cli, n); after.State.Status != "running" || !slices.Equal(after.Config.Env, now.Config.Env) || len(after.Mounts) != len(now.Mounts) {
+		t.Errorf("after a change that failed: %s, %v, %v", after.State.Status, after.Config.Env, after.Mounts)
+	}
+
+	cli.OK(t, "stop", n)
+	cli.OK(t, "update", "--env-rm", "A", "--mount-rm", "/scratch", n)
+	if s := inspect(t, cli, n).State.Status; s != "exited" {
+		t.Errorf("a stopped container is %s after a change", s)
+	}
+	cli.OK(t, "start", n)
+	says("A=1, first 1\nA=2, first 1\nA=2, first 1\nA=, first 1")
 }

@@ -1,0 +1,216 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"os"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/events"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
+
+	"github.com/davit-engine/davit/dialect"
+	"github.com/davit-engine/davit/engine/change"
+	"github.com/davit-engine/davit/engine/record"
+	"github.com/davit-engine/davit/errs"
+	"github.com/davit-engine/davit/runtime/cgroup"
+)
+
+// Change changes settings of a container: at once where the kernel can, else by
+// ending its process and starting another around the same writable layer, with
+// the same ID, name and log. With dry it only says what that would be. On an
+// error nothing has changed; a process that was ended for it runs again.
+func (e *Engine) Change(ctx context.Context, ref string, wish *dialect.Change, dry bool) (dialect.Plan, error) {
+	c, err := e.table.find(ref)
+	if err != nil {
+		return dialect.Plan{}, err
+	}
+	if wish.Resources != nil {
+		if err := validateUpdate(&container.UpdateConfig{Resources: *wish.Resources}); err != nil {
+			return dialect.Plan{}, err
+		}
+	}
+	return e.changer.change(ctx, c, wish, dry)
+}
+
+// changer changes containers that exist.
+type changer struct {
+	*launcher
+	drafter *drafter
+}
+
+// change is Change for anybody.
+func (g *changer) change(ctx context.Context, c *ctr, wish *dialect.Change, dry bool) (dialect.Plan, error) {
+	var plan *dialect.Plan
+	for {
+		if err := c.own(ctx); err != nil {
+			return dialect.Plan{}, err
+		}
+		out, err := g.draft(ctx, c, wish)
+		if err == nil && plan == nil {
+			plan = &out.Plan // for those that follow, the process has ended
+		}
+		if err == nil && !dry && !out.Plan.Restarts {
+			err = g.carryOut(context.WithoutCancel(ctx), c, wish, out, plan.Restarts)
+		}
+		c.disown()
+		switch {
+		case err != nil:
+			return dialect.Plan{}, err
+		case dry:
+			return *plan, nil
+		case !out.Plan.Restarts:
+			plan.Done = true
+			return *plan, nil
+		}
+		// A client that goes away now must not leave it ended.
+		if err := g.stop(context.WithoutCancel(ctx), c, StopOptions{}); err != nil {
+			return dialect.Plan{}, err
+		}
+	}
+}
+
+// draft makes the settings that the container would have, and checks them, for
+// its owner.
+func (g *changer) draft(ctx context.Context, c *ctr, wish *dialect.Change) (*change.Outcome, error) {
+	rec := c.snapshot()
+	switch rec.State.Status {
+	case container.StateRemoving, container.StateDead:
+		return nil, errs.New(errs.Conflict, `container is marked for removal and cannot be "update"`)
+	}
+	out, err := change.Make(&rec, g.imageEnv(ctx, &rec, wish), wish)
+	if err != nil {
+		return nil, err
+	}
+	g.drafter.settle(out.HostConfig)
+	if out.Config.Hostname == "" {
+		out.Config.Hostname = g.drafter.hostname(out.HostConfig, c.id)
+	}
+	if !change.Deep(wish) {
+		return out, nil
+	}
+	origin := out.Origin
+	if origin == nil {
+		origin = &record.Origin{Engine: []string{"Hostname"}}
+	}
+	config, host := origin.Asked(out.Config, out.HostConfig)
+	warnings, err := g.drafter.validate(container.CreateRequest{Config: config, HostConfig: host, NetworkingConfig: out.Networking})
+	if err != nil {
+		return nil, err
+	}
+	if out.Networking != nil {
+		for name := range out.Networking.EndpointsConfig {
+			if err := g.hasNetwork(ctx, container.NetworkMode(name)); err != nil {
+				return nil, err
+			}
+		}
+	}
+	out.Plan.Warnings = append(out.Plan.Warnings, warnings...)
+	return out, nil
+}
+
+// hasNetwork checks that a network exists, which a creation leaves to the start.
+func (g *changer) hasNetwork(ctx context.Context, m container.NetworkMode) error {
+	switch {
+	case m.IsContainer():
+		_, err := g.table.find(m.ConnectedContainer())
+		return err
+	case m.IsHost() || m.IsNone() || m == networkBridge:
+		return nil
+	}
+	_, err := (&Networks{g.core}).Inspect(ctx, string(m))
+	return err
+}
+
+// imageEnv returns the variables of the container's image, if a change looks
+// at them. Where the image is gone, so is what they matter for.
+func (g *changer) imageEnv(ctx context.Context, rec *record.Container, wish *dialect.Change) []string {
+	if len(wish.Env) == 0 || rec.Image.Manifest == nil {
+		return nil
+	}
+	img, err := g.cfg.Images.GetManifest(ctx, ocispec.Descriptor{Digest: digest.Digest(rec.Image.ID)}, *rec.Image.Manifest)
+	if err != nil {
+		return nil
+	}
+	return img.Config.Config.Env
+}
+
+// carryOut makes an outcome true, for the owner of c, which does not run where
+// that needs a start. start says that it is to run afterwards.
+func (g *changer) carryOut(ctx context.Context, c *ctr, wish *dialect.Change, out *change.Outcome, start bool) error {
+	before := c.snapshot()
+	err := g.record(c, wish, out)
+	if start {
+		err = errors.Join(err, g.startChanged(ctx, c, &before))
+	}
+	if err != nil {
+		return err
+	}
+	rec := c.snapshot()
+	g.publish(&rec, events.ActionUpdate, nil)
+	return nil
+}
+
+// record tells the kernel and writes the record, or does neither.
+func (g *changer) record(c *ctr, wish *dialect.Change, out *change.Outcome) (err error) {
+	var undo undo
+	defer undo.unless(&err)
+	if r := c.current(); r != nil && wish.Resources != nil {
+		restore, err := relimit(r, &out.HostConfig.Resources, wish.Resources)
+		if err != nil {
+			return err
+		}
+		undo.add(func() {
+			if err := restore(); err != nil {
+				g.log.Error("putting a container's limits back", "container", c.id, "error", err)
+			}
+		})
+	}
+	before, now := c.snapshot(), c.snapshot()
+	now.Config, now.HostConfig, now.NetworkingConfig, now.Origin = out.Config, out.HostConfig, out.Networking, out.Origin
+	c.replace(&now)
+	undo.add(func() { c.replace(&before) })
+	if err := g.persist(c, true); err != nil {
+		return err
+	}
+	if p := wish.RestartPolicy; p != nil && p.IsNone() {
+		g.reviver.giveUp(c)
+	}
+	return nil
+}
+
+// startChanged starts a container that was ended to be changed. If it does not
+// start as it is now, it gets the settings of before.
+func (g *changer) startChanged(ctx context.Context, c *ctr, before *record.Container) error {
+	g.reviver.settle(c)
+	err := g.start(ctx, c)
+	if err == nil {
+		return nil
+	}
+	rec := c.snapshot()
+	rec.Config, rec.HostConfig, rec.NetworkingConfig, rec.Origin = before.Config, before.HostConfig, before.NetworkingConfig, before.Origin
+	c.replace(&rec)
+	if err := g.persist(c, true); err != nil {
+		g.log.Error("recording that a container has its old settings again", "container", c.id, "error", err)
+	}
+	if again := g.start(ctx, c); again != nil {
+		return errs.New(errs.KindOf(err), "container %s starts neither with the new settings nor with its old ones (%v): %w", rec.Name, again, err)
+	}
+	return errs.New(errs.KindOf(err), "container %s does not start with the new settings and runs with its old ones again: %w", rec.Name, err)
+}
+
+// relimit tells the kernel what changes for a process. The process may have
+// ended by now, its end not recorded yet: then there is nothing to tell.
+func relimit(r *run, now, wish *container.Resources) (undo func() error, err error) {
+	undo, err = cgroup.Open(r.state.Cgroup).Change(change.Kernel(now, wish))
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) {
+		for _, dir := range r.state.Cgroup {
+			if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+				return func() error { return nil }, nil
+			}
+		}
+	}
+	return undo, err
+}
