@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"github.com/davit-engine/davit/api"
 	"github.com/davit-engine/davit/api/compat"
@@ -122,8 +123,9 @@ func engineConfig(c *Config, log *slog.Logger) (engine.Config, error) {
 			NoNewPrivileges: d.NoNewPrivileges, CgroupNS: container.CgroupnsMode(d.CgroupNS), IPC: container.IpcMode(d.IPC),
 		},
 		LogDriver: d.LogDriver, LogOpts: d.LogOpts,
-		CDIDirs: cdiDirs(c),
-		DNS:     d.DNS.Servers, DNSSearch: d.DNS.Search, DNSOptions: d.DNS.Options, SeccompProfile: profile,
+		CDIDirs:       cdiDirs(c),
+		LinkVariables: truth(os.Getenv("DOCKER_KEEP_DEPRECATED_LEGACY_LINKS_ENV_VARS")),
+		DNS:           d.DNS.Servers, DNSSearch: d.DNS.Search, DNSOptions: d.DNS.Options, SeccompProfile: profile,
 		About: engine.About{
 			Version:    c.Version,
 			APIVersion: compat.Max.String(), MinAPIVersion: minAPI(c), Name: name, Labels: c.Labels, Debug: c.Log.Debug,
@@ -147,6 +149,11 @@ func engineConfig(c *Config, log *slog.Logger) (engine.Config, error) {
 		conf.Defaults.Ulimits = append(conf.Defaults.Ulimits, u)
 	}
 	return conf, nil
+}
+
+func truth(text string) bool {
+	on, err := strconv.ParseBool(text)
+	return err == nil && on
 }
 
 // cdiDirs are the directories of descriptions of devices, none where the feature

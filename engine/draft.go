@@ -48,8 +48,20 @@ func (d *drafter) newRecord(req container.CreateRequest, img image.Image) (*reco
 		return nil, nil, errs.New(errs.InvalidParameter, "no command specified")
 	}
 	rec.Path, rec.Args = command[0], command[1:]
+	var more []string
+	var err error
+	if rec.Links, more, err = d.links(&h); err != nil {
+		return nil, nil, err
+	}
+	warnings = append(warnings, more...)
 	if c.Hostname == "" {
 		c.Hostname = d.hostname(&h, rec.ID)
+		if h.NetworkMode.IsContainer() { // a name belongs to an address
+			if of, err := d.table.find(h.NetworkMode.ConnectedContainer()); err == nil {
+				theirs := of.snapshot().Config
+				c.Hostname, c.Domainname = theirs.Hostname, theirs.Domainname
+			}
+		}
 	}
 	if h.LogConfig.Type == "" {
 		h.LogConfig.Type = d.cfg.LogDriver

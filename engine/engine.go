@@ -54,6 +54,7 @@ type Config struct {
 	DNSOptions     []string
 	SeccompProfile string // "", "unconfined" or the JSON of a profile
 	UserNS         UserNS
+	LinkVariables  bool     // tell linked containers of each other in variables, as Docker up to 28
 	CDIDirs        []string // where devices are described; none: CDI is off
 
 	About About
@@ -81,7 +82,9 @@ type core struct {
 	base   string // directory of the layer below all others
 	spaces *spaces
 	cdi    *devices.Registry
-	execs  *execTable
+
+	hostsMu sync.Mutex // serialises changes to hosts files of running containers; nothing is locked under it
+	execs   *execTable
 
 	work   sync.WaitGroup // watchers and background removals
 	closed chan struct{}

@@ -72,6 +72,11 @@ func (l *launcher) hosts(rec *record.Container) ([]byte, error) {
 		}
 		fmt.Fprintf(&b, "%s\t%s\n", addr, name)
 	}
+	links, err := l.linkHosts(rec)
+	if err != nil {
+		return nil, err
+	}
+	b.WriteString(links)
 	if rec.Endpoint != nil {
 		p, err := netip.ParsePrefix(rec.Endpoint.Address)
 		if err != nil {

@@ -47,6 +47,9 @@ func (e *Engine) Inspect(_ context.Context, ref string, size bool) (container.In
 			h.UsernsMode = "auto"
 		}
 	}
+	if len(rec.Links) > 0 || len(h.Links) > 0 {
+		h.Links = e.shownLinks(&rec)
+	}
 	if h.RestartPolicy.Name == "" {
 		h.RestartPolicy.Name = container.RestartPolicyDisabled
 	}

@@ -34,12 +34,15 @@ func (e *Engine) List(ctx context.Context, o ListOptions) ([]container.Summary, 
 		return nil, err
 	}
 	out := []container.Summary{}
+	parents := e.table.linking()
 	for _, c := range e.table.all() {
 		rec := c.snapshot()
 		if !keep(&rec) {
 			continue
 		}
-		out = append(out, e.lister.summary(&rec, o.Size))
+		s := e.lister.summary(&rec, o.Size)
+		s.Names = e.lister.names(&rec, parents)
+		out = append(out, s)
 		if o.Limit > 0 && len(out) == o.Limit {
 			break
 		}
@@ -49,7 +52,7 @@ func (e *Engine) List(ctx context.Context, o ListOptions) ([]container.Summary, 
 
 func (l *lister) summary(rec *record.Container, size bool) container.Summary {
 	s := container.Summary{
-		ID: rec.ID, Names: []string{"/" + rec.Name}, Image: rec.Image.Name, ImageID: rec.Image.ID,
+		ID: rec.ID, Image: rec.Image.Name, ImageID: rec.Image.ID,
 		ImageManifestDescriptor: rec.Image.Manifest,
 		Command:                 command(rec), Created: rec.Created.Unix(), Ports: []container.PortSummary{},
 		Labels: rec.Config.Labels, State: rec.State.Status, Status: status(&rec.State, time.Now()), Mounts: mountPoints(rec),

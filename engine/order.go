@@ -34,6 +34,9 @@ func (l *launcher) startOrder(rec *record.Container, who spec.User, files spec.F
 	if in.Join, err = l.joins(h); err != nil {
 		return nil, err
 	}
+	if in.Variables, err = l.linkVariables(rec); err != nil {
+		return nil, err
+	}
 	if err := hostDevices(&in); err != nil {
 		return nil, err
 	}

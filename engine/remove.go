@@ -15,7 +15,7 @@ import (
 // runs and o.Force is not set.
 func (e *Engine) Remove(ctx context.Context, ref string, o RemoveOptions) error {
 	if o.Link {
-		return errs.New(errs.NotImplemented, "removing links (--link) is not supported yet")
+		return e.unlink(ctx, ref)
 	}
 	c, err := e.table.find(ref)
 	if err != nil {

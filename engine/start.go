@@ -155,6 +155,7 @@ func (l *launcher) start(ctx context.Context, c *ctr) (err error) {
 		l.work.Go(func() { l.keepIDs(c) })
 	}
 	now := c.snapshot()
+	l.tellParents(&now)
 	l.publish(&now, events.ActionStart, nil)
 	l.ahead.soon()
 	return nil

@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"maps"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -14,9 +16,12 @@ type table struct {
 	mu    sync.RWMutex
 	byID  map[string]*ctr   // guarded by mu
 	names map[string]string // name -> ID, also of containers being created; guarded by mu
+	links map[string]*ctr   // those that are linked to others, by their own ID; guarded by mu
 }
 
-func newTable() *table { return &table{byID: map[string]*ctr{}, names: map[string]string{}} }
+func newTable() *table {
+	return &table{byID: map[string]*ctr{}, names: map[string]string{}, links: map[string]*ctr{}}
+}
 
 // add enters a container whose name was reserved.
 func (t *table) add(rec *record.Container) *ctr {
@@ -24,6 +29,9 @@ func (t *table) add(rec *record.Container) *ctr {
 	defer t.mu.Unlock()
 	c := newCtr(rec)
 	t.byID[rec.ID] = c
+	if len(rec.Links) > 0 {
+		t.links[rec.ID] = c
+	}
 	return c
 }
 
@@ -32,13 +40,44 @@ func (t *table) drop(rec *record.Container) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.byID, rec.ID)
+	delete(t.links, rec.ID)
 	if t.names[rec.Name] == rec.ID {
 		delete(t.names, rec.Name)
 	}
 }
 
-// find looks a container up by full ID, then by name, then by a prefix of its
-// ID that no other container has.
+// linking lists the containers that are linked to others, of which there are
+// few if any.
+func (t *table) linking() []*ctr {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if len(t.links) == 0 {
+		return nil
+	}
+	return slices.Collect(maps.Values(t.links))
+}
+
+// byLinkLocked looks a container up by the name PARENT/ALIAS of a link.
+func (t *table) byLinkLocked(name string) *ctr {
+	parent, alias, ok := strings.Cut(name, "/")
+	if !ok {
+		return nil
+	}
+	p := t.links[t.names[parent]]
+	if p == nil {
+		return nil
+	}
+	for _, l := range p.snapshot().Links {
+		if l.Alias == alias {
+			return t.byID[l.ID]
+		}
+	}
+	return nil
+}
+
+// find looks a container up by full ID, then by name, then by the name that
+// another container has for it, then by a prefix of its ID that no other
+// container has.
 func (t *table) find(ref string) (*ctr, error) {
 	name := strings.TrimPrefix(ref, "/")
 	if name == "" {
@@ -50,6 +89,9 @@ func (t *table) find(ref string) (*ctr, error) {
 		return c, nil
 	}
 	if c := t.byID[t.names[name]]; c != nil {
+		return c, nil
+	}
+	if c := t.byLinkLocked(name); c != nil {
 		return c, nil
 	}
 	var found *ctr

@@ -165,7 +165,6 @@ func unsupported(c *container.Config, h *container.HostConfig) error {
 		{len(h.PortBindings) > 0, "-p/--publish"},
 		{h.PublishAllPorts, "-P/--publish-all"},
 		{c.Healthcheck != nil && len(c.Healthcheck.Test) > 0 && c.Healthcheck.Test[0] != "NONE", "--health-cmd"},
-		{len(h.Links) > 0, "--link"},
 		{len(h.VolumesFrom) > 0, "--volumes-from"},
 		{h.VolumeDriver != "" && h.VolumeDriver != "local", "--volume-driver"},
 		{len(h.StorageOpt) > 0, "--storage-opt"},

@@ -50,10 +50,15 @@ type Container struct {
 	Args     []string  `json:",omitempty"`
 	Endpoint *Endpoint `json:",omitempty"` // set while the container is on the default bridge
 	UserNS   *UserNS   `json:",omitempty"` // nil: the host's user namespace
+	Links    []Link    `json:",omitempty"` // containers that this one knows by names of its own
 	Mounts   []Mount   `json:",omitempty"` // in the order in which they were asked for
 
 	State State
 }
+
+// Link is another container on the default bridge under a name of one's own
+// (--link). The other may be gone.
+type Link struct{ Alias, ID string }
 
 // Image names the image that a container was made of and where its layers
 // lie. Layers are kept as long as a container needs them, whatever becomes of

@@ -28,6 +28,7 @@ type Input struct {
 	Host      Host
 	Defaults  Defaults
 	Join      Join
+	Variables []string          // that the engine adds before the user's
 	IDMap     map[string]string // mount option ("idmap", "ridmap", "") of each bind mount of the user's, by its target
 }
 
@@ -186,6 +187,7 @@ func environment(in Input) []string {
 	if c.Tty {
 		env = append(env, "TERM=xterm")
 	}
+	env = append(env, in.Variables...)
 	at := make(map[string]int, len(env)+len(c.Env))
 	for i, e := range env {
 		name, _, _ := strings.Cut(e, "=")

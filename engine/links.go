@@ -1,0 +1,230 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/moby/moby/api/types/container"
+
+	"github.com/davit-engine/davit/engine/link"
+	"github.com/davit-engine/davit/engine/record"
+	"github.com/davit-engine/davit/errs"
+)
+
+// links finds the containers that h is linked to, at its creation. The texts
+// are Docker's.
+func (d *drafter) links(h *container.HostConfig) (list []record.Link, warnings []string, err error) {
+	for _, text := range h.Links {
+		name, alias, err := link.Parse(text)
+		if err != nil {
+			return nil, nil, err
+		}
+		child, err := d.lookup(name)
+		for err == nil && child.snapshot().HostConfig.NetworkMode.IsContainer() {
+			name = child.snapshot().HostConfig.NetworkMode.ConnectedContainer()
+			child, err = d.lookup(name)
+		}
+		if err != nil {
+			return nil, nil, errs.New(errs.InvalidParameter, "could not get container for %s: %w", name, err)
+		}
+		switch {
+		case child.snapshot().HostConfig.NetworkMode.IsHost():
+			return nil, nil, errs.New(errs.InvalidParameter, "conflicting options: host type networking can't be used with links. This would result in undefined behavior")
+		case slices.ContainsFunc(list, func(l record.Link) bool { return l.Alias == alias }):
+			warnings = append(warnings, fmt.Sprintf("error registering link to %s, as alias %s, ignoring: name is reserved", name, alias))
+			continue
+		}
+		list = append(list, record.Link{Alias: alias, ID: child.id})
+	}
+	return list, warnings, nil
+}
+
+// lookup is table.find with an error that does not say that something was not
+// found: clients would take the image for it.
+func (d *drafter) lookup(name string) (*ctr, error) {
+	c, err := d.table.find(name)
+	return c, errs.Wrap(errs.InvalidParameter, err)
+}
+
+// linked is a container that another one is linked to, as it is now.
+type linked struct {
+	name  string // PARENT/ALIAS, with a slash before
+	alias string
+	rec   record.Container
+}
+
+// linkedTo lists what a container is linked to and that still exists.
+func (e *core) linkedTo(rec *record.Container) []linked {
+	var list []linked
+	for _, l := range rec.Links {
+		if c, err := e.table.find(l.ID); err == nil {
+			list = append(list, linked{"/" + rec.Name + "/" + l.Alias, l.Alias, c.snapshot()})
+		}
+	}
+	return list
+}
+
+// reachable is linkedTo for a container that is about to start on the default
+// bridge: all of them must run there too.
+func (l *launcher) reachable(rec *record.Container) ([]linked, error) {
+	if len(rec.Links) == 0 || networkOf(rec.HostConfig) != networkBridge {
+		return nil, nil
+	}
+	list := l.linkedTo(rec)
+	for _, to := range list {
+		switch {
+		case networkOf(to.rec.HostConfig) != networkBridge:
+			return nil, errs.New(errs.Conflict, "Cannot link to /%s, as it does not belong to the default network", to.rec.Name)
+		case !to.rec.State.Running() || to.rec.Endpoint == nil:
+			return nil, errs.New(errs.Conflict, "Cannot link to a non running container: /%s AS %s: start %[1]s first", to.rec.Name, to.name)
+		}
+	}
+	return list, nil
+}
+
+func (to *linked) address() (netip.Addr, error) {
+	p, err := netip.ParsePrefix(to.rec.Endpoint.Address)
+	if err != nil {
+		return netip.Addr{}, errs.New(errs.System, "reading the address of container %s: %w", to.rec.Name, err)
+	}
+	return p.Addr(), nil
+}
+
+// linkHosts are the lines of /etc/hosts for what a container is linked to.
+func (l *launcher) linkHosts(rec *record.Container) (string, error) {
+	list, err := l.reachable(rec)
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	for _, to := range list {
+		a, err := to.address()
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(&b, "%s\t%s\n", a, link.Hosts(to.alias, to.rec.Config.Hostname, to.rec.Name))
+	}
+	return b.String(), nil
+}
+
+// linkVariables are what Docker up to 28 told of linked containers; none unless
+// the engine was told to go on with it.
+func (l *launcher) linkVariables(rec *record.Container) ([]string, error) {
+	if !l.cfg.LinkVariables {
+		return nil, nil
+	}
+	list, err := l.reachable(rec)
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, to := range list {
+		a, err := to.address()
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, link.Variables(to.name, a, to.rec.Config.ExposedPorts, to.rec.Config.Env)...)
+	}
+	return out, nil
+}
+
+// tellParents gives those that are linked to a container which has just started
+// its new address.
+func (l *launcher) tellParents(rec *record.Container) {
+	parents := l.table.linking()
+	if len(parents) == 0 || rec.Endpoint == nil {
+		return
+	}
+	p, err := netip.ParsePrefix(rec.Endpoint.Address)
+	if err != nil {
+		return
+	}
+	for _, c := range parents {
+		parent := c.snapshot()
+		for _, to := range parent.Links {
+			if to.ID != rec.ID || parent.Endpoint == nil {
+				continue
+			}
+			if err := l.rehost(parent.ID, to.Alias, p.Addr()); err != nil {
+				l.log.Error("telling a linked container's address", "container", parent.ID, "alias", to.Alias, "error", err)
+			}
+		}
+	}
+}
+
+// rehost changes one entry of a running container's /etc/hosts: in place, as
+// the file is mounted.
+func (e *core) rehost(id, alias string, a netip.Addr) error {
+	e.hostsMu.Lock()
+	defer e.hostsMu.Unlock()
+	path := filepath.Join(e.store.Dir(id), record.Hosts)
+	old, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if text, changed := link.Rewrite(old, alias, a); changed {
+		return os.WriteFile(path, text, 0o644)
+	}
+	return nil
+}
+
+// names lists a container's names as ps shows them: its own, and those that
+// others have for it.
+func (l *lister) names(rec *record.Container, parents []*ctr) []string {
+	names := []string{"/" + rec.Name}
+	for _, c := range parents {
+		parent := c.snapshot()
+		for _, to := range parent.Links {
+			if to.ID == rec.ID {
+				names = append(names, "/"+parent.Name+"/"+to.Alias)
+			}
+		}
+	}
+	slices.Sort(names[1:])
+	return names
+}
+
+// shownLinks are a container's links as inspect shows them.
+func (e *core) shownLinks(rec *record.Container) []string {
+	var out []string
+	for _, to := range e.linkedTo(rec) {
+		out = append(out, "/"+to.rec.Name+":"+to.name)
+	}
+	return out
+}
+
+// unlink removes a link by its name, PARENT/ALIAS.
+func (e *Engine) unlink(ctx context.Context, ref string) error {
+	name := strings.TrimPrefix(ref, "/")
+	parentName, alias, ok := strings.Cut(name, "/")
+	if !ok {
+		return errs.New(errs.Conflict, "Conflict, cannot remove the default link name of the container")
+	}
+	parent, err := e.table.find(parentName)
+	if err != nil {
+		return errs.New(errs.NotFound, "Cannot get parent /%s for link name /%s", parentName, name)
+	}
+	return e.owning(ctx, parent.id, func(_ context.Context, c *ctr) error {
+		rec := c.snapshot()
+		kept := slices.DeleteFunc(slices.Clone(rec.Links), func(l record.Link) bool { return l.Alias == alias })
+		if len(kept) == len(rec.Links) {
+			return noSuchContainer(ref)
+		}
+		before := rec
+		rec.Links = kept
+		c.replace(&rec)
+		if err := e.keeper.persist(c, true); err != nil {
+			c.replace(&before)
+			return err
+		}
+		if rec.Endpoint != nil {
+			return e.rehost(rec.ID, alias, netip.Addr{})
+		}
+		return nil
+	})
+}
