@@ -100,6 +100,14 @@ func (e *Execs) Inspect(ctx context.Context, id string) (container.ExecInspectRe
 	if err != nil {
 		return container.ExecInspectResponse{}, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, killPatience)
+	defer cancel()
+	if x.is(execStarting) { // its client may have seen the end before the shim's answer was read here
+		select {
+		case <-x.settled:
+		case <-ctx.Done():
+		}
+	}
 	if x.is(execRunning) {
 		e.catchUp(ctx, x)
 	}
@@ -117,8 +125,6 @@ func (e *execer) catchUp(ctx context.Context, x *execution) {
 	if err != nil || slices.ContainsFunc(list, func(s wire.ExecState) bool { return s.ID == x.id }) {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, killPatience)
-	defer cancel()
 	select {
 	case <-x.over:
 	case <-ctx.Done():
