@@ -340,6 +340,10 @@ func (c *stormClient) start(b *box) {
 	if b.told || b.paused {
 		return
 	}
+	if c.struck(b.id) && b.mayRun { // it may have ended since
+		seen := c.look(b)
+		b.mayRun = seen != nil && seen.State.Running
+	}
 	running := b.mayRun
 	if !running {
 		b.started++
