@@ -394,6 +394,7 @@ func (f *fake) parts() api.Parts {
 		Transfer: fakeImages{f}, Images: fakeImages{f}, Registry: f,
 		Networks: fakeNetworks{f}, Usage: f,
 		Execs: fakeExecs{f},
+		Files: fakeFiles{f}, Committer: fakeFiles{f},
 	}
 }
 

@@ -37,6 +37,8 @@ type Parts struct {
 	Transfer  Transfer
 	Images    Images
 	Registry  Registry
+	Files     Files
+	Committer Committer
 	Networks  Networks
 	Usage     Usage
 	Execs     Execs
@@ -72,6 +74,8 @@ func New(p Parts, c Config) *Server {
 	t.execs(p.Execs)
 	t.transfer(p.Transfer)
 	t.images(p.Images)
+	t.files(p.Files)
+	t.commit(p.Committer)
 	t.networks(p.Networks)
 	t.absent()
 	t.unbuilt()

@@ -16,11 +16,8 @@ var unbuilt = map[string][]string{
 	"GET": {
 		"/configs",
 		"/configs/{id}",
-		"/containers/{id}/archive",
 		"/containers/{id}/attach/ws",
-		"/containers/{id}/changes",
 		"/containers/{id}/checkpoints",
-		"/containers/{id}/export",
 		"/distribution/{name}/json",
 		"/images/get",
 		"/images/search",
@@ -43,13 +40,9 @@ var unbuilt = map[string][]string{
 		"/tasks/{id}/logs",
 		"/volumes",
 	},
-	"HEAD": {
-		"/containers/{id}/archive",
-	},
 	"POST": {
 		"/build",
 		"/build/prune",
-		"/commit",
 		"/configs/create",
 		"/configs/{id}/update",
 		"/containers/prune",
@@ -82,7 +75,6 @@ var unbuilt = map[string][]string{
 		"/volumes/prune",
 	},
 	"PUT": {
-		"/containers/{id}/archive",
 		"/volumes/{name}",
 	},
 }

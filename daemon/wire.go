@@ -75,7 +75,8 @@ func wire(ctx context.Context, c *Config, log *slog.Logger) (_ parts, err error)
 		offered: api.Parts{
 			Lifecycle: e, Freezer: e, Streams: e, Catalog: e, Changes: e, System: e, Transfer: e.Images(), Images: e.Images(),
 			Networks: e.Networks(), Usage: e.Usage(),
-			Execs:    e.Execs(),
+			Execs: e.Execs(),
+			Files: e.Files(), Committer: e.Files(),
 			Registry: login{insecure: c.Images.Insecure, agent: "davit/" + conf.About.Version},
 		},
 		publish: conf.Events.Publish,

@@ -18,16 +18,17 @@ type ctr struct {
 	verb    chan struct{} // capacity 1: full while a verb owns the container
 
 	mu         sync.Mutex
-	rec        *record.Container // guarded by mu; changed only by the verb's owner
-	run        *run              // the process; nil when there is none; guarded by mu
-	waiting    []waiter          // guarded by mu
-	pending    []*attachment     // clients that attached before the start; guarded by mu
-	lastAttach uint64            // number of the latest attachment; guarded by mu
-	gone       bool              // removed; guarded by mu
-	cooling    <-chan struct{}   // the last run's ended: until it closes, its cgroup is in use; guarded by mu
-	retry      *retry            // the next run, while it waits for that; guarded by mu
-	waited     time.Duration     // before the present run, by its restart policy; guarded by mu
-	used       bool              // its layers may differ from the image's: it was started once; guarded by mu
+	rec        *record.Container           // guarded by mu; changed only by the verb's owner
+	run        *run                        // the process; nil when there is none; guarded by mu
+	waiting    []waiter                    // guarded by mu
+	pending    []*attachment               // clients that attached before the start; guarded by mu
+	lastAttach uint64                      // number of the latest attachment; guarded by mu
+	gone       bool                        // removed; guarded by mu
+	cooling    <-chan struct{}             // the last run's ended: until it closes, its cgroup is in use; guarded by mu
+	retry      *retry                      // the next run, while it waits for that; guarded by mu
+	waited     time.Duration               // before the present run, by its restart policy; guarded by mu
+	views      map[*rootView]chan struct{} // of its files while it ran, with what closes at their end; guarded by mu
+	used       bool                        // its layers may differ from the image's: it was started once; guarded by mu
 
 	disk sync.Mutex // held while the record is written; taken before mu
 }

@@ -93,6 +93,7 @@ func (l *launcher) start(ctx context.Context, c *ctr) (err error) {
 	if err := cool(cooling); err != nil {
 		return err
 	}
+	c.revokeViews()
 	if rec.HostConfig.AutoRemove && !fresh {
 		if err := remount(l.store.Dir(c.id)); err != nil {
 			return err

@@ -16,12 +16,12 @@ import (
 	"github.com/davit-engine/davit/errs"
 )
 
-// applyChanges carries out Dockerfile instructions on an image configuration,
+// ApplyChanges carries out Dockerfile instructions on an image configuration,
 // the way `docker import --change` and `docker commit --change` do. Each change
 // is one instruction: CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD,
 // SHELL, STOPSIGNAL, USER, VOLUME or WORKDIR. Errors are of kind
 // InvalidParameter.
-func applyChanges(config *dockerspec.DockerOCIImageConfig, changes []string) error {
+func ApplyChanges(config *dockerspec.DockerOCIImageConfig, changes []string) error {
 	for _, change := range changes {
 		name, args, _ := strings.Cut(strings.TrimSpace(change), " ")
 		if i := strings.IndexFunc(name, unicode.IsSpace); i >= 0 {

@@ -41,7 +41,7 @@ func (s *Store) Import(ctx context.Context, r io.Reader, o ImportOptions) (diges
 
 func (s *Store) doImport(ctx context.Context, r io.Reader, o ImportOptions) (digest.Digest, error) {
 	var config dockerspec.DockerOCIImageConfig
-	if err := applyChanges(&config, o.Changes); err != nil {
+	if err := ApplyChanges(&config, o.Changes); err != nil {
 		return "", err
 	}
 	if _, ok := o.Ref.(reference.Digested); ok {
@@ -151,7 +151,7 @@ func (st *stores) importLayer(ctx context.Context, ref string, r io.Reader) (lay
 		layer.MediaType = ocispec.MediaTypeImageLayerZstd
 		diff, err = keepArchive(w, in)
 	case bytes.HasPrefix(head, magicXz):
-		err = errs.New(errs.InvalidParameter, "archive is compressed with xz, which is not supported: use gzip or zstd")
+		err = errXz
 	case bytes.HasPrefix(head, magicBzip2):
 		layer.MediaType = ocispec.MediaTypeImageLayerGzip
 		diff, err = packArchive(w, bzip2.NewReader(in))

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bufio"
 	"bytes"
+	"compress/bzip2"
 	"context"
 	"errors"
 	"fmt"
@@ -164,9 +165,30 @@ var (
 	magicBzip2 = []byte("BZh")
 )
 
-// decompress undoes gzip or zstd, told by content and not by name; anything else
-// passes as it is. Everything happens in this process: containerd's own function
-// runs unpigz or igzip where it finds them.
+// Decompress undoes gzip, bzip2 or zstd, told by content and not by name;
+// anything else passes as it is. Everything happens in this process, whatever
+// programs there are: a decompressor that is looked up by name may be found in a
+// place that somebody else fills (CVE-2026-41567).
+func Decompress(r io.Reader) (io.ReadCloser, error) {
+	br := bufio.NewReaderSize(r, 128<<10)
+	head, err := br.Peek(len(magicXz))
+	if err != nil && err != io.EOF {
+		return nil, err
+	}
+	switch {
+	case bytes.HasPrefix(head, magicXz):
+		return nil, errXz
+	case bytes.HasPrefix(head, magicBzip2):
+		return io.NopCloser(bzip2.NewReader(br)), nil
+	}
+	return decompress(br)
+}
+
+var errXz = errs.New(errs.InvalidParameter, "archive is compressed with xz, which is not supported: use gzip or zstd")
+
+// decompress undoes gzip or zstd, as layers are compressed; anything else
+// passes as it is. Containerd's own function runs unpigz or igzip where it finds
+// them.
 func decompress(r io.Reader) (io.ReadCloser, error) {
 	br := bufio.NewReaderSize(r, 128<<10)
 	head, err := br.Peek(len(magicXz))

@@ -39,7 +39,7 @@ func TestApplyChanges(t *testing.T) {
 		{"  \nUSER\tx", `{"User":"x"}`},
 	} {
 		var config dockerspec.DockerOCIImageConfig
-		if err := applyChanges(&config, strings.Split(c.changes, "\n")); err != nil {
+		if err := ApplyChanges(&config, strings.Split(c.changes, "\n")); err != nil {
 			t.Errorf("%s: %v", c.changes, err)
 			continue
 		}
@@ -56,7 +56,7 @@ func TestApplyChanges(t *testing.T) {
 		"USER a b", "VOLUME [\"\"]", "ONBUILD ONBUILD RUN x", "ONBUILD FROM x", "HEALTHCHECK x", "HEALTHCHECK CMD", "HEALTHCHECK --foo=1 CMD x",
 		"HEALTHCHECK --interval=1us CMD x", "HEALTHCHECK --retries=x CMD y", "HEALTHCHECK NONE x", "LABEL a",
 	} {
-		if err := applyChanges(&dockerspec.DockerOCIImageConfig{}, []string{bad}); !errs.Is(err, errs.InvalidParameter) {
+		if err := ApplyChanges(&dockerspec.DockerOCIImageConfig{}, []string{bad}); !errs.Is(err, errs.InvalidParameter) {
 			t.Errorf("%s: %v", bad, err)
 		}
 	}
@@ -68,7 +68,7 @@ func FuzzApplyChanges(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, change string) {
 		var config dockerspec.DockerOCIImageConfig
-		if err := applyChanges(&config, []string{change}); err != nil {
+		if err := ApplyChanges(&config, []string{change}); err != nil {
 			if !errs.Is(err, errs.InvalidParameter) {
 				t.Errorf("kind %v", errs.KindOf(err))
 			}

@@ -1,0 +1,333 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/moby/moby/api/types/mount"
+	"golang.org/x/sys/unix"
+
+	"github.com/davit-engine/davit/engine/record"
+	"github.com/davit-engine/davit/engine/rootfs"
+	"github.com/davit-engine/davit/errs"
+	"github.com/davit-engine/davit/runtime/wire"
+)
+
+// rootView is a container's root filesystem, open to the engine, with all that
+// is mounted in it.
+//
+// Of a container that runs it is what its first process has as its root. That
+// of one that does not run is mounted for the purpose, in a mount namespace
+// that nobody is in, and the container is owned until Close: two mounts must not
+// write to the same layer. For the same reason a start takes back the views of
+// the run before it.
+type rootView struct {
+	*rootfs.Root
+	dir     *os.File        // the root, O_PATH
+	ctx     context.Context // ends when nobody wants the view any more
+	revoke  context.CancelCauseFunc
+	patient bool // the client may take its time
+	close   func()
+}
+
+// stallLimit is how long a client may take for one piece of an archive of a
+// container that cannot be started meanwhile.
+const stallLimit = time.Minute
+
+var errStalled = errs.New(errs.Deadline, "the other side of the copy has done nothing for %v, and the container cannot be started meanwhile: copy again", stallLimit)
+
+// errEnded says that a container's process went before its end was recorded.
+var errEnded = errors.New("the container's process has ended")
+
+// openRoot opens c's root filesystem. The caller must not own c.
+func (e *core) openRoot(ctx context.Context, c *ctr) (*rootView, error) {
+	for {
+		if r := c.current(); r != nil {
+			v, err := e.runningRoot(ctx, c, r)
+			if !errors.Is(err, errEnded) {
+				return v, err
+			}
+			select {
+			case <-r.exited:
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+			continue
+		}
+		if err := c.own(ctx); err != nil {
+			return nil, err
+		}
+		if c.current() != nil { // it was started meanwhile
+			c.disown()
+			continue
+		}
+		v, err := e.stoppedRoot(ctx, c)
+		if err != nil {
+			c.disown()
+		}
+		return v, err
+	}
+}
+
+// runningRoot opens the root of the container's first process.
+func (e *core) runningRoot(ctx context.Context, c *ctr, r *run) (*rootView, error) {
+	proc, err := os.OpenFile(fmt.Sprintf("/proc/%d", r.state.Pid), unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, errEnded
+	}
+	defer proc.Close()
+	// The directory stands for the process that had the number when it was
+	// opened, and for no later one.
+	if start, err := wire.StartTime(r.state.Pid); err != nil || start != r.state.PidStart {
+		return nil, errEnded
+	}
+	// The namespace keeps its mounts when the container ends while it is copied.
+	ns, err := openBelow(proc, "ns/mnt", unix.O_RDONLY)
+	if err != nil {
+		return nil, err
+	}
+	if err := notOurs(ns); err != nil {
+		_ = ns.Close()
+		return nil, errs.New(errs.Conflict, "container %s: %w", c.id, err)
+	}
+	dir, err := openBelow(proc, "root", unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		_ = ns.Close()
+		return nil, err
+	}
+	rec := c.snapshot()
+	var ids rootfs.IDs
+	if rec.UserNS.Private() {
+		ids = rootfs.IDs{UIDs: rec.UserNS.UIDs, GIDs: rec.UserNS.GIDs}
+	}
+	v := e.newView(ctx, dir, ids)
+	v.patient = true
+	v.close = func() {
+		_ = dir.Close()
+		_ = ns.Close()
+		c.mu.Lock()
+		delete(c.views, v)
+		c.mu.Unlock()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.run != r {
+		_ = dir.Close()
+		_ = ns.Close()
+		return nil, errEnded
+	}
+	if c.views == nil {
+		c.views = map[*rootView]chan struct{}{}
+	}
+	closed := make(chan struct{})
+	c.views[v] = closed
+	done := v.close
+	v.close = func() { done(); close(closed) }
+	return v, nil
+}
+
+func (e *core) newView(ctx context.Context, dir *os.File, ids rootfs.IDs) *rootView {
+	v := &rootView{Root: rootfs.New(dir, ids, e.log), dir: dir}
+	v.ctx, v.revoke = context.WithCancelCause(ctx)
+	return v
+}
+
+// openBelow opens a file of a process; errEnded if that is gone.
+func openBelow(proc *os.File, name string, flags int) (*os.File, error) {
+	fd, err := unix.Openat(int(proc.Fd()), name, flags|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EACCES) { // what a zombie has
+		return nil, errEnded
+	}
+	if err != nil {
+		return nil, errs.New(errs.System, "opening %s of the container's process: %w", name, err)
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
+// notOurs refuses the engine's own mount namespace. A process with all rights
+// may have gone there, and the files it sees are not the container's.
+func notOurs(ns *os.File) error {
+	theirs, err := ns.Stat()
+	if err != nil {
+		return err
+	}
+	ours, err := os.Stat("/proc/self/ns/mnt")
+	if err != nil {
+		return err
+	}
+	if os.SameFile(theirs, ours) {
+		return errors.New("its first process has left for the host's mount namespace, so its files cannot be found: stop it, and copy then")
+	}
+	return nil
+}
+
+// stoppedRoot mounts the root of a container that does not run, for its owner.
+func (e *core) stoppedRoot(ctx context.Context, c *ctr) (*rootView, error) {
+	rec := c.snapshot()
+	dir := e.store.Dir(c.id)
+	m := rootfs.Mounts{
+		Lower: append(slices.Clip(rec.Image.Lower), e.base),
+		Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"),
+		ReadOnly: rec.HostConfig.ReadonlyRootfs, Binds: e.binds(&rec),
+	}
+	root, ns, err := rootfs.Mount(m)
+	if err != nil {
+		return nil, fmt.Errorf("mounting the root filesystem of container %s: %w", c.id, err)
+	}
+	v := e.newView(ctx, root, rootfs.IDs{})
+	v.close = func() {
+		_ = root.Close()
+		_ = ns.Close()
+		c.disown()
+	}
+	return v, nil
+}
+
+// binds lists what a stopped container has mounted, but for file systems that
+// are empty at each start.
+func (e *core) binds(rec *record.Container) []rootfs.Bind {
+	var list []rootfs.Bind
+	if !rec.State.StartedAt.IsZero() { // the files of its network
+		dir := e.store.Dir(rec.ID)
+		if other := rec.HostConfig.NetworkMode; other.IsContainer() {
+			if c, err := e.table.find(other.ConnectedContainer()); err == nil {
+				dir = e.store.Dir(c.id)
+			}
+		}
+		for _, name := range []string{record.ResolvConf, record.Hostname, record.Hosts} {
+			list = append(list, rootfs.Bind{Source: filepath.Join(dir, name), Target: "/etc/" + name})
+		}
+	}
+	var own []rootfs.Bind
+	for _, m := range rec.Mounts {
+		b := rootfs.Bind{Source: m.Source, Subpath: m.Subpath, Target: m.Destination, ReadOnly: !m.RW, Recursive: m.Recursive()}
+		switch {
+		case m.Type == mount.TypeImage && m.Image != nil:
+			b.Source, b.Lower = "", append(slices.Clip(m.Image.Lower), e.base)
+		case m.Type != mount.TypeBind && m.Type != mount.TypeVolume:
+			continue
+		}
+		own = append(own, b)
+	}
+	slices.SortStableFunc(own, func(a, b rootfs.Bind) int { return strings.Count(a.Target, "/") - strings.Count(b.Target, "/") })
+	return append(list, own...)
+}
+
+// Close lets go of the view.
+func (v *rootView) Close() {
+	v.revoke(nil)
+	v.close()
+}
+
+// revokeViews takes back the views of c's last run and waits for their end, for
+// the owner of c.
+func (c *ctr) revokeViews() {
+	c.mu.Lock()
+	var closing []chan struct{}
+	for v, closed := range c.views {
+		v.revoke(errs.New(errs.Conflict, "container %s was started again while its files were copied: copy again", c.id))
+		closing = append(closing, closed)
+	}
+	c.mu.Unlock()
+	for _, closed := range closing {
+		<-closed
+	}
+}
+
+// read gives the view to write and returns what that writes. The view is
+// closed at the stream's end, or when the stream is closed.
+func (v *rootView) read(write func(context.Context, io.Writer) error) io.ReadCloser {
+	return stream(v.ctx, v.patience(), write, v.Close)
+}
+
+// patience is how long a client may take for one piece; 0 for as long as it
+// likes.
+func (v *rootView) patience() time.Duration {
+	if v.patient {
+		return 0
+	}
+	return stallLimit
+}
+
+// stream runs write in the background and returns what it writes. done is
+// called at its end.
+func stream(ctx context.Context, patience time.Duration, write func(context.Context, io.Writer) error, done func()) io.ReadCloser {
+	r, w := io.Pipe()
+	ctx, cancel := context.WithCancelCause(ctx)
+	unblock := context.AfterFunc(ctx, func() { _ = w.CloseWithError(context.Cause(ctx)) })
+	go func() {
+		err := write(ctx, &guarded{w: w, patience: patience, give: cancel})
+		unblock()
+		done()
+		cancel(nil)
+		_ = w.CloseWithError(err)
+	}()
+	return &streamReader{PipeReader: r, cancel: cancel}
+}
+
+// streamReader ends the writer when nobody reads any more.
+type streamReader struct {
+	*io.PipeReader
+	cancel context.CancelCauseFunc
+}
+
+func (s *streamReader) Close() error {
+	s.cancel(context.Canceled)
+	return s.PipeReader.Close()
+}
+
+// feed calls read with what content holds, until the view is taken back.
+func (v *rootView) feed(content io.Reader, read func(context.Context, io.Reader) error) error {
+	r, w := io.Pipe()
+	ctx, cancel := context.WithCancelCause(v.ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(ctx, func() { _ = r.CloseWithError(context.Cause(ctx)) })()
+	go func() {
+		_, err := io.CopyBuffer(w, struct{ io.Reader }{content}, make([]byte, pieceSize))
+		_ = w.CloseWithError(err)
+	}()
+	defer r.Close()
+	return read(ctx, &guarded{r: r, patience: v.patience(), give: cancel})
+}
+
+// pieceSize is what is handed on at once.
+const pieceSize = 256 << 10
+
+// guarded gives up when the other side of a pipe takes too long.
+type guarded struct {
+	r        io.Reader
+	w        io.Writer
+	patience time.Duration
+	give     context.CancelCauseFunc
+	once     sync.Once
+	timer    *time.Timer
+}
+
+func (g *guarded) Read(p []byte) (int, error) {
+	defer g.watch()()
+	return g.r.Read(p)
+}
+
+func (g *guarded) Write(p []byte) (int, error) {
+	defer g.watch()()
+	return g.w.Write(p)
+}
+
+func (g *guarded) watch() (end func()) {
+	if g.patience == 0 {
+		return func() {}
+	}
+	g.once.Do(func() {
+		g.timer = time.AfterFunc(g.patience, func() { g.give(errStalled) })
+	})
+	g.timer.Reset(g.patience)
+	return func() { g.timer.Stop() }
+}
