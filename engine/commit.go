@@ -61,7 +61,7 @@ func (f *Files) Commit(ctx context.Context, ref string, o CommitOptions) (digest
 	if o.Ref != nil {
 		options.Ref, name = o.Ref, reference.FamiliarString(o.Ref)
 	}
-	id, err := f.cfg.Images.Commit(ctx, ocispec.Descriptor{Digest: digest.Digest(rec.Image.ID)}, *rec.Image.Manifest, options)
+	id, err := image.Committer{Store: f.cfg.Images}.Commit(ctx, ocispec.Descriptor{Digest: digest.Digest(rec.Image.ID)}, *rec.Image.Manifest, options)
 	if err != nil {
 		return "", err
 	}

@@ -18,12 +18,12 @@ import (
 // Files is the engine's view of what is in containers, running or not. Nothing
 // in it executes anything of theirs.
 type Files struct {
-	*core
+	*viewer
 	keeper *keeper
 }
 
 // Files returns the verbs on containers' files.
-func (e *Engine) Files() *Files { return &Files{e.core, e.keeper} }
+func (e *Engine) Files() *Files { return &Files{&viewer{e.core}, e.keeper} }
 
 // ExtractOptions say how files come into a container.
 type ExtractOptions struct {
@@ -151,9 +151,9 @@ func (f *Files) tell(ref string, action events.Action) {
 }
 
 // layers are the layers of a container and its image.
-func (e *core) layers(rec *record.Container) rootfs.Layers {
+func (f *Files) layers(rec *record.Container) rootfs.Layers {
 	return rootfs.Layers{
-		Upper: filepath.Join(e.store.Dir(rec.ID), "upper"), Lower: append(slices.Clip(rec.Image.Lower), e.base), Log: e.log.With("container", rec.ID),
+		Upper: filepath.Join(f.store.Dir(rec.ID), "upper"), Lower: append(slices.Clip(rec.Image.Lower), f.base), Log: f.log.With("container", rec.ID),
 	}
 }
 

@@ -47,11 +47,14 @@ var errStalled = errs.New(errs.Deadline, "the other side of the copy has done no
 // errEnded says that a container's process went before its end was recorded.
 var errEnded = errors.New("the container's process has ended")
 
+// viewer opens the root filesystems of containers.
+type viewer struct{ *core }
+
 // openRoot opens c's root filesystem. The caller must not own c.
-func (e *core) openRoot(ctx context.Context, c *ctr) (*rootView, error) {
+func (w *viewer) openRoot(ctx context.Context, c *ctr) (*rootView, error) {
 	for {
 		if r := c.current(); r != nil {
-			v, err := e.runningRoot(ctx, c, r)
+			v, err := w.runningRoot(ctx, c, r)
 			if !errors.Is(err, errEnded) {
 				return v, err
 			}
@@ -69,7 +72,7 @@ func (e *core) openRoot(ctx context.Context, c *ctr) (*rootView, error) {
 			c.disown()
 			continue
 		}
-		v, err := e.stoppedRoot(ctx, c)
+		v, err := w.stoppedRoot(ctx, c)
 		if err != nil {
 			c.disown()
 		}
@@ -78,7 +81,7 @@ func (e *core) openRoot(ctx context.Context, c *ctr) (*rootView, error) {
 }
 
 // runningRoot opens the root of the container's first process.
-func (e *core) runningRoot(ctx context.Context, c *ctr, r *run) (*rootView, error) {
+func (w *viewer) runningRoot(ctx context.Context, c *ctr, r *run) (*rootView, error) {
 	proc, err := os.OpenFile(fmt.Sprintf("/proc/%d", r.state.Pid), unix.O_PATH|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return nil, errEnded
@@ -108,7 +111,7 @@ func (e *core) runningRoot(ctx context.Context, c *ctr, r *run) (*rootView, erro
 	if rec.UserNS.Private() {
 		ids = rootfs.IDs{UIDs: rec.UserNS.UIDs, GIDs: rec.UserNS.GIDs}
 	}
-	v := e.newView(ctx, dir, ids)
+	v := w.newView(ctx, dir, ids)
 	v.patient = true
 	v.close = func() {
 		_ = dir.Close()
@@ -134,8 +137,8 @@ func (e *core) runningRoot(ctx context.Context, c *ctr, r *run) (*rootView, erro
 	return v, nil
 }
 
-func (e *core) newView(ctx context.Context, dir *os.File, ids rootfs.IDs) *rootView {
-	v := &rootView{Root: rootfs.New(dir, ids, e.log), dir: dir}
+func (w *viewer) newView(ctx context.Context, dir *os.File, ids rootfs.IDs) *rootView {
+	v := &rootView{Root: rootfs.New(dir, ids, w.log), dir: dir}
 	v.ctx, v.revoke = context.WithCancelCause(ctx)
 	return v
 }
@@ -170,19 +173,19 @@ func notOurs(ns *os.File) error {
 }
 
 // stoppedRoot mounts the root of a container that does not run, for its owner.
-func (e *core) stoppedRoot(ctx context.Context, c *ctr) (*rootView, error) {
+func (w *viewer) stoppedRoot(ctx context.Context, c *ctr) (*rootView, error) {
 	rec := c.snapshot()
-	dir := e.store.Dir(c.id)
+	dir := w.store.Dir(c.id)
 	m := rootfs.Mounts{
-		Lower: append(slices.Clip(rec.Image.Lower), e.base),
+		Lower: append(slices.Clip(rec.Image.Lower), w.base),
 		Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"),
-		ReadOnly: rec.HostConfig.ReadonlyRootfs, Binds: e.binds(&rec),
+		ReadOnly: rec.HostConfig.ReadonlyRootfs, Binds: w.binds(&rec),
 	}
 	root, ns, err := rootfs.Mount(m)
 	if err != nil {
 		return nil, fmt.Errorf("mounting the root filesystem of container %s: %w", c.id, err)
 	}
-	v := e.newView(ctx, root, rootfs.IDs{})
+	v := w.newView(ctx, root, rootfs.IDs{})
 	v.close = func() {
 		_ = root.Close()
 		_ = ns.Close()
@@ -193,13 +196,13 @@ func (e *core) stoppedRoot(ctx context.Context, c *ctr) (*rootView, error) {
 
 // binds lists what a stopped container has mounted, but for file systems that
 // are empty at each start.
-func (e *core) binds(rec *record.Container) []rootfs.Bind {
+func (w *viewer) binds(rec *record.Container) []rootfs.Bind {
 	var list []rootfs.Bind
 	if !rec.State.StartedAt.IsZero() { // the files of its network
-		dir := e.store.Dir(rec.ID)
+		dir := w.store.Dir(rec.ID)
 		if other := rec.HostConfig.NetworkMode; other.IsContainer() {
-			if c, err := e.table.find(other.ConnectedContainer()); err == nil {
-				dir = e.store.Dir(c.id)
+			if c, err := w.table.find(other.ConnectedContainer()); err == nil {
+				dir = w.store.Dir(c.id)
 			}
 		}
 		for _, name := range []string{record.ResolvConf, record.Hostname, record.Hosts} {
@@ -211,7 +214,7 @@ func (e *core) binds(rec *record.Container) []rootfs.Bind {
 		b := rootfs.Bind{Source: m.Source, Subpath: m.Subpath, Target: m.Destination, ReadOnly: !m.RW, Recursive: m.Recursive()}
 		switch {
 		case m.Type == mount.TypeImage && m.Image != nil:
-			b.Source, b.Lower = "", append(slices.Clip(m.Image.Lower), e.base)
+			b.Source, b.Lower = "", append(slices.Clip(m.Image.Lower), w.base)
 		case m.Type != mount.TypeBind && m.Type != mount.TypeVolume:
 			continue
 		}

@@ -16,6 +16,9 @@ import (
 	"github.com/davit-engine/davit/errs"
 )
 
+// Committer makes images of containers.
+type Committer struct{ *Store }
+
 // CommitOptions describe the image that Commit makes.
 type CommitOptions struct {
 	Ref             reference.Named // name and tag; nil leaves the image untagged
@@ -30,7 +33,7 @@ type CommitOptions struct {
 // Commit makes an image of a container: the layers of the image that it is made
 // of, which are shared, and one more, unless that is empty. target and manifest
 // are the container's image, as Get answered with; it may have no name any more.
-func (s *Store) Commit(ctx context.Context, target, manifest ocispec.Descriptor, o CommitOptions) (digest.Digest, error) {
+func (s Committer) Commit(ctx context.Context, target, manifest ocispec.Descriptor, o CommitOptions) (digest.Digest, error) {
 	ctx = s.st.context(ctx)
 	id, err := s.commit(ctx, target, manifest, o)
 	if outOfSpace(err) {
@@ -44,7 +47,7 @@ func (s *Store) Commit(ctx context.Context, target, manifest ocispec.Descriptor,
 // emptyArchive is the digest of a tar archive without entries.
 const emptyArchive digest.Digest = "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"
 
-func (s *Store) commit(ctx context.Context, target, manifest ocispec.Descriptor, o CommitOptions) (digest.Digest, error) {
+func (s Committer) commit(ctx context.Context, target, manifest ocispec.Descriptor, o CommitOptions) (digest.Digest, error) {
 	if _, ok := o.Ref.(reference.Digested); ok {
 		return "", errs.New(errs.InvalidParameter, "cannot commit to digest reference")
 	}
