@@ -21,6 +21,7 @@ import (
 	"github.com/davit-engine/davit/errs"
 	"github.com/davit-engine/davit/image"
 	"github.com/davit-engine/davit/runtime/cgroup"
+	"github.com/davit-engine/davit/runtime/multiplex"
 	"github.com/davit-engine/davit/test/swagger"
 	"github.com/distribution/reference"
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
@@ -242,11 +243,11 @@ func (f *fake) Logs(_ context.Context, ref string, o engine.LogsOptions) (engine
 	if err := f.find(ref); err != nil {
 		return engine.LogStream{}, err
 	}
-	return engine.LogStream{TTY: f.tty, Copy: func(ctx context.Context, stdout, stderr io.Writer) error {
+	return engine.LogStream{TTY: f.tty, Copy: func(ctx context.Context, to io.Writer) error {
 		for _, line := range f.output {
-			w := stdout
-			if line[0] == '2' {
-				w = stderr
+			w := to
+			if !f.tty {
+				w = multiplex.Writer{W: to, Stream: line[0] - '0'}
 			}
 			if _, err := io.WriteString(w, line[1:]+"\n"); err != nil {
 				return err

@@ -162,6 +162,7 @@ func (h streamRoutes) logs(c *call) error {
 	o := engine.LogsOptions{
 		Follow: c.truth("follow"), Stdout: c.truth("stdout"), Stderr: c.truth("stderr"),
 		Timestamps: c.truth("timestamps"), Details: c.truth("details"), Tail: c.r.Form.Get("tail"),
+		Merge: c.truth("merge"), // ours
 	}
 	if !o.Stdout && !o.Stderr {
 		return errs.New(errs.InvalidParameter, "Bad parameters: you must choose at least one stream")
@@ -183,20 +184,15 @@ func (h streamRoutes) logs(c *call) error {
 	c.w.WriteHeader(http.StatusOK)
 	flush(c.w)
 
-	var out io.Writer = c.w // many lines in one packet
+	var out io.Writer = c.w
 	if o.Follow {
-		out = flusher{c.w} // each line at once: somebody watches
+		out = flusher{c.w} // somebody watches
 	}
-	if stream.TTY {
-		if err := stream.Copy(ctx, out, out); err != nil && ctx.Err() == nil {
-			fmt.Fprintf(out, "Error grabbing logs: %v\n", err)
+	if err := stream.Copy(ctx, out); err != nil && ctx.Err() == nil {
+		if !stream.TTY {
+			out = multiplex.Writer{W: out, Stream: multiplex.System}
 		}
-		return nil
-	}
-	// One goroutine copies, so the three never write at the same time.
-	writer := func(stream byte) io.Writer { return multiplex.Writer{W: out, Stream: stream} }
-	if err := stream.Copy(ctx, writer(multiplex.Stdout), writer(multiplex.Stderr)); err != nil && ctx.Err() == nil {
-		fmt.Fprintf(writer(multiplex.System), "Error grabbing logs: %v\n", err)
+		fmt.Fprintf(out, "Error grabbing logs: %v\n", err)
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/davit-engine/davit/engine/idrange"
+	"github.com/davit-engine/davit/logs/driver"
 	"github.com/spf13/pflag"
 )
 
@@ -291,9 +292,8 @@ func (c *Config) finishContainers() error {
 	if err := c.finishUserNS(); err != nil {
 		return err
 	}
-	if !slices.Contains([]string{"json-file", "none"}, d.LogDriver) {
-		c.notes = append(c.notes, Note{"log-driver", d.LogDriver + " is not supported yet: json-file is used, with its defaults"})
-		d.LogDriver, d.LogOpts = "json-file", nil
+	if _, err := driver.Parse(d.LogDriver, d.LogOpts); err != nil {
+		return fmt.Errorf("failed to set log opts: %w", err)
 	}
 	switch d.Runtime {
 	case "", "runc", "davit", "davit-runtime", "io.containerd.runc.v2":

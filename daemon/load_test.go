@@ -78,7 +78,7 @@ func TestEveryKey(t *testing.T) {
 		"bip": `"10.9.0.1/16"`, "fixed-cidr": `"10.9.0.0/24"`, "log-level": `"debug"`, "log-format": `"json"`, "default-cgroupns-mode": `"host"`, "default-ipc-mode": `"private"`,
 		"default-shm-size": `"64M"`, "default-ulimits": `{"nofile":{"Name":"nofile","Soft":1,"Hard":2}}`, "features": `{"a":true}`, "min-api-version": `"1.24"`,
 		"labels": `["a=b"]`, "hosts": `["unix:///x"]`, "registry-mirrors": `["http://m"]`, "exec-opts": `["native.cgroupdriver=systemd"]`, "dns": `["1.1.1.1"]`,
-		"runtimes": `{"x":{"path":"/x"}}`, "userns-remap": `""`, "default-userns": `"host"`, "authorization-plugins": `[]`, "log-opts": `{"a":"b"}`, "default-gateway": `"10.0.0.1"`, "default-gateway-v6": `"fd00::1"`,
+		"runtimes": `{"x":{"path":"/x"}}`, "userns-remap": `""`, "default-userns": `"host"`, "authorization-plugins": `[]`, "log-opts": `{"max-size":"1m"}`, "log-driver": `"local"`, "default-gateway": `"10.0.0.1"`, "default-gateway-v6": `"fd00::1"`,
 		"ip": `"10.0.0.1"`, "firewall-backend": `"nftables"`, "host-gateway-ips": `["10.0.0.1"]`, "default-runtime": `"runc"`, "rootless": `false`,
 	}
 	byType := map[string][2]string{ // a value that fits, one that does not
@@ -182,14 +182,14 @@ func TestFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c.Paths.DataRoot != "/x" || c.Network.Filter || c.Proxy.HTTP != "http://p" || c.Proxy.No != "h" || len(c.Images.Mirrors) != 2 ||
-		c.Containers.Ulimits["core"].Hard != -1 || len(c.Containers.Runtimes) != 2 || c.Containers.LogDriver != "json-file" || c.Containers.LogOpts != nil {
+		c.Containers.Ulimits["core"].Hard != -1 || len(c.Containers.Runtimes) != 2 || c.Containers.LogDriver != "journald" || c.Containers.LogOpts["tag"] != "x" {
 		t.Errorf("%+v", c)
 	}
 	var noted []string
 	for _, n := range c.Notes() {
 		noted = append(noted, n.Option)
 	}
-	if slices.Sort(noted); strings.Join(noted, " ") != "default-runtime log-driver runtimes" {
+	if slices.Sort(noted); strings.Join(noted, " ") != "default-runtime runtimes" {
 		t.Errorf("noted %v", noted)
 	}
 	if c, err := load(t, " \n"); err != nil || c.Paths.DataRoot != "/var/lib/davit" {

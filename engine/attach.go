@@ -17,7 +17,6 @@ import (
 
 	"github.com/davit-engine/davit/engine/record"
 	"github.com/davit-engine/davit/errs"
-	"github.com/davit-engine/davit/runtime/multiplex"
 	"github.com/davit-engine/davit/runtime/wire"
 )
 
@@ -138,11 +137,7 @@ func (k *keeper) detached(c *ctr, exec string) {
 
 // replay writes what was logged so far.
 func (e *core) replay(ctx context.Context, rec *record.Container, o AttachOptions, conn net.Conn) error {
-	stdout, stderr := io.Writer(conn), io.Writer(conn)
-	if !rec.Config.Tty {
-		stdout, stderr = multiplex.Writer{W: conn, Stream: multiplex.Stdout}, multiplex.Writer{W: conn, Stream: multiplex.Stderr}
-	}
-	return e.copyLogs(ctx, rec, LogsOptions{Stdout: o.Stdout, Stderr: o.Stderr}, nil, stdout, stderr)
+	return e.logging.copy(ctx, rec, LogsOptions{Stdout: o.Stdout, Stderr: o.Stderr}, nil, rec.Config.Tty, conn)
 }
 
 // defaultDetachKeys are ctrl-p ctrl-q.

@@ -296,21 +296,6 @@ func TestResolvConf(t *testing.T) {
 	}
 }
 
-func TestLogSettings(t *testing.T) {
-	l, err := logSettings(container.LogConfig{Type: "json-file", Config: map[string]string{"max-size": "10m", "max-file": "3", "compress": "true", "tag": "x"}})
-	if err != nil || l.MaxSize != 10<<20 || l.MaxFile != 3 || !l.Compress {
-		t.Errorf("got %+v, %v", l, err)
-	}
-	for k, v := range map[string]string{"max-size": "big", "max-file": "0", "compress": "perhaps"} {
-		if _, err := logSettings(container.LogConfig{Config: map[string]string{k: v, "max-size ": ""}}); !errs.Is(err, errs.InvalidParameter) {
-			t.Errorf("%s=%s: %v", k, v, err)
-		}
-	}
-	if _, err := logSettings(container.LogConfig{Config: map[string]string{"max-file": "3"}}); err == nil {
-		t.Error("max-file without max-size was accepted")
-	}
-}
-
 func TestEndpointSurvivesTheRecord(t *testing.T) {
 	r := rec("ab", "x", func(r *record.Container) {
 		r.Endpoint = &record.Endpoint{ID: "e", HostVeth: "v", MAC: "02:00:00:00:00:01", Address: "10.1.2.3/24", Gateway: "10.1.2.1"}

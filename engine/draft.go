@@ -69,11 +69,10 @@ func (d *drafter) newRecord(req container.CreateRequest, img image.Image) (*reco
 	if h.LogConfig.Config == nil {
 		h.LogConfig.Config = map[string]string{}
 	}
-	if h.LogConfig.Type == d.cfg.LogDriver {
-		for k, v := range d.cfg.LogOpts {
-			if _, set := h.LogConfig.Config[k]; !set {
-				h.LogConfig.Config[k] = v
-			}
+	for k, v := range d.cfg.LogOpts {
+		_, set := h.LogConfig.Config[k]
+		if !set && (h.LogConfig.Type == d.cfg.LogDriver || strings.HasPrefix(k, "cache-")) {
+			h.LogConfig.Config[k] = v
 		}
 	}
 	if h.ShmSize == 0 && !h.IpcMode.IsHost() {

@@ -47,7 +47,7 @@ type Config struct {
 	Log     *slog.Logger
 
 	Defaults       spec.Defaults
-	LogDriver      string            // "json-file" or "none"
+	LogDriver      string            // one of driver.Names
 	LogOpts        map[string]string // such as max-size
 	DNS            []netip.Addr
 	DNSSearch      []string
@@ -82,6 +82,8 @@ type core struct {
 	base   string // directory of the layer below all others
 	spaces *spaces
 	cdi    *devices.Registry
+
+	logging *logging
 
 	hostsMu sync.Mutex // serialises changes to hosts files of running containers; nothing is locked under it
 	execs   *execTable
@@ -140,6 +142,7 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 
 // assemble joins the parts.
 func assemble(c *core) *Engine {
+	c.logging = &logging{store: c.store, hostname: c.cfg.About.Name}
 	c.execs = newExecTable(c.dropExecFiles)
 	k := &keeper{core: c}
 	f := newFilterCache(c.cfg.SeccompProfile)
@@ -169,6 +172,7 @@ func (e *Engine) Close(ctx context.Context) error {
 	e.launcher.ahead.stop()
 	e.launcher.shims.close()
 	e.spaces.close()
+	e.logging.watcher.Close()
 	for _, c := range e.table.all() {
 		c.cancelRetry()
 		if r := c.current(); r != nil {

@@ -58,7 +58,7 @@ func (e *Engine) Inspect(_ context.Context, ref string, size bool) (container.In
 		Image: rec.Image.ID, ImageManifestDescriptor: rec.Image.Manifest,
 		RestartCount: rec.State.RestartCount, Name: "/" + rec.Name, Driver: storageDriver, Platform: rec.Image.Platform.OS,
 		HostnamePath: filepath.Join(dir, "hostname"), HostsPath: filepath.Join(dir, "hosts"), ResolvConfPath: filepath.Join(dir, "resolv.conf"),
-		LogPath: e.logPath(&rec), HostConfig: &h, Config: rec.Config, ExecIDs: e.execIDs(c), Mounts: mountPoints(&rec),
+		LogPath: shownLogPath(e.logging.path(&rec)), HostConfig: &h, Config: rec.Config, ExecIDs: e.execIDs(c), Mounts: mountPoints(&rec),
 		NetworkSettings: &container.NetworkSettings{Ports: network.PortMap{}, Networks: e.networks(&rec)},
 		Storage:         &storage.Storage{RootFS: &storage.RootFSStorage{Snapshot: &storage.RootFSStorageSnapshot{Name: storageDriver}}},
 	}

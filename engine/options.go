@@ -56,12 +56,13 @@ type LogsOptions struct {
 	Since      time.Time // zero: from the start
 	Until      time.Time // zero: no end
 	Tail       string    // a number of lines, or "all" or empty
+	Merge      bool      // a frame may hold several lines, which is faster; else it has one, as Docker's
 }
 
 // LogStream is a container's log, ready to be copied.
 type LogStream struct {
-	TTY  bool                                                      // one stream without framing
-	Copy func(ctx context.Context, stdout, stderr io.Writer) error // returns at the log's end, or at ctx's when following
+	TTY  bool                                          // one stream without framing
+	Copy func(ctx context.Context, to io.Writer) error // writes frames, or the one stream; returns at the log's end, or at ctx's when following
 }
 
 // RemoveOptions says how far a removal goes.

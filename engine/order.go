@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/davit-engine/davit/engine/record"
@@ -14,7 +13,6 @@ import (
 	"github.com/davit-engine/davit/errs"
 	"github.com/davit-engine/davit/runtime/program"
 	"github.com/davit-engine/davit/runtime/wire"
-	"github.com/docker/go-units"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/sys/user"
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -53,12 +51,10 @@ func (l *launcher) startOrder(rec *record.Container, who spec.User, files spec.F
 	if err := l.cdi.Inject(s, h.DeviceRequests); err != nil {
 		return nil, err
 	}
-	log, err := logSettings(h.LogConfig)
+	log, err := l.logging.order(rec)
 	if err != nil {
 		return nil, err
 	}
-	log.Path = l.logPath(rec)
-	log.Attrs = logAttrs(rec)
 	dir := l.store.Dir(rec.ID)
 	order := &wire.Start{
 		ID: rec.ID, Spec: s, Log: log, MakeCwd: true,
@@ -189,72 +185,4 @@ func makeSource(rec *record.Container, m *spec.UserMount) error {
 	}
 	uid, gid := rec.UserNS.Root()
 	return user.MkdirAllAndChown(m.Source, 0o755, int(uid), int(gid), user.WithOnlyNew)
-}
-
-// logSettings reads a container's log configuration.
-func logSettings(c container.LogConfig) (wire.Log, error) {
-	l := wire.Log{Driver: c.Type}
-	switch c.Type {
-	case "none":
-		return l, nil
-	case "", "json-file":
-		l.Driver = "json-file"
-	default:
-		return l, errs.New(errs.InvalidParameter, "logger: no log driver named '%s' is registered: Davit has json-file and none", c.Type)
-	}
-	for k, v := range c.Config {
-		var err error
-		switch k {
-		case "max-size":
-			if v != "-1" {
-				l.MaxSize, err = units.RAMInBytes(v)
-			}
-		case "max-file":
-			if l.MaxFile, err = strconv.Atoi(v); err == nil && l.MaxFile < 1 {
-				err = errors.New("max-file cannot be less than 1")
-			}
-		case "compress":
-			l.Compress, err = strconv.ParseBool(v)
-		case "labels", "labels-regex", "env", "env-regex", "tag", "mode", "max-buffer-size":
-		default:
-			return l, errs.New(errs.InvalidParameter, "unknown log opt '%s' for json-file log driver", k)
-		}
-		if err != nil {
-			return l, errs.New(errs.InvalidParameter, "invalid log opt %s=%s: %w", k, v, err)
-		}
-	}
-	if l.MaxFile > 1 && l.MaxSize == 0 {
-		return l, errs.New(errs.InvalidParameter, "invalid log opts: max-file needs max-size")
-	}
-	return l, nil
-}
-
-// logAttrs are the labels and variables that the log options ask to have in
-// each line.
-func logAttrs(rec *record.Container) map[string]string {
-	opts := rec.HostConfig.LogConfig.Config
-	attrs := map[string]string{}
-	for _, k := range strings.FieldsFunc(opts["labels"], func(r rune) bool { return r == ',' }) {
-		if v, ok := rec.Config.Labels[k]; ok {
-			attrs[k] = v
-		}
-	}
-	for _, k := range strings.FieldsFunc(opts["env"], func(r rune) bool { return r == ',' }) {
-		for _, v := range rec.Config.Env {
-			if name, value, _ := strings.Cut(v, "="); name == k {
-				attrs[k] = value
-			}
-		}
-	}
-	if len(attrs) == 0 {
-		return nil
-	}
-	return attrs
-}
-
-func (e *core) logPath(rec *record.Container) string {
-	if rec.HostConfig.LogConfig.Type == "none" {
-		return ""
-	}
-	return filepath.Join(e.store.Dir(rec.ID), rec.ID+"-json.log")
 }

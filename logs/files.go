@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"time"
+
+	"github.com/davit-engine/davit/runtime/logfile"
 )
 
 // file is one file of a log, open.
@@ -16,6 +18,7 @@ type file struct {
 	*os.File
 	info   fs.FileInfo // when it was opened
 	zipped bool
+	head   []byte // of its content, as far as it is known
 }
 
 func openFile(name string) (*file, error) {
@@ -103,6 +106,37 @@ func lastTime(z *gzip.Reader) time.Time {
 	return extra.LastTime
 }
 
+// format tells what f holds, if it holds an entry already.
+func (f *file) format() (logfile.Format, bool) { return logfile.Detect(f.begin()) }
+
+// base returns how much was logged before f. It is not ok if f is not of the
+// local format.
+func (f *file) base() (int64, bool) {
+	if format, known := f.format(); !known || format != logfile.Local {
+		return 0, false
+	}
+	return logfile.BaseOf(f.head), true
+}
+
+// begin returns the first bytes of the content.
+func (f *file) begin() []byte {
+	if len(f.head) == logfile.HeadSize {
+		return f.head
+	}
+	f.head = make([]byte, logfile.HeadSize)
+	var n int
+	if !f.zipped {
+		n, _ = f.ReadAt(f.head, 0) // what cannot be read has no format
+	} else if z, err := f.unzipped(); err == nil {
+		n, _ = io.ReadFull(z, f.head)
+	}
+	f.head = f.head[:n]
+	return f.head
+}
+
+// forget drops what is known of a file that was emptied.
+func (f *file) forget() { f.head = nil }
+
 // unzipped opens f's content from its beginning.
 func (f *file) unzipped() (*gzip.Reader, error) {
 	return gzip.NewReader(io.NewSectionReader(f, 0, f.info.Size()))
@@ -116,4 +150,44 @@ func (f *file) unzippedSize() uint32 {
 		return 0
 	}
 	return uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16 | uint32(b[3])<<24
+}
+
+// Exists reports whether there is a log at path, or what was rotated out of
+// one.
+func Exists(path string) bool {
+	for _, p := range []string{path, path + ".1", path + ".1.gz"} {
+		if _, err := os.Lstat(p); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// Rename gives a log that nobody writes another path. One that does not exist
+// is no error.
+func Rename(from, to string) error {
+	if err := rename(from, to); err != nil {
+		return err
+	}
+	for i := 1; ; i++ {
+		old, name := fmt.Sprintf("%s.%d", from, i), fmt.Sprintf("%s.%d", to, i)
+		found := false
+		for _, ext := range []string{"", ".gz"} {
+			_, err := os.Lstat(old + ext)
+			found = found || err == nil
+			if err := rename(old+ext, name+ext); err != nil {
+				return err
+			}
+		}
+		if !found {
+			return nil
+		}
+	}
+}
+
+func rename(from, to string) error {
+	if err := os.Rename(from, to); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("moving log: %w", err)
+	}
+	return nil
 }

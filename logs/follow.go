@@ -3,78 +3,8 @@ package logs
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
-
-// pollTime is how often a log is looked at where inotify cannot be had.
-const pollTime = 200 * time.Millisecond
-
-// watch tells when something changes beside a log.
-type watch struct {
-	inotify *os.File      // nil: none could be had
-	changed chan struct{} // holds one
-	closed  chan struct{}
-}
-
-// newWatch watches the log's directory: for writing to the file and for the
-// file that replaces it. The kernel allows 128 watchers to a user by default;
-// with none left, or no directory yet, the log is polled.
-func newWatch(path string) *watch {
-	w := &watch{changed: make(chan struct{}, 1), closed: make(chan struct{})}
-	fd, err := unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC)
-	if err != nil {
-		go w.poll()
-		return w
-	}
-	if _, err := unix.InotifyAddWatch(fd, filepath.Dir(path), unix.IN_MODIFY|unix.IN_CREATE|unix.IN_MOVED_TO); err != nil {
-		unix.Close(fd)
-		go w.poll()
-		return w
-	}
-	w.inotify = os.NewFile(uintptr(fd), "inotify")
-	go w.listen()
-	return w
-}
-
-func (w *watch) listen() {
-	var events [4096]byte // what they say does not matter
-	for {
-		if _, err := w.inotify.Read(events[:]); err != nil {
-			return
-		}
-		w.tell()
-	}
-}
-
-func (w *watch) poll() {
-	ticker := time.NewTicker(pollTime)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ticker.C:
-			w.tell()
-		case <-w.closed:
-			return
-		}
-	}
-}
-
-func (w *watch) tell() {
-	select {
-	case w.changed <- struct{}{}:
-	default:
-	}
-}
-
-func (w *watch) close() {
-	close(w.closed)
-	if w.inotify != nil {
-		w.inotify.Close()
-	}
-}
 
 // follow reads what is written, until there is a reason to stop.
 func (r *reader) follow(w *watch) error {
@@ -85,8 +15,16 @@ func (r *reader) follow(w *watch) error {
 		until = timer.C
 	}
 	for last := false; ; {
-		if err := r.catchUp(); err != nil || last {
+		if err := r.catchUp(); err != nil {
 			return err
+		}
+		if last {
+			return r.tellDamage()
+		}
+		if r.o.Idle != nil {
+			if err := r.o.Idle(); err != nil {
+				return err
+			}
 		}
 		select {
 		case <-w.changed:

@@ -19,50 +19,6 @@ type readError struct{ err error }
 func (e *readError) Error() string { return "reading log: " + e.err.Error() }
 func (e *readError) Unwrap() error { return e.err }
 
-// scanner cuts a file into lines.
-type scanner struct{ buf []byte }
-
-// scan calls line for each whole line of r, without its newline. It returns the
-// bytes up to the end of the last of them: what comes after that is not whole.
-func (s *scanner) scan(r io.Reader, line func([]byte) error) (whole int64, err error) {
-	if s.buf == nil {
-		s.buf = make([]byte, blockSize)
-	}
-	held := 0           // bytes of an unfinished line at the beginning of buf
-	skipped := int64(0) // bytes of a line too long, before those
-	for {
-		n, err := r.Read(s.buf[held:])
-		end := held + n
-		start := 0
-		for searched := held; ; {
-			i := bytes.IndexByte(s.buf[searched:end], '\n')
-			if i < 0 {
-				break
-			}
-			stop := searched + i
-			if skipped == 0 {
-				if err := line(s.buf[start:stop]); err != nil {
-					return whole, err
-				}
-			}
-			whole += skipped + int64(stop+1-start)
-			skipped, start, searched = 0, stop+1, stop+1
-		}
-		held = copy(s.buf, s.buf[start:end])
-		switch {
-		case errors.Is(err, io.EOF):
-			return whole, nil
-		case err != nil:
-			return whole, &readError{err}
-		case skipped > 0 || held >= maxLine:
-			skipped += int64(held)
-			held = 0
-		case held == len(s.buf):
-			s.buf = append(s.buf, make([]byte, len(s.buf))...)
-		}
-	}
-}
-
 // countLines counts the lines of r, whole ones.
 func countLines(r io.Reader) (lines int, err error) {
 	buf := make([]byte, blockSize)

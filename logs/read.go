@@ -1,14 +1,16 @@
-// Package logs reads the logs that package jsonlog, or Docker, has written:
-// path, and what was rotated out of it as path.1, path.2.gz and so on.
+// Package logs reads the logs that package logfile, or Docker, has written:
+// path, and what was rotated out of it as path.1, path.2.gz and so on, each in
+// the format of json-file or of local.
 //
 // It owns nothing: the writer is another process, which may write, rotate,
-// compress and be killed at any time. So a line counts when its newline is
-// there; what cannot be decoded is skipped; a file that shrinks is read from
-// its beginning. The package does not know containers or clients. Read keeps
-// all its state to itself and may run any number of times at once.
+// compress and be killed at any time. So an entry counts when its end is there;
+// what is damaged is passed over with a word in its place; a file that shrinks
+// is read from its beginning. The package does not know containers or clients.
+// Read keeps all its state to itself and may run any number of times at once.
 package logs
 
 import (
+	"bufio"
 	"compress/flate"
 	"compress/gzip"
 	"context"
@@ -16,6 +18,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"github.com/davit-engine/davit/runtime/logfile"
 )
 
 // Options say what is read.
@@ -25,6 +29,16 @@ type Options struct {
 	Tail           int             // so many of the last entries, before the other choices are made, as Docker; -1: all
 	Follow         bool            // go on with what is written later
 	Done           <-chan struct{} // closed when nobody writes any more; a nil one never is
+	Watcher        *Watcher        // tells of changes; nil: one for this reading
+	Idle           func() error    // called when everything was emitted, before waiting for more; nil: nothing is
+
+	// Resume reads on from the Entry.End of an earlier reading, From, instead of
+	// from Tail; 0 is the beginning. Only files of the local format count. Lost,
+	// if not nil, is told how many bytes are gone since, before the first entry
+	// after them.
+	Resume bool
+	From   int64
+	Lost   func(bytes int64)
 }
 
 // Entry is a log entry. Its parts are valid until emit returns.
@@ -33,6 +47,7 @@ type Entry struct {
 	Time   time.Time
 	Line   []byte // with its \n if it had one: a part of a long line has none
 	Attrs  map[string]string
+	End    int64 // bytes of the log up to its end, from the beginning of the log; with Resume only
 }
 
 // errStop ends the reading: Until has passed.
@@ -42,8 +57,8 @@ var errStop = errors.New("enough")
 // gives one. A log that does not exist is empty. With Follow it returns when
 // Done is closed and everything was emitted, when Until has passed, or when ctx
 // ends; then with ctx's error.
-func Read(ctx context.Context, path string, o Options, emit func(Entry) error) error {
-	r := &reader{ctx: ctx, path: path, o: o, emit: emit}
+func Read(ctx context.Context, path string, o Options, emit func(*Entry) error) error {
+	r := &reader{ctx: ctx, path: path, o: o, emit: emit, pos: o.From}
 	err := r.read()
 	if r.file != nil {
 		r.file.Close()
@@ -59,26 +74,34 @@ type reader struct {
 	ctx  context.Context
 	path string
 	o    Options
-	emit func(Entry) error
+	emit func(*Entry) error
 
-	scanner scanner
-	decoder decoder
+	json    jsonScanner
+	local   localScanner
+	damaged int64     // bytes that are no entries, since the last entry
+	last    time.Time // of the last entry
+	pos     int64     // End of the last entry, with Resume
 
 	file   *file // the newest one read; nil: there was none yet
-	offset int64 // of the first line not read of it
+	offset int64 // of the first entry not read of it
 }
 
 func (r *reader) read() error {
 	var changes *watch
 	if r.o.Follow {
-		changes = newWatch(r.path) // before the first look, so that nothing is missed
+		w := r.o.Watcher
+		if w == nil {
+			w = &Watcher{}
+			defer w.Close()
+		}
+		changes = w.watch(r.path) // before the first look, so that nothing is missed
 		defer changes.close()
 	}
 	if err := r.past(); err != nil {
 		return err
 	}
 	if !r.o.Follow {
-		return nil
+		return r.tellDamage()
 	}
 	return r.follow(changes)
 }
@@ -106,18 +129,21 @@ func (r *reader) past() error {
 		return nil
 	}
 	r.file, r.offset, files[0] = files[0], at.offset, nil
-	return r.more()
+	return r.moreAfter(at.entries)
 }
 
 // position is where reading begins in the oldest file that is read.
 type position struct {
-	offset int64 // in a plain file
-	lines  int   // to skip, in a compressed file
+	offset  int64 // in the plain content
+	entries int   // to skip from there
 }
 
-// begin finds where the last Tail entries begin. It returns the files from
-// there on, newest first.
+// begin finds where reading begins. It returns the files from there on, newest
+// first.
 func (r *reader) begin(files []*file) (position, []*file, error) {
+	if r.o.Resume {
+		return r.resume(files)
+	}
 	if r.o.Tail < 0 {
 		return position{}, files, nil
 	}
@@ -126,14 +152,7 @@ func (r *reader) begin(files []*file) (position, []*file, error) {
 		if f == nil {
 			continue
 		}
-		var at position
-		var found int
-		var err error
-		if f.zipped {
-			at, found, err = zippedTail(f, missing)
-		} else {
-			at.offset, found, err = lastLines(f, f.info.Size(), missing)
-		}
+		at, found, err := r.tail(f, missing)
 		if err != nil {
 			return position{}, nil, fmt.Errorf("reading log: %w", err)
 		}
@@ -144,17 +163,62 @@ func (r *reader) begin(files []*file) (position, []*file, error) {
 	return position{}, files, nil
 }
 
-func zippedTail(f *file, n int) (position, int, error) {
-	z, err := f.unzipped()
+// resume finds the end of the entry that was the last one of an earlier
+// reading. Where that is gone, reading begins with what is left.
+func (r *reader) resume(files []*file) (position, []*file, error) {
+	oldest, newest := 0, true
+	for i, f := range files {
+		if f == nil {
+			continue
+		}
+		base, ok := f.base()
+		if !ok && f.info.Size() > 0 {
+			break // of another format: what is older does not count either
+		}
+		if newest && r.pos > base+f.info.Size() && !f.zipped {
+			r.pos = 0 // not the log that was read: all of it is new
+		}
+		if oldest, newest = i, false; r.pos >= base {
+			return position{offset: r.pos - base}, files[:i+1], nil
+		}
+	}
+	return position{}, files[:oldest+1], nil
+}
+
+// tail finds where the last n entries of a file begin, and how many there are,
+// n at most.
+func (r *reader) tail(f *file, n int) (position, int, error) {
+	if f.zipped {
+		return r.countedTail(f, n)
+	}
+	if format, known := f.format(); !known || format == logfile.JSON {
+		offset, found, err := lastLines(f, f.info.Size(), n)
+		return position{offset: offset}, found, err
+	}
+	offset, found, ok, err := lastEntries(f, f.info.Size(), n)
+	if err != nil || ok {
+		return position{offset: offset}, found, err
+	}
+	return r.countedTail(f, n) // there is damage on the way
+}
+
+// countedTail is tail for a file that cannot be read backwards.
+func (r *reader) countedTail(f *file, n int) (position, int, error) {
+	content, format, err := f.content(0)
 	if err != nil {
 		return position{}, 0, nil // not ours, or broken: nothing can be read of it
 	}
-	lines, err := countLines(z)
+	entries := 0
+	if format == logfile.JSON {
+		entries, err = countLines(content)
+	} else {
+		_, err = r.local.scan(content, func(*Entry, int64, int64) error { entries++; return nil })
+	}
 	if err != nil && !damaged(err) {
 		return position{}, 0, err
 	}
-	found := min(n, lines)
-	return position{lines: lines - found}, found, nil
+	found := min(n, entries)
+	return position{entries: entries - found}, found, nil
 }
 
 // damaged reports whether err says that a compressed file is cut off or
@@ -166,33 +230,35 @@ func damaged(err error) bool {
 
 // rotated reads a file to which nothing is written any more.
 func (r *reader) rotated(f *file, at position) error {
-	if !f.zipped {
-		_, err := r.scanner.scan(io.NewSectionReader(f, at.offset, f.info.Size()-at.offset), r.line)
-		return err
-	}
-	z, err := f.unzipped()
-	if err != nil {
-		return nil // not ours, or broken
-	}
-	if last := lastTime(z); !last.IsZero() && last.Before(r.o.Since) {
-		return nil
-	}
-	_, err = r.scanner.scan(z, func(line []byte) error {
-		if at.lines > 0 {
-			at.lines--
+	if f.zipped {
+		z, err := f.unzipped()
+		if err != nil {
+			return nil // not ours, or broken
+		}
+		if last := lastTime(z); !last.IsZero() && last.Before(r.o.Since) {
 			return nil
 		}
-		return r.line(line)
-	})
+	}
+	content, format, err := f.content(at.offset)
+	if err != nil {
+		return nil
+	}
+	whole, err := r.scan(content, f, format, at)
+	if err == nil && !f.zipped {
+		r.damaged += max(0, f.info.Size()-at.offset-whole)
+	}
 	var broken *readError
 	if errors.As(err, &broken) && damaged(broken.err) {
+		r.damaged++ // how much is not known
 		return nil
 	}
 	return err
 }
 
 // more reads on in the newest file.
-func (r *reader) more() error {
+func (r *reader) more() error { return r.moreAfter(0) }
+
+func (r *reader) moreAfter(skip int) error {
 	if r.file == nil || r.file.zipped {
 		return nil
 	}
@@ -203,21 +269,70 @@ func (r *reader) more() error {
 	r.file.info = info
 	if info.Size() < r.offset {
 		r.offset = 0 // somebody has emptied it
+		r.file.forget()
 	}
-	whole, err := r.scanner.scan(io.NewSectionReader(r.file, r.offset, info.Size()-r.offset), r.line)
+	if info.Size() == r.offset {
+		return nil
+	}
+	content, format, err := r.file.content(r.offset)
+	if err != nil {
+		return fmt.Errorf("reading log: %w", err)
+	}
+	whole, err := r.scan(content, r.file, format, position{r.offset, skip})
 	r.offset += whole
 	return err
 }
 
-// line emits the entry that a line holds, if it is wanted.
-func (r *reader) line(line []byte) error {
+// scan emits the entries of f's content from at on. It returns how many bytes
+// it has dealt with.
+func (r *reader) scan(content io.Reader, f *file, format logfile.Format, at position) (int64, error) {
+	var base int64
+	if r.o.Resume {
+		base, _ = f.base()
+		base += at.offset
+	}
+	each := func(e *Entry, damage, end int64) error {
+		r.damaged += damage
+		switch {
+		case e == nil:
+			return nil
+		case at.entries > 0:
+			at.entries--
+			r.damaged = 0
+			return nil
+		case r.o.Resume:
+			if missing := base - r.pos; missing > 0 && r.o.Lost != nil {
+				r.o.Lost(missing)
+			}
+			e.End = base + end
+			r.pos = e.End
+		}
+		return r.entry(e)
+	}
+	if format == logfile.JSON {
+		if r.o.Resume {
+			return io.Copy(io.Discard, content)
+		}
+		return r.json.scan(content, each)
+	}
+	return r.local.scan(content, each)
+}
+
+// entry emits an entry if it is wanted.
+func (r *reader) entry(e *Entry) error {
 	if err := r.ctx.Err(); err != nil {
 		return err
 	}
-	var e Entry
-	if !r.decoder.decode(line, &e) {
-		return nil
+	if r.damaged > 0 {
+		if err := r.tellDamage(); err != nil {
+			return err
+		}
 	}
+	r.last = e.Time
+	return r.choose(e)
+}
+
+func (r *reader) choose(e *Entry) error {
 	if !r.o.Until.IsZero() && e.Time.After(r.o.Until) {
 		return errStop
 	}
@@ -225,4 +340,33 @@ func (r *reader) line(line []byte) error {
 		return nil
 	}
 	return r.emit(e)
+}
+
+// tellDamage says that something could not be read, where it stood.
+func (r *reader) tellDamage() error {
+	if r.damaged == 0 {
+		return nil
+	}
+	line := fmt.Appendf(nil, "[davit: %d bytes of the log are damaged]\n", r.damaged)
+	r.damaged = 0
+	return r.choose(&Entry{Stream: "stderr", Time: r.last, Line: line, End: r.pos})
+}
+
+// content opens what f holds from an offset on, unpacked.
+func (f *file) content(offset int64) (io.Reader, logfile.Format, error) {
+	format, known := f.format()
+	if !f.zipped {
+		if !known {
+			format = logfile.JSON // says what is damaged
+		}
+		return io.NewSectionReader(f, offset, f.info.Size()-offset), format, nil
+	}
+	z, err := f.unzipped()
+	if err != nil {
+		return nil, 0, err
+	}
+	if _, err := io.CopyN(io.Discard, z, offset); err != nil && !errors.Is(err, io.EOF) {
+		return nil, 0, err
+	}
+	return bufio.NewReaderSize(z, blockSize), format, nil
 }

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/davit-engine/davit/errs"
-	"github.com/davit-engine/davit/runtime/jsonlog"
+	"github.com/davit-engine/davit/runtime/logfile"
 	"github.com/davit-engine/davit/runtime/wire"
 	"golang.org/x/sys/unix"
 )
@@ -62,8 +62,8 @@ func newClient(a *wire.Attach, sock *os.File) (*client, error) {
 	return c, nil
 }
 
-func (c *client) wants(s jsonlog.Stream) bool {
-	if s == jsonlog.Stderr {
+func (c *client) wants(s logfile.Stream) bool {
+	if s == logfile.Stderr {
 		return c.Stderr
 	}
 	return c.Stdout

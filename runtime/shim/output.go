@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/davit-engine/davit/errs"
-	"github.com/davit-engine/davit/runtime/jsonlog"
+	"github.com/davit-engine/davit/runtime/logfile"
 	"github.com/davit-engine/davit/runtime/multiplex"
 	"golang.org/x/sys/unix"
 )
@@ -19,21 +19,29 @@ const readSize = 64 << 10
 // output copies a process's output to its log and its attached clients.
 type output struct {
 	mu      sync.Mutex
-	log     *jsonlog.Writer // guarded by mu; nil: none is kept
-	failed  error           // guarded by mu; the first trouble with the log
-	clients []*client       // guarded by mu
-	closing bool            // guarded by mu; the process has ended
-	buf     []byte          // guarded by mu; what was just read
+	log     logWriter // guarded by mu; nil: none is kept
+	failed  error     // guarded by mu; the first trouble with the log
+	clients []*client // guarded by mu
+	closing bool      // guarded by mu; the process has ended
+	buf     []byte    // guarded by mu; what was just read
 
 	files []*os.File // what pumps read
 	pumps sync.WaitGroup
 }
 
-func newOutput(log *jsonlog.Writer) *output { return &output{log: log} }
+// logWriter keeps output.
+type logWriter interface {
+	Write(s logfile.Stream, p []byte) error
+	End(s logfile.Stream) error
+	Close() error
+	Wait() error // after Close, until everything is in its place
+}
+
+func newOutput(log logWriter) *output { return &output{log: log} }
 
 // pump copies a stream until its end. A raw one, a terminal's, goes to clients
 // as it is; others in frames.
-func (o *output) pump(s jsonlog.Stream, file *os.File, raw bool) {
+func (o *output) pump(s logfile.Stream, file *os.File, raw bool) {
 	o.files = append(o.files, file)
 	o.pumps.Go(func() {
 		rc, err := file.SyscallConn()
@@ -53,7 +61,7 @@ func (o *output) pump(s jsonlog.Stream, file *os.File, raw bool) {
 }
 
 // take reads once. It is done unless there was nothing to read.
-func (o *output) take(s jsonlog.Stream, fd int, raw bool) (done, ended bool) {
+func (o *output) take(s logfile.Stream, fd int, raw bool) (done, ended bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.buf == nil {
@@ -70,7 +78,7 @@ func (o *output) take(s jsonlog.Stream, fd int, raw bool) (done, ended bool) {
 	return true, false
 }
 
-func (o *output) writeLocked(s jsonlog.Stream, chunk []byte, raw bool) {
+func (o *output) writeLocked(s logfile.Stream, chunk []byte, raw bool) {
 	if o.log != nil {
 		o.noteLocked(o.log.Write(s, chunk))
 	}
@@ -90,7 +98,7 @@ func (o *output) noteLocked(err error) {
 	}
 }
 
-func (o *output) end(s jsonlog.Stream) {
+func (o *output) end(s logfile.Stream) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.log != nil {
@@ -237,7 +245,7 @@ type packet struct {
 }
 
 // frame gives p the head of Docker's multiplexed stream.
-func (p *packet) frame(s jsonlog.Stream) {
+func (p *packet) frame(s logfile.Stream) {
 	head := multiplex.Header(multiplex.Stdout+byte(s), len(p.body))
 	p.head = head[:]
 }

@@ -3,7 +3,7 @@ package shim
 import (
 	"os"
 
-	"github.com/davit-engine/davit/runtime/jsonlog"
+	"github.com/davit-engine/davit/runtime/logfile"
 	"github.com/davit-engine/davit/runtime/wire"
 )
 
@@ -39,11 +39,11 @@ func (s *session) attach(a *wire.Attach, sock *os.File) error {
 func (s *session) take(st *streams, console *os.File, raw bool) {
 	if console != nil {
 		s.in.open(console, true)
-		s.out.pump(jsonlog.Stdout, console, true)
+		s.out.pump(logfile.Stdout, console, true)
 		return
 	}
 	s.in.open(st.own[0], false)
-	for i, stream := range [...]jsonlog.Stream{1: jsonlog.Stdout, 2: jsonlog.Stderr} {
+	for i, stream := range [...]logfile.Stream{1: logfile.Stdout, 2: logfile.Stderr} {
 		if i > 0 && st.own[i] != nil {
 			s.out.pump(stream, st.own[i], raw)
 		}

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/davit-engine/davit/errs"
-	"github.com/davit-engine/davit/runtime/jsonlog"
+	"github.com/davit-engine/davit/runtime/logfile"
 	"github.com/davit-engine/davit/runtime/spawn"
 	"github.com/davit-engine/davit/runtime/wire"
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -166,14 +166,25 @@ func hasPIDNamespace(spec *specs.Spec) bool {
 	return false
 }
 
-func openLog(l wire.Log) (*jsonlog.Writer, error) {
+func openLog(l wire.Log) (logWriter, error) {
+	o := logfile.Options{MaxSize: l.MaxSize, MaxFile: l.MaxFile, Compress: l.Compress, Attrs: l.Attrs}
 	switch l.Driver {
 	case "none", "":
 		return nil, nil
 	case "json-file":
-		return jsonlog.Open(l.Path, jsonlog.Options{MaxSize: l.MaxSize, MaxFile: l.MaxFile, Compress: l.Compress, Attrs: l.Attrs})
+	case "local":
+		o.Format = logfile.Local
+	default:
+		return nil, errs.New(errs.NotImplemented, "log driver %q", l.Driver)
 	}
-	return nil, errs.New(errs.NotImplemented, "log driver %q", l.Driver)
+	w, err := logfile.Open(l.Path, o)
+	if err != nil {
+		return nil, err
+	}
+	if l.Buffer > 0 {
+		return logfile.NewRing(w, int(l.Buffer)), nil
+	}
+	return w, nil
 }
 
 // makeGroup makes the cgroup and opens what the process needs to join it.

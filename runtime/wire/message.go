@@ -116,12 +116,13 @@ type Stdio struct {
 
 // Log says where output is kept.
 type Log struct {
-	Driver   string            `json:"driver"` // "json-file" or "none"
+	Driver   string            `json:"driver"` // "json-file", "local" or "none"
 	Path     string            `json:"path,omitempty"`
 	MaxSize  int64             `json:"maxSize,omitempty"` // bytes; 0: no rotation
 	MaxFile  int               `json:"maxFile,omitempty"` // files kept, the current one included; 0 means 1
 	Compress bool              `json:"compress,omitempty"`
-	Attrs    map[string]string `json:"attrs,omitempty"` // written with each line
+	Attrs    map[string]string `json:"attrs,omitempty"`  // written with each line
+	Buffer   int64             `json:"buffer,omitempty"` // bytes kept while the file cannot be written, more are dropped; 0: output waits
 }
 
 // Attach gives a client's socket to the shim.

@@ -1,8 +1,9 @@
-package jsonlog
+package logfile
 
 import (
 	"bytes"
 	"compress/gzip"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -237,18 +238,116 @@ func TestDiskFull(t *testing.T) {
 	if err := w.Write(Stdout, []byte("again\n")); err != nil {
 		t.Fatal(err)
 	}
-	if got := strings.TrimLeft(read(t, path), "\n"); !strings.HasPrefix(got, `{"log":"again\n"`) {
+	got := strings.TrimLeft(read(t, path), "\n")
+	told, after, _ := strings.Cut(got, "\n")
+	if !strings.HasPrefix(told, `{"log":"[davit: lines of output that were not logged: 1 (no space left on device)]\n","stream":"stderr"`) || !strings.HasPrefix(after, `{"log":"again\n"`) {
 		t.Errorf("after the disk was full: %q", got)
 	}
 }
 
-func FuzzEntry(f *testing.F) {
+// TestLocal holds the bytes of the Local format, and what a later writer goes on from.
+func TestLocal(t *testing.T) {
+	w, path := open(t, Options{Format: Local, MaxSize: 60, MaxFile: 3, Attrs: map[string]string{"k": "v"}})
+	if err := errors.Join(w.Write(Stdout, []byte("one\nhalf ")), w.Write(Stderr, []byte("two\n")), w.Write(Stdout, []byte("a line")), w.End(Stdout)); err != nil {
+		t.Fatal(err)
+	}
+	const attrs = "\x32\x06\x0a\x01k\x12\x01v"
+	at := clock()
+	var times []string
+	for range 4 {
+		times = append(times, string(binary.AppendUvarint(nil, uint64(at().UnixNano()))))
+	}
+	for name, want := range map[string]string{
+		".1": "\x00\x00\x00\x1f\x0a\x06stdout\x10" + times[0] + "\x1a\x03one" + attrs + "\x00\x00\x00\x1f" +
+			"\x00\x00\x00\x1f\x0a\x06stderr\x10" + times[1] + "\x1a\x03two" + attrs + "\x00\x00\x00\x1f",
+		"": "\x00\x00\x00\x2c\x0a\x06stdout\x10" + times[3] + "\xa0\x06\x4e\x1a\x0bhalf a line\x20\x01" + attrs + "\x00\x00\x00\x2c",
+	} {
+		if got := read(t, path+name); got != want {
+			t.Errorf("log%s:\n got %q\nwant %q", name, got, want)
+		}
+	}
+	next, err := Open(path, Options{Format: Local, Now: clock()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer next.Close()
+	if next.base != 78 || next.torn {
+		t.Errorf("opened again: base %d, torn %v", next.base, next.torn)
+	}
+}
+
+// TestFormatChanges: no file has two formats.
+func TestFormatChanges(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	for i, format := range []Format{JSON, Local, Local, JSON, JSON} {
+		w, err := Open(path, Options{Format: format, MaxFile: 5, Now: clock()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(w.Write(Stdout, fmt.Appendf(nil, "%d\n", i)), w.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, want := range map[string]struct {
+		format  Format
+		entries int
+	}{"": {JSON, 2}, ".1": {Local, 2}, ".2": {JSON, 1}} {
+		text := []byte(read(t, path+name))
+		format, known := Detect(text)
+		size, entries := (&encoder{format: want.format}).whole(text)
+		if !known || format != want.format || entries != want.entries || size != len(text) {
+			t.Errorf("log%s: format %d (%v), %d entries", name, format, known, entries)
+		}
+	}
+}
+
+// TestWritingDoesNotWaitForCompression fills many files at once; at the end
+// all but the current one are compressed, whatever they were called meanwhile.
+func TestWritingDoesNotWaitForCompression(t *testing.T) {
+	for _, format := range []Format{JSON, Local} {
+		w, path := open(t, Options{Format: format, MaxSize: 200 << 10, MaxFile: 5, Compress: true, Now: time.Now})
+		chunk := []byte(strings.Repeat(strings.Repeat("x", 99)+"\n", 300))
+		for range 200 {
+			if err := w.Write(Stdout, chunk); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := w.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		entries, err := os.ReadDir(filepath.Dir(path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		for _, e := range entries {
+			names = append(names, strings.TrimPrefix(e.Name(), filepath.Base(path)))
+		}
+		if got := strings.Join(names, " "); got != " .1.gz .2.gz .3.gz .4.gz" {
+			t.Errorf("got %s", got)
+		}
+	}
+}
+
+func FuzzLocalHead(f *testing.F) {
+	f.Add([]byte("\x00\x00\x00\x1b\x0a\x06stdout\x10\x01\xa0\x06\x4e\x1a\x03one"))
+	f.Fuzz(func(t *testing.T, p []byte) {
+		_, _ = Detect(p)
+		_ = BaseOf(p)
+		if size, _ := wholeLocal(p); size > len(p) {
+			t.Errorf("%q: %d bytes", p, size)
+		}
+	})
+}
+
+func FuzzJSON(f *testing.F) {
 	f.Add([]byte("a\n"), []byte("b"), true)
 	f.Add([]byte("\xff\u2028<>&"), []byte("\x00\t"), false)
 	f.Fuzz(func(t *testing.T, head, tail []byte, newline bool) {
-		line := appendEntry(nil, head, tail, newline, entry{stream: Stderr, time: []byte("2024-01-02T03:04:05Z")})
-		var e struct{ Log, Stream string }
-		if err := json.Unmarshal(line, &e); err != nil {
+		e := entry{stream: Stderr, newline: newline, stamp: stamp{text: []byte("2024-01-02T03:04:05Z")}}
+		line := appendJSON(nil, head, tail, nil, &e)
+		var got struct{ Log, Stream string }
+		if err := json.Unmarshal(line, &got); err != nil {
 			t.Fatalf("%q: %v", line, err)
 		}
 		want := ""
@@ -258,16 +357,20 @@ func FuzzEntry(f *testing.F) {
 		if newline {
 			want += "\n"
 		}
-		if e.Log != want || e.Stream != "stderr" || bytes.IndexByte(line, '\n') != len(line)-1 {
-			t.Errorf("%q, %q: %q holds %q", head, tail, line, e.Log)
+		if got.Log != want || got.Stream != "stderr" || bytes.IndexByte(line, '\n') != len(line)-1 {
+			t.Errorf("%q, %q: %q holds %q", head, tail, line, got.Log)
 		}
 	})
 }
 
 func BenchmarkWrite(b *testing.B) {
-	for _, length := range []int{20, 100, 1000} {
-		b.Run(fmt.Sprintf("lines of %d bytes", length), func(b *testing.B) {
-			w, err := Open(filepath.Join(b.TempDir(), "log"), Options{MaxSize: 64 << 20})
+	for i, length := range []int{20, 100, 1000, 20, 100, 1000} {
+		format, called := JSON, "json"
+		if i >= 3 {
+			format, called = Local, "local"
+		}
+		b.Run(fmt.Sprintf("%s, lines of %d bytes", called, length), func(b *testing.B) {
+			w, err := Open(filepath.Join(b.TempDir(), "log"), Options{Format: format, MaxSize: 64 << 20})
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -1,57 +1,23 @@
-// Package jsonlog writes a container's output in the format of Docker's
-// json-file driver, byte for byte, one JSON object a line:
-//
-//	{"log":"text\n","stream":"stdout","attrs":{"k":"v"},"time":"2006-01-02T15:04:05.999999999Z"}
-//
-// A line of output longer than PartSize is cut into several entries of which
-// only the last ends in \n, all with the time of the first. When the file has
-// reached its largest size it becomes path.1, path.1 becomes path.2 and so on,
-// compressed to path.N.gz if asked.
-//
-// The package owns the log files while a Writer is open. It does not read them
-// (package logs does) and does not know whose output it is. A Writer is used by
-// one goroutine at a time.
-package jsonlog
+package logfile
 
 import (
+	"bytes"
 	"time"
 	"unicode/utf8"
 )
 
-// Stream says where output came from.
-type Stream uint8
-
-// The streams. A terminal has Stdout only.
-const (
-	Stdout Stream = iota
-	Stderr
-	streams
-)
-
-// String returns the stream's name as it stands in the log.
-func (s Stream) String() string {
-	if s == Stderr {
-		return "stderr"
-	}
-	return "stdout"
-}
-
-// entry is one line of the log but for its text.
-type entry struct {
-	stream Stream
-	attrs  []byte // a JSON object, or nothing
-	time   []byte // as appendTime wrote it
-}
-
-// appendEntry appends the entry whose text is head, then tail, then a newline
-// if that is wanted. The fields stand in the order in which Docker has them.
-func appendEntry(dst, head, tail []byte, newline bool, e entry) []byte {
+// appendJSON appends an entry of the JSON format:
+//
+//	{"log":"text\n","stream":"stdout","attrs":{"k":"v"},"time":"2006-01-02T15:04:05.999999999Z"}
+//
+// The fields stand in the order in which Docker has them.
+func appendJSON(dst, head, tail, attrs []byte, e *entry) []byte {
 	dst = append(dst, '{')
-	if len(head)+len(tail) > 0 || newline {
+	if len(head)+len(tail) > 0 || e.newline {
 		dst = append(dst, `"log":"`...)
 		dst = appendText(dst, head)
 		dst = appendText(dst, tail)
-		if newline {
+		if e.newline {
 			dst = append(dst, `\n`...)
 		}
 		dst = append(dst, `",`...)
@@ -59,14 +25,19 @@ func appendEntry(dst, head, tail []byte, newline bool, e entry) []byte {
 	dst = append(dst, `"stream":"`...)
 	dst = append(dst, e.stream.String()...)
 	dst = append(dst, `",`...)
-	if len(e.attrs) > 0 {
+	if len(attrs) > 0 {
 		dst = append(dst, `"attrs":`...)
-		dst = append(dst, e.attrs...)
+		dst = append(dst, attrs...)
 		dst = append(dst, ',')
 	}
 	dst = append(dst, `"time":"`...)
-	dst = append(dst, e.time...)
+	dst = append(dst, e.stamp.text...)
 	return append(dst, "\"}\n"...)
+}
+
+// wholeJSON is encoder.whole.
+func wholeJSON(p []byte) (size, entries int) {
+	return bytes.LastIndexByte(p, '\n') + 1, bytes.Count(p, []byte{'\n'})
 }
 
 // appendTime appends t as RFC 3339 in UTC, with nanoseconds but no trailing

@@ -1,0 +1,128 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	enginetest "github.com/davit-engine/davit/test/engine"
+)
+
+// logFiles lists the files of a container's log, with their sizes.
+func logFiles(t *testing.T, cli enginetest.CLI, e *enginetest.Engine, name string) map[string]int64 {
+	t.Helper()
+	id := cli.OK(t, "inspect", "-f", "{{.Id}}", name)
+	found, err := filepath.Glob(filepath.Join(e.Root, "*", "containers", id, id+"*.log*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sizes := map[string]int64{}
+	for _, f := range found {
+		info, err := os.Stat(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sizes[strings.TrimPrefix(filepath.Base(f), id)] = info.Size()
+	}
+	return sizes
+}
+
+// lines is a shell command that writes n numbered lines of 100 bytes.
+func lines(n int) string {
+	return fmt.Sprintf(`busybox awk 'BEGIN{for(i=0;i<%d;i++) printf "%%099d\n", i}'`, n)
+}
+
+// TestLogRotation: without a word from anybody a log is rotated and compressed,
+// and still read as one.
+func TestLogRotation(t *testing.T) {
+	e := engine(t)
+	each(t, func(t *testing.T, cli enginetest.CLI) {
+		n := name(t, cli)
+		cli.OK(t, "run", "--name", n, "busybox", "sh", "-c", lines(200_000))
+		enginetest.Eventually(t, 10*time.Second, func() error {
+			if files := logFiles(t, cli, e, n); len(files) != 2 || files["-json.log.1.gz"] == 0 {
+				return fmt.Errorf("files %v", files)
+			}
+			return nil
+		})
+		if out := cli.OK(t, "logs", n); strings.Count(out, "\n") != 199_999 || !strings.HasSuffix(out, "199999") {
+			t.Errorf("%d lines", strings.Count(out, "\n"))
+		}
+		if got := cli.OK(t, "logs", "--tail", "70000", n); !strings.HasPrefix(got, fmt.Sprintf("%099d\n", 130_000)) {
+			t.Errorf("--tail reads %.200q", got)
+		}
+	})
+}
+
+// TestLogDrivers runs with each driver that only keeps a file.
+func TestLogDrivers(t *testing.T) {
+	e := engine(t)
+	each(t, func(t *testing.T, cli enginetest.CLI) {
+		const script = `echo out; echo err >&2; printf '\377\000bin\n'; busybox head -c 40000 /dev/zero | busybox tr '\0' x; echo; printf open`
+		long := strings.Repeat("x", 40_000)
+		for driver, text := range map[string]string{"json-file": "\ufffd\x00bin\n", "local": "\xff\x00bin\n"} {
+			n := name(t, cli) + "-" + driver
+			t.Cleanup(func() { cli.Run(t, "rm", "-f", n) })
+			cli.OK(t, "run", "--name", n, "--log-driver", driver, "--log-opt", "max-size=10k", "--log-opt", "max-file=9", "--log-opt", "tag={{.Name}}", "busybox", "sh", "-c", script)
+			if r := cli.Run(t, "logs", n); r.Stdout != "out\n"+text+long+"\nopen" || r.Stderr != "err\n" {
+				t.Errorf("%s: stdout of %d bytes %.60q, stderr %q", driver, len(r.Stdout), r.Stdout, r.Stderr)
+			}
+			// Time and attributes stand where lines begin.
+			got := cli.OK(t, "logs", "-t", "--details", n)
+			if strings.Count(got, "Z tag="+n+" ") != 4 || strings.Count(got, "xZ") != 0 {
+				t.Errorf("%s: -t --details: %.200q", driver, got)
+			}
+			if len(logFiles(t, cli, e, n)) < 3 {
+				t.Errorf("%s: %v", driver, logFiles(t, cli, e, n))
+			}
+			path := cli.OK(t, "inspect", "-f", "{{.LogPath}}", n)
+			if strings.HasSuffix(path, "-json.log") != (driver == "json-file") {
+				t.Errorf("%s: LogPath %q", driver, path)
+			}
+		}
+		cli.Fails(t, 125, "unknown log opt 'colour' for json-file log driver", "run", "--log-opt", "colour=1", "busybox", "true")
+		cli.Fails(t, 125, "log driver 'awslogs' is not supported", "run", "--log-driver", "awslogs", "busybox", "true")
+		cli.Fails(t, 125, "logger: no log driver named 'grafana/loki' is registered", "run", "--log-driver", "grafana/loki", "busybox", "true")
+		n := name(t, cli)
+		cli.OK(t, "run", "--name", n, "--log-driver", "none", "busybox", "echo", "x")
+		cli.Fails(t, 1, "configured logging driver does not support reading", "logs", n)
+	})
+}
+
+// TestLogsFollowRotation follows a log that is rotated and compressed all the
+// time, to its end.
+func TestLogsFollowRotation(t *testing.T) {
+	each(t, func(t *testing.T, cli enginetest.CLI) {
+		n := name(t, cli)
+		cli.OK(t, "run", "-d", "--name", n, "--log-opt", "max-size=100k", "--log-opt", "max-file=99", "busybox", "sh", "-c",
+			`busybox awk 'BEGIN{for(i=0;i<10000;i++) {printf "%099d\n", i; if (i%100==0) {fflush(); system("busybox usleep 5000")}}}'`)
+		out := cli.OK(t, "logs", "-f", n)
+		for i, line := range strings.Split(out, "\n") {
+			if line != fmt.Sprintf("%099d", i) {
+				t.Fatalf("line %d: %.120q", i, line)
+			}
+		}
+		if !strings.HasSuffix(out, "9999") {
+			t.Errorf("ends in %.120q", out[len(out)-100:])
+		}
+	})
+}
+
+// TestNonBlockingLog: a container whose log is slow goes on.
+func TestNonBlockingLog(t *testing.T) {
+	each(t, func(t *testing.T, cli enginetest.CLI) {
+		n := name(t, cli)
+		cli.OK(t, "run", "--name", n, "--log-opt", "mode=non-blocking", "--log-opt", "max-buffer-size=64k", "busybox", "sh", "-c", "echo first; echo err >&2; "+lines(20_000)+"; echo last")
+		r := cli.Run(t, "logs", n)
+		if !strings.HasPrefix(r.Stdout, "first\n") || !strings.HasPrefix(r.Stderr, "err\n") {
+			t.Errorf("stdout %.80q, stderr %.80q", r.Stdout, r.Stderr)
+		}
+		// All of it, or a word about what is missing.
+		if strings.Count(r.Stdout, "\n") != 20_002 && !strings.Contains(r.Stderr, "[davit: output that was not logged") {
+			t.Errorf("%d lines, stderr %.300q", strings.Count(r.Stdout, "\n"), r.Stderr)
+		}
+	})
+}
