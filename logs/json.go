@@ -111,7 +111,8 @@ func (d *decoder) fast(line []byte, e *Entry) bool {
 	}
 	// Most texts have nothing to unescape but the newline at their end: they
 	// stay where they are.
-	text, inPlace := rest[:0], false
+	var text []byte
+	inPlace := false
 	if n := plainText(rest); n+2 < len(rest) && rest[n] == '\\' && rest[n+1] == 'n' && rest[n+2] == '"' {
 		text, rest, inPlace = rest[:n+1], rest[n+3:], true
 	} else if rest, ok = d.unescape(rest); !ok {
