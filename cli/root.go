@@ -86,6 +86,7 @@ func newRoot(e *env.Env, build system.Build, args []string) *cobra.Command {
 	)
 	commands := []entry{
 		{"run", groupCommon, container.NewRunCmd},
+		{"exec", groupCommon, container.NewExecCmd},
 		{"ps", groupCommon, container.NewPsCmd},
 		{"pull", groupCommon, image.NewPullCmd},
 		{"push", groupCommon, image.NewPushCmd},
@@ -163,7 +164,7 @@ func only(commands []entry, args []string) string {
 
 func containers(e *env.Env) *cobra.Command {
 	return group("container", "Manage containers",
-		container.NewAttachCmd(e), container.NewCreateCmd(e), system.NewContainerInspectCmd(e), container.NewKillCmd(e),
+		container.NewAttachCmd(e), container.NewCreateCmd(e), container.NewExecCmd(e), system.NewContainerInspectCmd(e), container.NewKillCmd(e),
 		container.NewLogsCmd(e), container.NewLsCmd(e), container.NewPauseCmd(e), container.NewRenameCmd(e),
 		container.NewRestartCmd(e), container.NewRmCmd(e), container.NewRunCmd(e), container.NewStartCmd(e),
 		container.NewStatsCmd(e), container.NewStopCmd(e), container.NewTopCmd(e), container.NewUnpauseCmd(e), container.NewUpdateCmd(e), container.NewWaitCmd(e),

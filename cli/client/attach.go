@@ -49,25 +49,33 @@ func (c Containers) Attach(ctx context.Context, id string, o AttachOptions) (*St
 	if err != nil {
 		return nil, err
 	}
-	if err := c.api.negotiate(ctx); err != nil {
-		return nil, err
-	}
 	query := url.Values{"stream": {"1"}}
 	flag(query, "stdin", o.Stdin)
 	flag(query, "stdout", o.Stdout)
 	flag(query, "stderr", o.Stderr)
 	set(query, "detachKeys", o.DetachKeys)
-	h := c.api.make(request{method: http.MethodPost, path: at, query: query, header: http.Header{
-		"Connection": {"Upgrade"}, "Upgrade": {"tcp"}, "Content-Type": {"text/plain"},
-	}}, c.api.APIVersion()).WithContext(ctx)
-	conn, err := c.api.Dial(ctx)
+	return c.api.upgrade(ctx, request{method: http.MethodPost, path: at, query: query, header: http.Header{"Content-Type": {"text/plain"}}})
+}
+
+// upgrade makes a request that turns its connection into a stream. The context
+// ends the attempt, not the connection.
+func (c *Client) upgrade(ctx context.Context, r request) (*Stream, error) {
+	if err := c.negotiate(ctx); err != nil {
+		return nil, err
+	}
+	if r.header == nil {
+		r.header = http.Header{}
+	}
+	r.header["Connection"], r.header["Upgrade"] = []string{"Upgrade"}, []string{"tcp"}
+	h := c.make(r, c.APIVersion()).WithContext(ctx)
+	conn, err := c.Dial(ctx)
 	if err != nil {
 		return nil, err
 	}
-	r := bufio.NewReader(conn)
-	answer, err := exchange(conn, r, h)
+	buffer := bufio.NewReader(conn)
+	answer, err := exchange(conn, buffer, h)
 	if err != nil {
-		return nil, c.api.failed(h, err)
+		return nil, c.failed(h, err)
 	}
 	if answer.StatusCode != http.StatusSwitchingProtocols {
 		defer answer.Body.Close()
@@ -79,7 +87,7 @@ func (c Containers) Attach(ctx context.Context, id string, o AttachOptions) (*St
 	if !answer.Body.(*body).stop() {
 		return nil, ctx.Err()
 	}
-	return &Stream{conn, r}, nil
+	return &Stream{conn, buffer}, nil
 }
 
 // Waiting is the engine's promise to say how a container ends.

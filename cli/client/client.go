@@ -51,6 +51,7 @@ type Config struct {
 type Client struct {
 	Containers Containers
 	Images     Images
+	Execs      Execs
 
 	host      string  // as configured, for people
 	base      url.URL // scheme, host and path of every request
@@ -68,7 +69,7 @@ type Client struct {
 // New returns a client. Nothing is sent before the first call.
 func New(config Config) (*Client, error) {
 	c := &Client{host: config.Host, warn: config.Warn, version: newest, headers: http.Header{}}
-	c.Containers, c.Images = Containers{c}, Images{c}
+	c.Containers, c.Images, c.Execs = Containers{c}, Images{c}, Execs{c}
 	if config.Version != "" {
 		v, err := parseVersion(config.Version)
 		if err != nil {

@@ -17,7 +17,8 @@ import (
 	"github.com/davit-engine/davit/cli/term"
 )
 
-// session is one attachment of this process's streams to a container's.
+// session is one attachment of this process's streams to those of a container
+// or of an exec.
 type session struct {
 	env    *env.Env
 	conn   *client.Stream
@@ -37,6 +38,11 @@ func attach(ctx context.Context, e *env.Env, id string, tty bool, o client.Attac
 	if err != nil {
 		return nil, err
 	}
+	return open(e, tty, o, func() (*client.Stream, error) { return api.Containers.Attach(ctx, id, o) })
+}
+
+// open is attach with a connection of any kind.
+func open(e *env.Env, tty bool, o client.AttachOptions, connect func() (*client.Stream, error)) (_ *session, err error) {
 	s := &session{env: e, tty: tty, stdin: o.Stdin, stdout: o.Stdout, stderr: o.Stderr}
 	if tty && o.Stdin {
 		keys := o.DetachKeys
@@ -47,7 +53,7 @@ func attach(ctx context.Context, e *env.Env, id string, tty bool, o client.Attac
 			return nil, err
 		}
 	}
-	if s.conn, err = api.Containers.Attach(ctx, id, o); err != nil {
+	if s.conn, err = connect(); err != nil {
 		return nil, err
 	}
 	s.restore = func() {}
@@ -128,11 +134,18 @@ func (s *session) copyIn() error {
 // followSize keeps the container's terminal as large as ours until the process
 // ends.
 func followSize(ctx context.Context, e *env.Env, api *client.Client, id string) {
+	follow(ctx, e, func(width, height int) error { return api.Containers.Resize(ctx, id, width, height) })
+}
+
+// follow is followSize for whatever set sets the size of.
+func follow(ctx context.Context, e *env.Env, set func(width, height int) error) {
 	changes := make(chan os.Signal, 1)
 	signal.Notify(changes, unix.SIGWINCH)
 	go func() {
 		for {
-			resize(ctx, e, api, id, 0)
+			if width, height := e.Out.Size(); width != 0 && height != 0 {
+				_ = set(width, height) // it may not run yet or no more; then the size does not matter
+			}
 			select {
 			case <-changes:
 			case <-ctx.Done():
@@ -144,10 +157,7 @@ func followSize(ctx context.Context, e *env.Env, api *client.Client, id string) 
 
 // resize sets the container's terminal to the size of ours plus extra rows.
 func resize(ctx context.Context, e *env.Env, api *client.Client, id string, extra int) {
-	width, height := e.Out.Size()
-	if width == 0 || height == 0 {
-		return
+	if width, height := e.Out.Size(); width != 0 && height != 0 {
+		_ = api.Containers.Resize(ctx, id, width, height+extra) // as in follow
 	}
-	// It may not run yet or no more; then the size does not matter.
-	_ = api.Containers.Resize(ctx, id, width, height+extra)
 }

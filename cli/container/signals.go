@@ -38,11 +38,18 @@ func forwardSignals() *forwarder {
 
 // to forwards to the container from now on.
 func (f *forwarder) to(api *client.Client, id string) {
+	f.pass(func(_ os.Signal, name string) {
+		// It may have ended already; its exit is reported elsewhere.
+		_ = api.Containers.Kill(context.Background(), id, name)
+	})
+}
+
+// pass forwards from now on to whatever send sends to.
+func (f *forwarder) pass(send func(s os.Signal, name string)) {
 	go func() {
 		for s := range f.signals {
 			if name := forwarded(s); name != "" && !f.done.Load() {
-				// It may have ended already; its exit is reported elsewhere.
-				_ = api.Containers.Kill(context.Background(), id, name)
+				send(s, name)
 			}
 		}
 	}()
