@@ -111,22 +111,32 @@ func (e *Execs) Inspect(ctx context.Context, id string) (container.ExecInspectRe
 	if x.is(execRunning) {
 		e.catchUp(ctx, x)
 	}
+	e.catchUp(ctx, x)
 	return x.inspect(), nil
 }
 
-// catchUp waits for the end of an exec of which the shim says that it does not
-// run any more: the event is on its way.
+// catchUp waits for a start that is under way, and for the end of an exec of
+// which the shim says that it does not run any more: the event is on its way.
 func (e *execer) catchUp(ctx context.Context, x *execution) {
+	ctx, cancel := context.WithTimeout(ctx, killPatience)
+	defer cancel()
+	if x.is(execStarting) {
+		await(ctx, x.settled)
+	}
 	r := x.c.current()
-	if r == nil {
+	if r == nil || !x.is(execRunning) {
 		return
 	}
 	list, err := r.shim.Execs(ctx)
-	if err != nil || slices.ContainsFunc(list, func(s wire.ExecState) bool { return s.ID == x.id }) {
-		return
+	if err == nil && !slices.ContainsFunc(list, func(s wire.ExecState) bool { return s.ID == x.id }) {
+		await(ctx, x.over)
 	}
+}
+
+// await waits for done, or for ctx's end.
+func await(ctx context.Context, done <-chan struct{}) {
 	select {
-	case <-x.over:
+	case <-done:
 	case <-ctx.Done():
 	}
 }
@@ -178,11 +188,7 @@ func (e *execer) started(ctx context.Context, id string) (*execution, *run, erro
 		return nil, nil, err
 	}
 	if x.is(execStarting) {
-		select {
-		case <-x.settled:
-		case <-ctx.Done():
-			return nil, nil, ctx.Err()
-		}
+		await(ctx, x.settled)
 	}
 	r := x.c.current()
 	if r == nil || !x.is(execRunning) {
