@@ -11,7 +11,6 @@ import (
 // "not found".
 func (t *table) absent() {
 	for pattern, text := range map[string]string{
-		"/volumes/{name}":      "get %s: no such volume",
 		"/plugins/{name}/json": "plugin %q not found",
 	} {
 		t.add("GET", pattern, func(c *call) error {

@@ -71,7 +71,8 @@ func TestDockerClient(t *testing.T) {
 		{"rm -f web", 0, []string{"web"}},
 		{"exec -d web true", 0, nil},
 		{"exec web true", 3, []string{"exec out"}},
-		{"volume ls", 1, []string{"GET /volumes is not implemented by this engine"}},
+		{"volume ls", 0, []string{"local", "data"}},
+		{"plugin ls", 1, []string{"GET /plugins is not implemented by this engine"}},
 	} {
 		t.Run(tc.args, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)

@@ -32,6 +32,7 @@ import (
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/api/types/registry"
 	"github.com/moby/moby/api/types/system"
+	"github.com/moby/moby/api/types/volume"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -394,9 +395,42 @@ func (f *fake) parts() api.Parts {
 		Lifecycle: f, Freezer: f, Streams: f, Catalog: f, Changes: f, System: f,
 		Transfer: fakeImages{f}, Images: fakeImages{f}, Registry: f,
 		Networks: fakeNetworks{f}, Usage: f,
-		Execs: fakeExecs{f},
+		Execs: fakeExecs{f}, Volumes: fakeVolumes{f},
 		Files: fakeFiles{f}, Committer: fakeFiles{f},
 	}
+}
+
+// fakeVolumes is the fake's one volume, "data".
+type fakeVolumes struct{ *fake }
+
+var dataVolume = volume.Volume{Name: "data", Driver: "local", Mountpoint: "/v/data/_data", Scope: "local", CreatedAt: "2026-01-02T03:04:05Z"}
+
+func (f fakeVolumes) Create(_ context.Context, r volume.CreateRequest) (volume.Volume, error) {
+	f.note(r)
+	return dataVolume, f.err
+}
+
+func (f fakeVolumes) Inspect(_ context.Context, name string) (volume.Volume, error) {
+	f.note("inspect " + name)
+	if name != "data" {
+		return volume.Volume{}, errs.New(errs.NotFound, "get %s: no such volume", name)
+	}
+	return dataVolume, f.err
+}
+
+func (f fakeVolumes) List(_ context.Context, filters map[string]map[string]bool) ([]volume.Volume, error) {
+	f.note(filters)
+	return []volume.Volume{dataVolume}, f.err
+}
+
+func (f fakeVolumes) Remove(_ context.Context, name string, force bool) error {
+	f.note(fmt.Sprint("remove ", name, " ", force))
+	return f.err
+}
+
+func (f fakeVolumes) Prune(_ context.Context, filters map[string]map[string]bool) (volume.PruneReport, error) {
+	f.note(filters)
+	return volume.PruneReport{VolumesDeleted: []string{"data"}, SpaceReclaimed: 5}, f.err
 }
 
 // fakeNetworks is the fake's one network, "bridge".

@@ -13,6 +13,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/jsonstream"
 	"github.com/moby/moby/api/types/registry"
+	"github.com/moby/moby/api/types/volume"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -72,6 +73,16 @@ func TestRoutes(t *testing.T) {
 		{"GET", "/v1.40/containers/web/stats?stream=false&one-shot=1", "", 200, engine.StatsOptions{}},
 		{"GET", "/containers/web/top", "", 200, "top web "},
 		{"GET", "/containers/web/top?ps_args=aux", "", 200, "top web aux"},
+		{"GET", "/volumes?filters=" + url.QueryEscape(`{"dangling":["true"]}`), "", 200, map[string]map[string]bool{"dangling": {"true": true}}},
+		{"GET", "/volumes/data", "", 200, "inspect data"},
+		{"GET", "/volumes/none", "", 404, "inspect none"},
+		{"POST", "/volumes/create", `{"Name":"data","Labels":{"a":"1"},"DriverOpts":{"type":"tmpfs"}}`, 201,
+			volume.CreateRequest{Name: "data", Labels: map[string]string{"a": "1"}, DriverOpts: map[string]string{"type": "tmpfs"}}},
+		{"POST", "/volumes/create", `{}`, 201, volume.CreateRequest{}},
+		{"POST", "/volumes/prune", "", 200, map[string]map[string]bool{}},
+		{"POST", "/v1.41/volumes/prune", "", 200, map[string]map[string]bool{"all": {"true": true}}},
+		{"DELETE", "/volumes/data?force=1", "", 204, "remove data true"},
+		{"PUT", "/volumes/data?version=1", "{}", 503, nil},
 		{"GET", "/info", "", 200, nil},
 		{"GET", "/version", "", 200, nil},
 		{"POST", "/auth", `{"username":"u","password":"right","serveraddress":"r"}`, 200, registry.AuthConfig{Username: "u", Password: "right", ServerAddress: "r"}},

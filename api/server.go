@@ -36,6 +36,7 @@ type Parts struct {
 	System    System
 	Transfer  Transfer
 	Images    Images
+	Volumes   Volumes
 	Registry  Registry
 	Files     Files
 	Committer Committer
@@ -76,6 +77,7 @@ func New(p Parts, c Config) *Server {
 	t.images(p.Images)
 	t.files(p.Files)
 	t.commit(p.Committer)
+	t.volumes(p.Volumes)
 	t.networks(p.Networks)
 	t.absent()
 	t.unbuilt()

@@ -11,7 +11,6 @@ var unbuilt = map[string][]string{
 		"/plugins/{name}",
 		"/secrets/{id}",
 		"/services/{id}",
-		"/volumes/{name}",
 	},
 	"GET": {
 		"/configs",
@@ -38,7 +37,6 @@ var unbuilt = map[string][]string{
 		"/tasks",
 		"/tasks/{id}",
 		"/tasks/{id}/logs",
-		"/volumes",
 	},
 	"POST": {
 		"/build",
@@ -71,10 +69,5 @@ var unbuilt = map[string][]string{
 		"/swarm/leave",
 		"/swarm/unlock",
 		"/swarm/update",
-		"/volumes/create",
-		"/volumes/prune",
-	},
-	"PUT": {
-		"/volumes/{name}",
 	},
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/davit-engine/davit/event"
 	"github.com/davit-engine/davit/image"
 	"github.com/davit-engine/davit/network"
+	"github.com/davit-engine/davit/volume"
 	"github.com/moby/moby/api/types/container"
 )
 
@@ -60,6 +61,11 @@ func wire(ctx context.Context, c *Config, log *slog.Logger) (_ parts, err error)
 		return parts{}, rootError(c.Paths.DataRoot, err)
 	}
 	closing("images", func(context.Context) error { return conf.Images.Close() })
+	conf.Volumes, err = volume.Open(filepath.Join(c.Paths.DataRoot, "volumes"), log.With("part", "volume"))
+	if err != nil {
+		return parts{}, rootError(c.Paths.DataRoot, err)
+	}
+	closing("volumes", func(context.Context) error { conf.Volumes.Close(); return nil })
 	conf.Network, err = network.Open(ctx, networkConfig(c, log))
 	if err != nil {
 		return parts{}, err
@@ -73,7 +79,7 @@ func wire(ctx context.Context, c *Config, log *slog.Logger) (_ parts, err error)
 	closing("engine", e.Close)
 	return parts{
 		offered: api.Parts{
-			Lifecycle: e, Freezer: e, Streams: e, Catalog: e, Changes: e, System: e, Transfer: e.Images(), Images: e.Images(),
+			Lifecycle: e, Freezer: e, Streams: e, Catalog: e, Changes: e, System: e, Transfer: e.Images(), Images: e.Images(), Volumes: e.Volumes(),
 			Networks: e.Networks(), Usage: e.Usage(),
 			Execs: e.Execs(),
 			Files: e.Files(), Committer: e.Files(),

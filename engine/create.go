@@ -12,7 +12,7 @@ import (
 // Create makes a container of an image, without starting it. Errors: NotFound
 // for the image, Conflict for a name in use, InvalidParameter and
 // NotImplemented for the configuration.
-func (e *Engine) Create(ctx context.Context, o CreateOptions) (container.CreateResponse, error) {
+func (e *Engine) Create(ctx context.Context, o CreateOptions) (_ container.CreateResponse, err error) {
 	req := o.Request
 	if req.Config == nil {
 		return container.CreateResponse{}, errs.New(errs.InvalidParameter, "config cannot be empty in order to create a container")
@@ -32,24 +32,24 @@ func (e *Engine) Create(ctx context.Context, o CreateOptions) (container.CreateR
 	if err != nil {
 		return container.CreateResponse{}, err
 	}
+	var undo undo
+	defer undo.unless(&err)
 	if rec.Name, err = e.table.reserve(o.Name, rec.ID); err != nil {
 		return container.CreateResponse{}, err
 	}
+	undo.add(func() { e.table.release(rec.Name, rec.ID) })
 	if err := e.spaces.assign(rec, e.cfg.UserNS); err != nil {
-		e.table.release(rec.Name, rec.ID)
 		return container.CreateResponse{}, err
 	}
-	release := func() {
-		e.spaces.release(rec)
-		e.table.release(rec.Name, rec.ID)
-	}
+	undo.add(func() { e.spaces.release(rec) })
 	if err := e.cfg.Images.Pin(ctx, rec.ID, img); err != nil {
-		release()
+		return container.CreateResponse{}, err
+	}
+	undo.add(func() { _ = e.cfg.Images.Unpin(context.WithoutCancel(ctx), rec.ID, img.Manifest.Digest) })
+	if err := e.keeper.mounts.settle(ctx, rec, &undo); err != nil {
 		return container.CreateResponse{}, err
 	}
 	if err := e.store.Create(rec, !rec.HostConfig.AutoRemove); err != nil {
-		_ = e.cfg.Images.Unpin(context.WithoutCancel(ctx), rec.ID, img.Manifest.Digest)
-		release()
 		return container.CreateResponse{}, err
 	}
 	e.table.add(rec)

@@ -32,6 +32,7 @@ import (
 	"github.com/davit-engine/davit/event"
 	"github.com/davit-engine/davit/image"
 	"github.com/davit-engine/davit/network"
+	"github.com/davit-engine/davit/volume"
 )
 
 // Config is what the engine is made of.
@@ -42,6 +43,7 @@ type Config struct {
 	WarmShims int    // shims kept waiting for a container; 0: DefaultWarmShims, negative: none
 
 	Images  *image.Store
+	Volumes *volume.Store
 	Network *network.Bridge
 	Events  *event.Hub
 	Log     *slog.Logger
@@ -144,7 +146,7 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 func assemble(c *core) *Engine {
 	c.logging = &logging{store: c.store, hostname: c.cfg.About.Name}
 	c.execs = newExecTable(c.dropExecFiles)
-	k := &keeper{core: c}
+	k := &keeper{core: c, mounts: &mounter{core: c, early: true}}
 	f := newFilterCache(c.cfg.SeccompProfile)
 	l := &launcher{
 		keeper: k, filter: f, users: newUserCache(),

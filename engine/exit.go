@@ -24,6 +24,7 @@ import (
 type keeper struct {
 	*core
 	reviver *reviver // what comes after an end
+	mounts  *mounter // what containers have mounted
 }
 
 // watch follows a run until its shim has gone.
@@ -80,6 +81,7 @@ func (k *keeper) ended(c *ctr, r *run, x wire.Exit) {
 	k.endExecs(c, x.ExitedAt)
 
 	k.leaveNetwork(&old)
+	k.mounts.ended(&rec)
 	remove := rec.HostConfig.AutoRemove && !r.again.Load()
 	if !remove {
 		if err := k.persist(c, false); err != nil {

@@ -16,11 +16,10 @@ import (
 
 	"github.com/docker/go-units"
 	"github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/api/types/mount"
 	"github.com/moby/moby/api/types/network"
 
+	"github.com/davit-engine/davit/engine/mountpoint"
 	"github.com/davit-engine/davit/engine/record"
-	"github.com/davit-engine/davit/engine/spec"
 	"github.com/davit-engine/davit/errs"
 )
 
@@ -135,15 +134,10 @@ func (e *core) networks(rec *record.Container) map[string]*network.EndpointSetti
 }
 
 func mountPoints(rec *record.Container) []container.MountPoint {
-	out := []container.MountPoint{}
-	mounts, err := spec.UserMounts(rec.Config, rec.HostConfig)
-	if err != nil {
-		return out
-	}
-	for _, m := range mounts {
-		// Docker lists binds here, and leaves --tmpfs to HostConfig.
-		if m.Type == "bind" || slices.ContainsFunc(rec.HostConfig.Mounts, func(w mount.Mount) bool { return filepath.Clean(w.Target) == m.Destination }) {
-			out = append(out, m.Point)
+	out := make([]container.MountPoint, 0, len(rec.Mounts))
+	for i := range rec.Mounts {
+		if p, ok := mountpoint.Show(&rec.Mounts[i]); ok {
+			out = append(out, p)
 		}
 	}
 	return out

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,7 +13,6 @@ import (
 	"github.com/davit-engine/davit/runtime/program"
 	"github.com/davit-engine/davit/runtime/wire"
 	"github.com/moby/moby/api/types/container"
-	"github.com/moby/sys/user"
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
@@ -38,10 +36,7 @@ func (l *launcher) startOrder(rec *record.Container, who spec.User, files spec.F
 	if err := hostDevices(&in); err != nil {
 		return nil, err
 	}
-	if err := makeSources(rec); err != nil {
-		return nil, err
-	}
-	if in.IDMap, err = mapBinds(rec, userns); err != nil {
+	if in.IDMap, err = mapMounts(rec, userns); err != nil {
 		return nil, err
 	}
 	s, err := spec.Build(in)
@@ -147,42 +142,4 @@ func hostDevices(in *spec.Input) error {
 		in.Host.MappedAccess = append(in.Host.MappedAccess, rule)
 	}
 	return nil
-}
-
-// makeSources creates missing directories that -v names on the host, as
-// Docker does; --mount wants them to exist.
-func makeSources(rec *record.Container) error {
-	mounts, err := spec.UserMounts(rec.Config, rec.HostConfig)
-	if err != nil {
-		return err
-	}
-	for _, m := range mounts {
-		if m.Type != "bind" {
-			continue
-		}
-		_, err := os.Stat(m.Source)
-		switch {
-		case err == nil:
-		case errors.Is(err, os.ErrNotExist) && m.CreateSource:
-			if err := makeSource(rec, &m); err != nil {
-				return errs.New(errs.InvalidParameter, "error while creating mount source path '%s': %w", m.Source, err)
-			}
-		case errors.Is(err, os.ErrNotExist):
-			return errs.New(errs.InvalidParameter, "invalid mount config for type \"bind\": bind source path does not exist: %s", m.Source)
-		default:
-			return errs.New(errs.InvalidParameter, "invalid mount config for type \"bind\": %w", err)
-		}
-	}
-	return nil
-}
-
-// makeSource makes a directory that -v names, for the root of a container
-// whose binds show the host's ids.
-func makeSource(rec *record.Container, m *spec.UserMount) error {
-	mapped := m.IDMap == "" && rec.UserNS.Private() && rec.UserNS.MapBinds || m.IDMap == "idmap" || m.IDMap == "ridmap"
-	if !rec.UserNS.Private() || mapped {
-		return os.MkdirAll(m.Source, 0o755)
-	}
-	uid, gid := rec.UserNS.Root()
-	return user.MkdirAllAndChown(m.Source, 0o755, int(uid), int(gid), user.WithOnlyNew)
 }

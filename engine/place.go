@@ -20,10 +20,15 @@ import (
 
 // place is the network and the user namespace that a container starts in, by
 // the files that hold them until the shim has them; nil is the host's. shm is
-// the shared memory of another container; nil: its own.
-type place struct{ netns, userns, shm *os.File }
+// the shared memory of another container; nil: its own. sources are mounts
+// that were made for it.
+type place struct {
+	netns, userns, shm *os.File
+	sources            []source
+}
 
 func (p place) close() {
+	closeSources(p.sources)
 	for _, f := range []*os.File{p.netns, p.userns, p.shm} {
 		if f != nil {
 			_ = f.Close()
@@ -37,6 +42,9 @@ func (p place) files() (files []syscall.Conn) {
 		if f != nil {
 			files = append(files, f)
 		}
+	}
+	for _, s := range p.sources {
+		files = append(files, s.file)
 	}
 	return files
 }

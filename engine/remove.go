@@ -47,19 +47,21 @@ func (e *Engine) Remove(ctx context.Context, ref string, o RemoveOptions) error 
 	if rec := c.snapshot(); rec.State.Status == container.StateRestarting && !o.Force {
 		return errs.New(errs.Conflict, "cannot remove container %q: container is restarting: stop the container before removing or force remove", rec.Name)
 	}
-	return e.keeper.removeOwned(c)
+	return e.keeper.removeOwned(c, o.Volumes)
 }
 
 // removeEnded removes a container with --rm, for its owner. What is in the way
 // of that is told to nobody else.
 func (k *keeper) removeEnded(c *ctr) {
-	if err := k.removeOwned(c); err != nil {
+	if err := k.removeOwned(c, true); err != nil {
 		k.log.Error("removing a container that has ended", "container", c.id, "error", err)
 	}
 }
 
-// removeOwned removes a container that does not run, for its owner.
-func (k *keeper) removeOwned(c *ctr) error {
+// removeOwned removes a container that does not run, for its owner; volumes:
+// with those that nobody has named. They go first: an engine killed in between
+// leaves a container that can be removed again, not volumes that nobody knows.
+func (k *keeper) removeOwned(c *ctr, volumes bool) error {
 	c.mu.Lock()
 	rec := *c.rec
 	if c.gone {
@@ -76,6 +78,7 @@ func (k *keeper) removeOwned(c *ctr) error {
 	c.mu.Unlock()
 	closeAll(pending)
 	c.cancelRetry()
+	k.mounts.forget(&rec, volumes || rec.HostConfig.AutoRemove)
 
 	purge, err := k.store.Remove(c.id, !rec.HostConfig.AutoRemove)
 	if err != nil {

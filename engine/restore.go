@@ -66,6 +66,7 @@ func (rs *restorer) restore(ctx context.Context) error {
 	for _, c := range rs.moved {
 		rs.moveRange(c)
 	}
+	rs.mounts.restored()
 	for _, c := range rs.table.all() {
 		rs.reviver.hold(c)
 	}
@@ -109,6 +110,7 @@ func (rs *restorer) restoreOne(ctx context.Context, id string, live bool) {
 	c := rs.table.add(rec)
 	c.used = !rec.State.StartedAt.IsZero()
 	rs.pin(ctx, c)
+	rs.mounts.restore(ctx, rec)
 	rs.reserveRange(c)
 
 	switch {
@@ -183,6 +185,7 @@ func (rs *restorer) adopt(ctx context.Context, c *ctr, rec *record.Container) *w
 		x := rs.lost(c.id, rs.lastState(c.id))
 		return &x
 	}
+	rs.mounts.adopt(rec)
 	now := *rec
 	now.Endpoint = rs.lastEndpoint(c.id)
 	if p, ok := endpointOf(&now); ok {

@@ -112,12 +112,18 @@ func (l *launcher) start(ctx context.Context, c *ctr) (err error) {
 	}
 	undo.add(func() { l.leaveNetwork(&rec) })
 	at.shm, err = l.sharedMemory(&rec)
-	defer at.close()
+	defer func() { at.close() }() // as it is then
 	if err != nil {
 		return err
 	}
 	if err := l.noteEndpoint(&rec); err != nil {
 		return err
+	}
+	if len(rec.Mounts) > 0 {
+		if at.sources, err = l.mounts.ready(&rec, at.userns); err != nil {
+			return err
+		}
+		undo.add(func() { l.mounts.ended(&rec) })
 	}
 
 	user, err := l.users.lookup(&rec, upper, fresh)
@@ -135,6 +141,9 @@ func (l *launcher) start(ctx context.Context, c *ctr) (err error) {
 	order.RunDir, order.NetNS, order.UserNS = runDir, at.netns != nil, at.userns != nil
 	if at.shm != nil {
 		order.Trees = append(order.Trees, spec.ShmMount)
+	}
+	for _, s := range at.sources {
+		order.Trees = append(order.Trees, s.target)
 	}
 	descriptors := at.files()
 	for _, a := range pending {

@@ -7,12 +7,12 @@ import (
 	"strings"
 
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/mount"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/davit-engine/davit/engine/idrange"
 	"github.com/davit-engine/davit/engine/record"
-	"github.com/davit-engine/davit/engine/spec"
 	"github.com/davit-engine/davit/errs"
 )
 
@@ -207,24 +207,22 @@ func (k *keeper) inherit(c *ctr) bool {
 	return true
 }
 
-// mapBinds decides how each bind mount of the user's shows the owners of its
-// files: as they are on disk ("idmap", with what is mounted below it "ridmap"),
-// or as the host's ids, which are nobody's inside (""). Unless the user has
-// said, the container's default is taken as far as the file systems can.
-func mapBinds(rec *record.Container, userns *os.File) (map[string]string, error) {
-	if userns == nil {
+// mapMounts decides how each bind mount and volume of the user's shows the
+// owners of its files: as they are on disk ("idmap", with what is mounted below
+// it "ridmap"), or as the host's ids, which are nobody's inside (""). Unless the
+// user has said, the container's default is taken as far as the file systems
+// can. What the shim is given as a mount is mapped already.
+func mapMounts(rec *record.Container, userns *os.File) (map[string]string, error) {
+	if userns == nil || len(rec.Mounts) == 0 {
 		return nil, nil
 	}
-	mounts, err := spec.UserMounts(rec.Config, rec.HostConfig)
-	if err != nil {
-		return nil, err
-	}
 	out := map[string]string{}
-	for _, m := range mounts {
-		if m.Type != "bind" || m.IDMap == "noidmap" || m.IDMap == "" && !rec.UserNS.MapBinds {
+	for i := range rec.Mounts {
+		m := &rec.Mounts[i]
+		if m.Subpath != "" || !wantsMap(rec, m) {
 			continue
 		}
-		var tried error
+		tried := errors.New("the mount is not recursive")
 		for _, option := range []string{"ridmap", "idmap"} {
 			recursive := option == "ridmap"
 			if m.IDMap != "" && m.IDMap != option || recursive && !m.Recursive() {
@@ -236,13 +234,27 @@ func mapBinds(rec *record.Container, userns *os.File) (map[string]string, error)
 			}
 		}
 		if m.IDMap != "" && out[m.Destination] == "" {
-			if tried == nil {
-				tried = errors.New("the mount is not recursive")
-			}
-			return nil, errs.New(errs.InvalidParameter, "invalid mount config for type \"bind\": %s cannot be mounted with option %s (%w): its file system, or one below it, knows no mapped owners; leave the option out, or use noidmap", m.Source, m.IDMap, tried)
+			return nil, cannotMap(m, tried)
 		}
 	}
 	return out, nil
+}
+
+// wantsMap says whether the files of a mount are to keep their owners in a user
+// namespace. A volume's always do, as an image's: they are no files of the
+// host's.
+func wantsMap(rec *record.Container, m *record.Mount) bool {
+	switch {
+	case m.IDMap != "":
+		return m.IDMap != "noidmap"
+	case m.Type == mount.TypeBind:
+		return rec.UserNS.Private() && rec.UserNS.MapBinds
+	}
+	return m.Type == mount.TypeVolume
+}
+
+func cannotMap(m *record.Mount, err error) error {
+	return errs.New(errs.InvalidParameter, "invalid mount config for type %q: %s cannot be mounted with option %s (%w): its file system, or one below it, knows no mapped owners; leave the option out, or use noidmap", m.Type, m.Source, m.IDMap, err)
 }
 
 // canMap tries whether what is at path can be mounted with mapped owners: only

@@ -10,6 +10,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/sys/signal"
 
+	"github.com/davit-engine/davit/engine/mountpoint"
 	"github.com/davit-engine/davit/engine/record"
 	"github.com/davit-engine/davit/engine/spec"
 	"github.com/davit-engine/davit/errs"
@@ -27,7 +28,7 @@ func (d *drafter) validate(req container.CreateRequest) (warnings []string, err 
 			return nil, err
 		}
 	}
-	if _, err := spec.UserMounts(c, h); err != nil {
+	if _, err := mountpoint.Parse(c, h, nil); err != nil {
 		return nil, err
 	}
 	sec, err := spec.ParseSecurity(h.SecurityOpt, d.cfg.Defaults.NoNewPrivileges)
@@ -165,8 +166,6 @@ func unsupported(c *container.Config, h *container.HostConfig) error {
 		{len(h.PortBindings) > 0, "-p/--publish"},
 		{h.PublishAllPorts, "-P/--publish-all"},
 		{c.Healthcheck != nil && len(c.Healthcheck.Test) > 0 && c.Healthcheck.Test[0] != "NONE", "--health-cmd"},
-		{len(h.VolumesFrom) > 0, "--volumes-from"},
-		{h.VolumeDriver != "" && h.VolumeDriver != "local", "--volume-driver"},
 		{len(h.StorageOpt) > 0, "--storage-opt"},
 		{h.Runtime != "" && h.Runtime != runtimeName && h.Runtime != "runc" && h.Runtime != "io.containerd.runc.v2", "--runtime " + h.Runtime},
 		{!h.Isolation.IsDefault(), "--isolation " + string(h.Isolation)},

@@ -4,7 +4,7 @@
 // upper layers hide lower ones, whiteouts and opaque directories included.
 // Each step of a path is opened below the directory before it and never
 // through a link, so nothing that an image holds leads out of it. The package
-// only reads, and keeps no state.
+// never writes to a layer, and keeps no state.
 package layers
 
 import (
@@ -54,11 +54,22 @@ func (d dir) close() {
 }
 
 func open(stack []string, path string) (*os.File, error) {
+	d, file, err := resolve(stack, path, true)
+	if err == nil && file == nil {
+		d.close()
+		err = unix.EISDIR
+	}
+	return file, err
+}
+
+// resolve finds what is at path, across symbolic links: a directory or, if
+// files are wanted, a file.
+func resolve(stack []string, path string, files bool) (dir, *os.File, error) {
 	parts := split(path)
 	for range maxLinks {
-		file, at, link, err := walk(stack, parts)
-		if err != nil || file != nil {
-			return file, err
+		d, file, at, link, err := walk(stack, parts, files)
+		if err != nil || link == "" {
+			return d, file, err
 		}
 		var base []string
 		if !strings.HasPrefix(link, "/") {
@@ -66,26 +77,25 @@ func open(stack []string, path string) (*os.File, error) {
 		}
 		parts = clean(slices.Concat(base, strings.Split(link, "/"), parts[at+1:]))
 	}
-	return nil, unix.ELOOP
+	return nil, nil, unix.ELOOP
 }
 
-// walk follows parts from the root. It ends at a file, or at the symbolic
-// link that parts[at] names.
-func walk(stack, parts []string) (file *os.File, at int, link string, err error) {
-	d, err := openStack(stack)
+// walk follows parts from the root. It ends at a directory or a file, or at
+// the symbolic link that parts[at] names.
+func walk(stack, parts []string, files bool) (d dir, file *os.File, at int, link string, err error) {
+	d, err = openStack(stack)
 	if err != nil {
-		return nil, 0, "", err
+		return nil, nil, 0, "", err
 	}
 	for i, name := range parts {
-		next, file, link, err := d.step(name, i == len(parts)-1)
+		next, file, link, err := d.step(name, files && i == len(parts)-1)
 		d.close()
 		if err != nil || file != nil || link != "" {
-			return file, i, link, err
+			return nil, file, i, link, err
 		}
 		d = next
 	}
-	d.close()
-	return nil, 0, "", unix.EISDIR
+	return d, nil, 0, "", nil
 }
 
 func openStack(stack []string) (dir, error) {
@@ -104,57 +114,76 @@ func openStack(stack []string) (dir, error) {
 // step looks name up in d: it yields a directory, a file if it is the last
 // step, or the target of a symbolic link.
 func (d dir) step(name string, last bool) (next dir, file *os.File, link string, err error) {
+	parent, st, next, err := d.find(name)
+	switch {
+	case err != nil:
+		return nil, nil, "", err
+	case len(next) > 0:
+		return next, nil, "", nil
+	case st.Mode&unix.S_IFMT == unix.S_IFLNK:
+		link, err := readLink(parent, name)
+		return nil, nil, link, err
+	case !last:
+		return nil, nil, "", unix.ENOTDIR
+	}
+	// O_NONBLOCK: a FIFO in the image must not hold us up.
+	fd, err := unix.Openat(parent, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, "", err
+	}
+	return nil, os.NewFile(uintptr(fd), name), "", nil
+}
+
+// find looks name up in d: what it is, and in which of d it lies. Of a
+// directory it opens the parts, topmost first.
+func (d dir) find(name string) (parent int, st unix.Stat_t, next dir, err error) {
 	defer func() {
 		if err != nil {
 			next.close()
 		}
 	}()
-	for _, parent := range d {
-		var st unix.Stat_t
-		err := unix.Fstatat(parent, name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	parent = -1
+	for _, at := range d {
+		var here unix.Stat_t
+		err := unix.Fstatat(at, name, &here, unix.AT_SYMLINK_NOFOLLOW)
 		if errors.Is(err, unix.ENOENT) {
 			continue
 		}
 		if err != nil {
-			return next, nil, "", err
+			return -1, st, next, err
 		}
-		kind := st.Mode & unix.S_IFMT
-		if whiteout := kind == unix.S_IFCHR && st.Rdev == 0; whiteout || (len(next) > 0 && kind != unix.S_IFDIR) {
+		kind := here.Mode & unix.S_IFMT
+		if whiteout := kind == unix.S_IFCHR && here.Rdev == 0; whiteout || (len(next) > 0 && kind != unix.S_IFDIR) {
 			break
 		}
-		switch kind {
-		case unix.S_IFDIR:
-			fd, err := unix.Openat(parent, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-			if err != nil {
-				return next, nil, "", err
-			}
-			next = append(next, fd)
-			if opaque(fd) {
-				return next, nil, "", nil
-			}
-			continue
-		case unix.S_IFLNK:
-			buf := make([]byte, unix.PathMax)
-			n, err := unix.Readlinkat(parent, name, buf)
-			if err != nil {
-				return nil, nil, "", err
-			}
-			return nil, nil, string(buf[:n]), nil
+		if parent < 0 {
+			parent, st = at, here
 		}
-		if !last {
-			return nil, nil, "", unix.ENOTDIR
+		if kind != unix.S_IFDIR {
+			break
 		}
-		// O_NONBLOCK: a FIFO in the image must not hold us up.
-		fd, err := unix.Openat(parent, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+		fd, err := unix.Openat(at, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 		if err != nil {
-			return nil, nil, "", err
+			return -1, st, next, err
 		}
-		return nil, os.NewFile(uintptr(fd), name), "", nil
+		next = append(next, fd)
+		if opaque(fd) {
+			break
+		}
 	}
-	if len(next) == 0 {
-		return nil, nil, "", unix.ENOENT
+	if parent < 0 {
+		return -1, st, nil, unix.ENOENT
 	}
-	return next, nil, "", nil
+	return parent, st, next, nil
+}
+
+func readLink(parent int, name string) (string, error) {
+	buf := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(parent, name, buf)
+	if err != nil {
+		return "", err
+	}
+	return string(buf[:n]), nil
 }
 
 // opaque says whether the directory hides the layers below it. The

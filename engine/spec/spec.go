@@ -13,9 +13,7 @@ import (
 	"strings"
 
 	"github.com/davit-engine/davit/engine/record"
-	"github.com/davit-engine/davit/errs"
 	"github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/api/types/mount"
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
@@ -121,12 +119,8 @@ func Build(in Input) (*specs.Spec, error) {
 		s.Linux.UIDMappings, s.Linux.GIDMappings = u.UIDs, u.GIDs
 	}
 	s.Linux.Sysctl = sysctls(in)
-	mounts, err := mounts(in)
-	if err != nil {
-		return nil, err
-	}
-	s.Mounts = mounts
-	s.Linux.RootfsPropagation = propagationOf(mounts)
+	s.Mounts = mounts(in)
+	s.Linux.RootfsPropagation = propagationOf(s.Mounts)
 	s.Linux.Resources = resources(in)
 	switch {
 	case h.Privileged:
@@ -322,15 +316,4 @@ func propagationOf(mounts []specs.Mount) string {
 		}
 	}
 	return p
-}
-
-// knownMount says whether mounts of type t can be made.
-func knownMount(t mount.Type) error {
-	switch t {
-	case mount.TypeBind, mount.TypeTmpfs:
-		return nil
-	case mount.TypeVolume, mount.TypeImage, mount.TypeCluster, mount.TypeNamedPipe:
-		return errs.New(errs.NotImplemented, "mounts of type %q are not supported yet: use type=bind or type=tmpfs", t)
-	}
-	return errs.New(errs.InvalidParameter, "invalid mount config: mount type unknown: %q", t)
 }

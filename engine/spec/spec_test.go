@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/davit-engine/davit/engine/idrange"
+	"github.com/davit-engine/davit/engine/mountpoint"
 	"github.com/davit-engine/davit/engine/record"
 	"github.com/davit-engine/davit/errs"
 	"github.com/docker/go-units"
@@ -32,8 +33,16 @@ func input(change func(*container.Config, *container.HostConfig)) Input {
 	if change != nil {
 		change(c, h)
 	}
+	wanted, err := mountpoint.Parse(c, h, nil)
+	if err != nil {
+		panic(err)
+	}
+	var mounts []record.Mount
+	for _, w := range wanted {
+		mounts = append(mounts, w.Mount)
+	}
 	return Input{
-		Container: &record.Container{ID: strings.Repeat("c0", 32), Config: c, HostConfig: h, Path: "/hello", Args: []string{"world"}},
+		Container: &record.Container{ID: strings.Repeat("c0", 32), Config: c, HostConfig: h, Mounts: mounts, Path: "/hello", Args: []string{"world"}},
 		User:      User{Home: "/root", Groups: []uint32{0}},
 		Files:     Files{Hostname: "/d/hostname", Hosts: "/d/hosts", ResolvConf: "/d/resolv.conf"},
 		Host:      Host{Capabilities: allCapabilities(), Nofile: 20000, Thermal: []string{"/sys/devices/system/cpu/cpu0/thermal_throttle"}},
@@ -159,38 +168,6 @@ func TestUserGetsBoundingSetOnly(t *testing.T) {
 	}
 }
 
-func TestUserMountsRefuses(t *testing.T) {
-	for _, c := range []struct {
-		name   string
-		change func(*container.Config, *container.HostConfig)
-		kind   errs.Kind
-		text   string
-	}{
-		{"named volume", func(_ *container.Config, h *container.HostConfig) { h.Binds = []string{"data:/data"} }, errs.NotImplemented, "named volumes"},
-		{"anonymous volume", func(c *container.Config, _ *container.HostConfig) { c.Volumes = map[string]struct{}{"/data": {}} }, errs.NotImplemented, "anonymous volumes"},
-		{"relative target", func(_ *container.Config, h *container.HostConfig) { h.Binds = []string{"/a:b"} }, errs.InvalidParameter, "must be absolute"},
-		{"the root", func(_ *container.Config, h *container.HostConfig) { h.Binds = []string{"/a:/x/.."} }, errs.InvalidParameter, "can't be '/'"},
-		{"unknown mode", func(_ *container.Config, h *container.HostConfig) { h.Binds = []string{"/a:/b:rx"} }, errs.InvalidParameter, "invalid mode: rx"},
-		{"twice", func(_ *container.Config, h *container.HostConfig) { h.Binds = []string{"/a:/b", "/c:/b/"} }, errs.InvalidParameter, "Duplicate mount point: /b"},
-		{"ro and rw", func(_ *container.Config, h *container.HostConfig) { h.Binds = []string{"/a:/b:ro,rw"} }, errs.InvalidParameter, "invalid mode"},
-		{"unknown type", func(_ *container.Config, h *container.HostConfig) {
-			h.Mounts = []mount.Mount{{Type: "floppy", Source: "/a", Target: "/b"}}
-		}, errs.InvalidParameter, "mount type unknown"},
-		{"no source", func(_ *container.Config, h *container.HostConfig) {
-			h.Mounts = []mount.Mount{{Type: mount.TypeBind, Target: "/b"}}
-		}, errs.InvalidParameter, "field Source must not be empty"},
-		{"tmpfs with source", func(_ *container.Config, h *container.HostConfig) {
-			h.Mounts = []mount.Mount{{Type: mount.TypeTmpfs, Source: "/a", Target: "/b"}}
-		}, errs.InvalidParameter, "field Source must not be specified"},
-		{"tmpfs option", func(_ *container.Config, h *container.HostConfig) { h.Tmpfs = map[string]string{"/run": "lowerdir=/"} }, errs.InvalidParameter, "invalid tmpfs option"},
-	} {
-		_, err := Build(input(c.change))
-		if !errs.Is(err, c.kind) || !strings.Contains(err.Error(), c.text) {
-			t.Errorf("%s: %v (%v)", c.name, err, errs.KindOf(err))
-		}
-	}
-}
-
 func TestParseSecurity(t *testing.T) {
 	for _, c := range []struct {
 		opts []string
@@ -260,19 +237,4 @@ func TestUlimitsOfTheContainerWin(t *testing.T) {
 	if got := rlimits(in); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
-}
-
-func FuzzParseBind(f *testing.F) {
-	for _, s := range []string{"/a:/b", "/a:/b:ro,z", "a:b:c:d", "::", "/a:/../.."} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		m, err := parseBind(s)
-		if err != nil {
-			return
-		}
-		if !filepath.IsAbs(m.Source) || !filepath.IsAbs(m.Destination) || m.Destination == "/" || strings.Contains(m.Destination+"/", "/../") {
-			t.Errorf("%q gives %q at %q", s, m.Source, m.Destination)
-		}
-	})
 }
