@@ -84,7 +84,7 @@ func (e *Engine) Version(context.Context) (system.VersionResponse, error) {
 	}, nil
 }
 
-func (e *Engine) securityOptions() []string {
+func (e *core) securityOptions() []string {
 	opts := []string{}
 	switch e.cfg.SeccompProfile {
 	case "unconfined":
@@ -105,7 +105,7 @@ func (e *Engine) securityOptions() []string {
 	return opts
 }
 
-func (e *Engine) warnings() []string {
+func (e *core) warnings() []string {
 	w := []string{}
 	for _, c := range []string{"memory", "cpu", "cpuset", "pids"} {
 		if !e.host.has(c) {
