@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/moby/moby/api/types/container"
+
 	"github.com/davit-engine/davit/engine/record"
 	"github.com/davit-engine/davit/errs"
 	"github.com/davit-engine/davit/runtime/wire"
@@ -25,6 +27,7 @@ type ctr struct {
 	lastAttach uint64                      // number of the latest attachment; guarded by mu
 	gone       bool                        // removed; guarded by mu
 	cooling    <-chan struct{}             // the last run's ended: until it closes, its cgroup is in use; guarded by mu
+	health     *container.Health           // nil without health checks; never changed in place; guarded by mu
 	retry      *retry                      // the next run, while it waits for that; guarded by mu
 	waited     time.Duration               // before the present run, by its restart policy; guarded by mu
 	views      map[*rootView]chan struct{} // of its files while it ran, with what closes at their end; guarded by mu
@@ -42,10 +45,11 @@ type run struct {
 	doomed atomic.Bool   // it is being killed and must not be frozen any more
 	manual atomic.Bool   // a user asked for its end
 	again  atomic.Bool   // a user restarts the container: its end does not remove it
+	checks *checks       // nil without health checks and while it is paused; guarded by the container's mu
 }
 
 func newCtr(rec *record.Container) *ctr {
-	return &ctr{id: rec.ID, created: rec.Created, rec: rec, verb: make(chan struct{}, 1)}
+	return &ctr{id: rec.ID, created: rec.Created, rec: rec, health: rec.State.Health, verb: make(chan struct{}, 1)}
 }
 
 // own takes the container for a verb. It fails when ctx ends first, or when
@@ -73,7 +77,9 @@ func (c *ctr) disown() { <-c.verb }
 func (c *ctr) snapshot() record.Container {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return *c.rec
+	rec := *c.rec
+	rec.State.Health = c.health
+	return rec
 }
 
 // replace makes rec the container's record, for its owner. Nothing else may

@@ -135,8 +135,11 @@ func TestValidateRefuses(t *testing.T) {
 		{"published port", func(_ *container.Config, h *container.HostConfig) { h.PublishAllPorts = true }, errs.NotImplemented, "-P/--publish-all is not supported yet"},
 		{"unknown restart policy", func(_ *container.Config, h *container.HostConfig) { h.RestartPolicy.Name = "never" }, errs.InvalidParameter, "unknown policy"},
 		{"health check", func(c *container.Config, _ *container.HostConfig) {
-			c.Healthcheck = &container.HealthConfig{Test: []string{"CMD", "x"}}
-		}, errs.NotImplemented, "--health-cmd"},
+			c.Healthcheck = &container.HealthConfig{Test: []string{"CMD", "x"}, Interval: 1}
+		}, errs.InvalidParameter, "Interval in Healthcheck cannot be less than 1ms"},
+		{"what to do about health", func(_ *container.Config, h *container.HostConfig) {
+			h.Annotations = map[string]string{annotationOnFailure: "pray"}
+		}, errs.InvalidParameter, "--health-on-failure must be one of"},
 		{"ipc", func(_ *container.Config, h *container.HostConfig) { h.IpcMode = "odd" }, errs.InvalidParameter, "invalid IPC mode: odd"},
 		{"cgroupns", func(_ *container.Config, h *container.HostConfig) { h.CgroupnsMode = "odd" }, errs.InvalidParameter, "invalid cgroup namespace mode: odd"},
 		{"environment", func(c *container.Config, _ *container.HostConfig) { c.Env = []string{"=x"} }, errs.InvalidParameter, "invalid environment variable: =x"},

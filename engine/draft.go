@@ -12,6 +12,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
 
+	"github.com/davit-engine/davit/engine/health"
 	"github.com/davit-engine/davit/engine/record"
 	"github.com/davit-engine/davit/errs"
 	"github.com/davit-engine/davit/image"
@@ -31,7 +32,7 @@ func (d *drafter) newRecord(req container.CreateRequest, img image.Image) (*reco
 	}
 	c, h := *req.Config, *req.HostConfig
 	h.LogConfig.Config = maps.Clone(h.LogConfig.Config)
-	warnings := mergeImage(&c, img.Config.Config)
+	mergeImage(&c, img.Config.Config)
 	rec := &record.Container{
 		ID:               hex.EncodeToString(raw[:]),
 		Created:          time.Now().UTC(),
@@ -48,12 +49,11 @@ func (d *drafter) newRecord(req container.CreateRequest, img image.Image) (*reco
 		return nil, nil, errs.New(errs.InvalidParameter, "no command specified")
 	}
 	rec.Path, rec.Args = command[0], command[1:]
-	var more []string
+	var warnings []string
 	var err error
-	if rec.Links, more, err = d.links(&h); err != nil {
+	if rec.Links, warnings, err = d.links(&h); err != nil {
 		return nil, nil, err
 	}
-	warnings = append(warnings, more...)
 	if c.Hostname == "" {
 		c.Hostname = d.hostname(&h, rec.ID)
 		if h.NetworkMode.IsContainer() { // a name belongs to an address
@@ -101,7 +101,7 @@ const runtimeName = "davit"
 
 // mergeImage fills in what the user left to the image (moby
 // daemon/commit.go: merge).
-func mergeImage(c *container.Config, i dockerspec.DockerOCIImageConfig) (warnings []string) {
+func mergeImage(c *container.Config, i dockerspec.DockerOCIImageConfig) {
 	if c.User == "" {
 		c.User = i.User
 	}
@@ -131,10 +131,10 @@ func mergeImage(c *container.Config, i dockerspec.DockerOCIImageConfig) (warning
 	if len(i.ExposedPorts) > 0 {
 		c.ExposedPorts = mergePorts(c.ExposedPorts, i.ExposedPorts)
 	}
-	if c.Healthcheck == nil && i.Healthcheck != nil && len(i.Healthcheck.Test) > 0 && i.Healthcheck.Test[0] != "NONE" {
-		warnings = append(warnings, "the image's health check is not run: health checks are not supported yet")
+	c.Healthcheck = health.Merge(c.Healthcheck, i.Healthcheck)
+	if len(c.Shell) == 0 {
+		c.Shell = i.Shell // health checks use it
 	}
-	return warnings
 }
 
 // mergeEnv appends those of the image's variables that the user did not set

@@ -153,7 +153,8 @@ func assemble(c *core) *Engine {
 		shims: newShimPool(c.cfg.ShimPath, filepath.Join(c.cfg.ExecRoot, "shims.log"), c.cfg.WarmShims, c.log),
 	}
 	l.ahead = &quiet{do: l.makeReady}
-	k.reviver = &reviver{launcher: l}
+	x := &execer{c, f}
+	k.reviver, k.checker = &reviver{launcher: l}, &checker{launcher: l, prober: x}
 	d := &drafter{c, f}
 	return &Engine{
 		core:     c,
@@ -163,7 +164,7 @@ func assemble(c *core) *Engine {
 		changer:  &changer{l, d},
 		lister:   &lister{c},
 		sampler:  &sampler{core: c, watched: map[*ctr]*watched{}},
-		execer:   &execer{c, f},
+		execer:   x,
 	}
 }
 
@@ -178,6 +179,7 @@ func (e *Engine) Close(ctx context.Context) error {
 	for _, c := range e.table.all() {
 		c.cancelRetry()
 		if r := c.current(); r != nil {
+			e.keeper.checker.rest(c, r)
 			_ = r.shim.Close()
 		}
 	}
@@ -231,6 +233,18 @@ func (e *core) persist(c *ctr, durable bool) error {
 	defer c.disk.Unlock()
 	rec := c.snapshot()
 	return e.save(&rec, durable)
+}
+
+// commit makes rec the container's record, on disk and in memory, or neither.
+// For its owner.
+func (e *core) commit(c *ctr, rec *record.Container, durable bool) error {
+	c.disk.Lock()
+	defer c.disk.Unlock()
+	if err := e.save(rec, durable); err != nil {
+		return err
+	}
+	c.replace(rec)
+	return nil
 }
 
 // Names of the networks that exist without being created.

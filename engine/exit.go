@@ -25,6 +25,7 @@ type keeper struct {
 	*core
 	reviver *reviver // what comes after an end
 	mounts  *mounter // what containers have mounted
+	checker *checker // the health of what runs
 }
 
 // watch follows a run until its shim has gone.
@@ -68,6 +69,7 @@ func (k *keeper) ended(c *ctr, r *run, x wire.Exit) {
 	}
 	rec := *c.rec
 	c.mu.Unlock()
+	c.endChecks(r)
 	rec.State.Pid, rec.State.ExitCode, rec.State.OOMKilled = 0, x.ExitCode, x.OOMKilled
 	rec.State.Error, rec.State.FinishedAt = x.Error, x.ExitedAt.UTC()
 	rec.State.ManuallyStopped = rec.State.ManuallyStopped || r.manual.Load()

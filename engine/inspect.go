@@ -85,6 +85,6 @@ func state(s *record.State) *container.State {
 	return &container.State{
 		Status: s.Status, Running: s.Active(), Paused: s.Status == container.StatePaused, Restarting: s.Status == container.StateRestarting,
 		Dead: s.Status == container.StateDead, OOMKilled: s.OOMKilled, Pid: s.Pid, ExitCode: s.ExitCode, Error: s.Error,
-		StartedAt: s.StartedAt.Format(time.RFC3339Nano), FinishedAt: s.FinishedAt.Format(time.RFC3339Nano),
+		Health: s.Health, StartedAt: s.StartedAt.Format(time.RFC3339Nano), FinishedAt: s.FinishedAt.Format(time.RFC3339Nano),
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
 
+	"github.com/davit-engine/davit/engine/health"
 	"github.com/davit-engine/davit/engine/mountpoint"
 	"github.com/davit-engine/davit/engine/record"
 	"github.com/davit-engine/davit/errs"
@@ -57,6 +58,7 @@ func (l *lister) summary(rec *record.Container, size bool) container.Summary {
 		Labels: rec.Config.Labels, State: rec.State.Status, Status: status(&rec.State, time.Now()), Mounts: mountPoints(rec),
 		NetworkSettings: &container.NetworkSettingsSummary{Networks: l.networks(rec)},
 	}
+	s.Health = healthOf(rec)
 	if s.Labels == nil {
 		s.Labels = map[string]string{}
 	}
@@ -70,6 +72,14 @@ func (l *lister) summary(rec *record.Container, size bool) container.Summary {
 		s.SizeRw, s.SizeRootFs = l.sizes(rec)
 	}
 	return s
+}
+
+// healthOf is a container's health in short.
+func healthOf(rec *record.Container) *container.HealthSummary {
+	if h := rec.State.Health; h != nil {
+		return &container.HealthSummary{Status: h.Status, FailingStreak: h.FailingStreak}
+	}
+	return &container.HealthSummary{Status: container.NoHealthcheck}
 }
 
 // command shows the command line as ps does, with words that need it quoted.
@@ -88,6 +98,9 @@ func command(rec *record.Container) string {
 func status(s *record.State, now time.Time) string {
 	switch s.Status {
 	case container.StateRunning:
+		if s.Health != nil {
+			return fmt.Sprintf("Up %s (%s)", units.HumanDuration(now.Sub(s.StartedAt)), health.InStatus(s.Health))
+		}
 		return "Up " + units.HumanDuration(now.Sub(s.StartedAt))
 	case container.StatePaused:
 		return "Up " + units.HumanDuration(now.Sub(s.StartedAt)) + " (Paused)"
@@ -293,7 +306,12 @@ func (l *lister) filterBy(ctx context.Context, key string, values []string) (fun
 			return err == nil && exposed
 		})
 	case "health":
-		return anyOf(func(_ *record.Container, v string) bool { return v == "none" })
+		for _, v := range values {
+			if err := container.ValidateHealthStatus(container.HealthStatus(v)); err != nil {
+				return nil, errs.Wrap(errs.InvalidParameter, err)
+			}
+		}
+		return anyOf(func(rec *record.Container, v string) bool { return string(healthOf(rec).Status) == v })
 	case "is-task":
 		return anyOf(func(_ *record.Container, v string) bool { return v == "false" || v == "0" })
 	case "isolation":

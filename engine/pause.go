@@ -42,7 +42,7 @@ func (e *Engine) owning(ctx context.Context, ref string, do func(context.Context
 }
 
 // pause is Pause for the owner of c.
-func (k *keeper) pause(ctx context.Context, c *ctr) error {
+func (k *keeper) pause(ctx context.Context, c *ctr) (err error) {
 	rec, r := c.snapshot(), c.current()
 	switch {
 	case rec.State.Status == container.StatePaused:
@@ -52,6 +52,12 @@ func (k *keeper) pause(ctx context.Context, c *ctr) error {
 	case r == nil:
 		return errs.New(errs.Conflict, "Container %s is not running", c.id)
 	}
+	k.checker.rest(c, r) // a probe that stands still could not be ended
+	defer func() {
+		if err != nil {
+			k.checker.begin(c, r, false)
+		}
+	}()
 	ctx, cancel := context.WithTimeout(ctx, freezePatience)
 	defer cancel()
 	group := cgroup.Open(r.state.Cgroup)
@@ -78,7 +84,16 @@ func (k *keeper) unpause(_ context.Context, c *ctr) error {
 	if err := cgroup.Open(r.state.Cgroup).Thaw(); err != nil {
 		return errs.New(errs.KindOf(err), "Cannot unpause container %s: %w", c.id, err)
 	}
-	return k.moved(c, container.StateRunning, events.ActionUnPause)
+	return k.unpaused(c, r)
+}
+
+// unpaused is what follows a thaw, for the owner of c.
+func (k *keeper) unpaused(c *ctr, r *run) error {
+	if err := k.moved(c, container.StateRunning, events.ActionUnPause); err != nil {
+		return err
+	}
+	k.checker.begin(c, r, false)
+	return nil
 }
 
 // moved records a step between running and paused, for the owner of c.
@@ -110,6 +125,6 @@ func (k *keeper) thaw(ctx context.Context, c *ctr, r *run) {
 	}
 	defer c.disown()
 	if c.current() == r && c.snapshot().State.Status == container.StatePaused {
-		_ = k.moved(c, container.StateRunning, events.ActionUnPause) // a legal step
+		_ = k.unpaused(c, r) // a legal step
 	}
 }

@@ -30,11 +30,8 @@ func (k *keeper) rename(c *ctr, name string) error {
 	if err != nil {
 		return errs.New(errs.KindOf(err), "Error when allocating new name: %w", err)
 	}
-	before := c.snapshot()
 	rec.Name = name
-	c.replace(&rec)
-	if err := k.persist(c, true); err != nil {
-		c.replace(&before)
+	if err := k.commit(c, &rec, true); err != nil {
 		k.table.release(name, c.id)
 		return err
 	}

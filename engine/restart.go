@@ -16,24 +16,29 @@ func (e *Engine) Restart(ctx context.Context, ref string, o StopOptions) error {
 	if err != nil {
 		return err
 	}
+	return e.launcher.restart(ctx, c, o)
+}
+
+// restart is Restart for anybody.
+func (l *launcher) restart(ctx context.Context, c *ctr, o StopOptions) error {
 	if r := c.current(); r != nil {
 		r.again.Store(true)
 		defer r.again.Store(false) // where it was not stopped after all
 	}
-	if err := e.keeper.stop(ctx, c, o); err != nil {
-		e.keeper.removeLeft(c)
+	if err := l.stop(ctx, c, o); err != nil {
+		l.removeLeft(c)
 		return err
 	}
 	if err := c.own(ctx); err != nil {
 		return err
 	}
 	defer c.disown()
-	e.keeper.reviver.settle(c)
-	if err := e.launcher.start(context.WithoutCancel(ctx), c); err != nil && !errs.Is(err, errs.NotModified) {
+	l.reviver.settle(c)
+	if err := l.start(context.WithoutCancel(ctx), c); err != nil && !errs.Is(err, errs.NotModified) {
 		return err
 	}
 	rec := c.snapshot()
-	e.publish(&rec, events.ActionRestart, nil)
+	l.publish(&rec, events.ActionRestart, nil)
 	return nil
 }
 

@@ -8,12 +8,15 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 
+	"github.com/davit-engine/davit/engine/health"
 	"github.com/davit-engine/davit/engine/record"
 	"github.com/davit-engine/davit/image"
 	"github.com/davit-engine/davit/runtime/cgroup"
@@ -199,21 +202,33 @@ func (rs *restorer) adopt(ctx context.Context, c *ctr, rec *record.Container) *w
 	c.verb <- struct{}{}
 	defer c.disown()
 	execs := rs.recallExecs(c)
-	rs.begun(c, &now, client, state)
-	if len(execs) > 0 {
+	rs.begun(c, &now, client, state, false)
+	if _, checked := health.Of(now.Config); checked || len(execs) > 0 {
 		if running, err := client.Execs(ctx); err == nil {
 			rs.settleExecs(execs, running)
+			rs.endProbes(ctx, client, execs, running)
 		} // else the container ends, and they with it
 	}
 	if frozen, err := cgroup.Open(state.Cgroup).Frozen(); err != nil {
 		rs.log.Error("asking whether a container is paused", "container", c.id, "error", err)
 	} else if frozen {
+		rs.checker.rest(c, c.current())
 		paused := c.snapshot()
 		if err := paused.State.To(container.StatePaused); err == nil {
 			c.replace(&paused)
 		}
 	}
 	return nil
+}
+
+// endProbes ends the health checks that an earlier engine had under way: the
+// execs of which it has noted nothing.
+func (rs *restorer) endProbes(ctx context.Context, client *wire.Client, known []*execution, running []wire.ExecState) {
+	for _, s := range running {
+		if !slices.ContainsFunc(known, func(x *execution) bool { return x.id == s.ID }) {
+			_ = client.ExecSignal(ctx, wire.ExecSignal{ID: s.ID, Signal: int(unix.SIGKILL), All: true}) // an error: it has ended
+		}
+	}
 }
 
 // reach connects to the shim of container id. One that was just being given

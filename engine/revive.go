@@ -10,7 +10,6 @@ import (
 
 	"github.com/davit-engine/davit/engine/record"
 	"github.com/davit-engine/davit/engine/restart"
-	"github.com/davit-engine/davit/errs"
 )
 
 // atOnce is how many containers are started side by side when the engine
@@ -139,28 +138,6 @@ func (v *reviver) settle(c *ctr) {
 	c.cancelRetry()
 	rec.State.Status = container.StateExited
 	c.replace(&rec)
-}
-
-// setPolicy gives a container another restart policy, for its owner. One that
-// waits for its next run and now shall have none stays as it has ended.
-func (v *reviver) setPolicy(c *ctr, p container.RestartPolicy) error {
-	rec := c.snapshot()
-	if rec.HostConfig.AutoRemove && !p.IsNone() {
-		return errs.New(errs.Conflict, "Restart policy cannot be updated because AutoRemove is enabled for the container")
-	}
-	h := *rec.HostConfig
-	h.RestartPolicy = p
-	rec.HostConfig = &h
-	before := c.snapshot()
-	c.replace(&rec)
-	if err := v.persist(c, true); err != nil {
-		c.replace(&before)
-		return err
-	}
-	if p.IsNone() {
-		v.giveUp(c)
-	}
-	return nil
 }
 
 // cancelRetry stops the clock of a container that is restarting, for its owner.

@@ -160,7 +160,7 @@ func (l *launcher) start(ctx context.Context, c *ctr) (err error) {
 		_ = s.client.Close()
 		return err
 	}
-	l.begun(c, &rec, s.client, state)
+	l.begun(c, &rec, s.client, state, true)
 	if rec.UserNS != nil && rec.UserNS.Borrowed {
 		l.work.Go(func() { l.keepIDs(c) })
 	}
@@ -171,8 +171,9 @@ func (l *launcher) start(ctx context.Context, c *ctr) (err error) {
 	return nil
 }
 
-// begun records that the container runs, and watches it from now on.
-func (k *keeper) begun(c *ctr, rec *record.Container, client *wire.Client, state wire.State) {
+// begun records that the container runs, and watches it from now on. fresh says
+// that it was started, not taken over from another engine.
+func (k *keeper) begun(c *ctr, rec *record.Container, client *wire.Client, state wire.State, fresh bool) {
 	r := newRun(client, state)
 	now := *rec
 	now.State = record.State{
@@ -185,6 +186,7 @@ func (k *keeper) begun(c *ctr, rec *record.Container, client *wire.Client, state
 	c.mu.Lock()
 	c.rec, c.run, c.used = &now, r, true
 	c.mu.Unlock()
+	k.checker.begin(c, r, fresh)
 	k.work.Add(1)
 	go func() {
 		defer k.work.Done()

@@ -10,6 +10,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/sys/signal"
 
+	"github.com/davit-engine/davit/engine/health"
 	"github.com/davit-engine/davit/engine/mountpoint"
 	"github.com/davit-engine/davit/engine/record"
 	"github.com/davit-engine/davit/engine/spec"
@@ -101,6 +102,12 @@ func validateConfig(c *container.Config, h *container.HostConfig) error {
 	if h.AutoRemove && !h.RestartPolicy.IsNone() {
 		return errs.New(errs.InvalidParameter, "can't create 'AutoRemove' container with restart policy")
 	}
+	if err := health.Validate(c.Healthcheck); err != nil {
+		return err
+	}
+	if _, err := health.ParseAction(extension(&record.Container{Config: c, HostConfig: h}, annotationOnFailure)); err != nil {
+		return err
+	}
 	for _, x := range h.ExtraHosts {
 		if name, addr, ok := cutHost(x); !ok || name == "" || addr == "" {
 			return errs.New(errs.InvalidParameter, "bad format for add-host: %q", x)
@@ -165,7 +172,6 @@ func unsupported(c *container.Config, h *container.HostConfig) error {
 	}{
 		{len(h.PortBindings) > 0, "-p/--publish"},
 		{h.PublishAllPorts, "-P/--publish-all"},
-		{c.Healthcheck != nil && len(c.Healthcheck.Test) > 0 && c.Healthcheck.Test[0] != "NONE", "--health-cmd"},
 		{len(h.StorageOpt) > 0, "--storage-opt"},
 		{h.Runtime != "" && h.Runtime != runtimeName && h.Runtime != "runc" && h.Runtime != "io.containerd.runc.v2", "--runtime " + h.Runtime},
 		{!h.Isolation.IsDefault(), "--isolation " + string(h.Isolation)},

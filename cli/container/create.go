@@ -56,6 +56,9 @@ func (c *creation) register(cmd *cobra.Command, e *env.Env) {
 		"volumes-from": complete.Containers(e, true),
 		"link":         complete.Containers(e, false),
 		"stop-signal":  complete.Signals,
+		"depends-on":   complete.Containers(e, true),
+
+		"health-on-failure": complete.Words("none", "kill", "restart", "stop"),
 	} {
 		_ = cmd.RegisterFlagCompletionFunc(name, function) // fails only for an option that does not exist
 	}

@@ -25,7 +25,7 @@ type creation struct {
 type identity struct {
 	name, platform, pull, cidFile                   string
 	quiet                                           bool
-	labels, labelFiles, annotations                 flags.List
+	labels, labelFiles, annotations, dependsOn      flags.List
 	logDriver, restart, runtime, stopSignal         string
 	logOptions, storageOptions                      flags.List
 	stopTimeout                                     int
@@ -87,6 +87,7 @@ type health struct {
 	interval, timeout, startPeriod, startInterval time.Duration
 	retries                                       int
 	disable                                       bool
+	onFailure                                     string
 }
 
 // addTo registers every option; descriptions and types are those that docker's
@@ -112,6 +113,7 @@ func (c *identity) addTo(f *pflag.FlagSet) {
 	f.VarP(&c.attach, "attach", "a", "Attach to STDIN, STDOUT or STDERR")
 	f.VarP(&c.labels, "label", "l", "Set meta data on a container")
 	f.Var(&c.labelFiles, "label-file", "Read in a line delimited file of labels")
+	f.Var(&c.dependsOn, "depends-on", "Start another container before, and wait for it (NAME[:started|healthy|completed])")
 	f.Var(&c.annotations, "annotation", "Add an annotation to the container (passed through to the OCI runtime)")
 	f.StringVar(&c.logDriver, "log-driver", "", "Logging driver for the container")
 	f.Var(&c.logOptions, "log-opt", "Log driver options")
@@ -241,5 +243,6 @@ func (c *health) addTo(f *pflag.FlagSet) {
 	f.DurationVar(&c.startPeriod, "health-start-period", 0, "Start period for the container to initialize before starting health-retries countdown (ms|s|m|h)")
 	f.DurationVar(&c.startInterval, "health-start-interval", 0, "Time between running the check during the start period (ms|s|m|h)")
 	f.IntVar(&c.retries, "health-retries", 0, "Consecutive failures needed to report unhealthy")
+	f.StringVar(&c.onFailure, "health-on-failure", "", `What to do when the container becomes unhealthy ("none", "kill", "restart", "stop")`)
 	f.BoolVar(&c.disable, "no-healthcheck", false, "Disable any container-specified HEALTHCHECK")
 }

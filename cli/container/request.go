@@ -155,9 +155,7 @@ func (c *creation) hostConfig(f *pflag.FlagSet) (*container.HostConfig, error) {
 			return nil, errors.New(mode.text)
 		}
 	}
-	if len(c.annotations.Values) > 0 {
-		host.Annotations = flags.Pairs(c.annotations.Values)
-	}
+	host.Annotations = c.annotated()
 	if f.Changed("init") {
 		host.Init = &c.useInit
 	}
@@ -218,6 +216,24 @@ func (c *creation) resources(f *pflag.FlagSet) (container.Resources, error) {
 		r.Devices = append(r.Devices, m)
 	}
 	return r, nil
+}
+
+// annotated are the annotations, with what Docker's API has no field for.
+func (c *creation) annotated() map[string]string {
+	all := flags.Pairs(c.annotations.Values)
+	for key, value := range map[string]string{"com.davit.health-on-failure": c.onFailure, "com.davit.depends-on": strings.Join(c.dependsOn.Values, ",")} {
+		if value == "" {
+			continue
+		}
+		if all == nil {
+			all = map[string]string{}
+		}
+		all[key] = value
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	return all
 }
 
 func (h *health) config() (*container.HealthConfig, error) {

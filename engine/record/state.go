@@ -19,6 +19,8 @@ type State struct {
 
 	RestartCount    int  `json:",omitempty"` // so many times its restart policy has started it since a user did
 	ManuallyStopped bool `json:",omitempty"` // a user asked for the end of this run, or of the last one
+
+	Health *container.Health `json:",omitempty"` // of this run, or of the last one; nil without health checks
 }
 
 // legal lists for each status the ones that may follow it. It is the only
