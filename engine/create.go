@@ -24,6 +24,9 @@ func (e *Engine) Create(ctx context.Context, o CreateOptions) (_ container.Creat
 	if err != nil {
 		return container.CreateResponse{}, err
 	}
+	if err := e.keeper.usher.check(o.Name, req); err != nil {
+		return container.CreateResponse{}, err
+	}
 	img, err := e.cfg.Images.Get(ctx, req.Config.Image, o.Platform)
 	if err != nil {
 		return container.CreateResponse{}, err

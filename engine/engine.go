@@ -154,7 +154,7 @@ func assemble(c *core) *Engine {
 	}
 	l.ahead = &quiet{do: l.makeReady}
 	x := &execer{c, f}
-	k.reviver, k.checker = &reviver{launcher: l}, &checker{launcher: l, prober: x}
+	k.reviver, k.checker, k.usher = &reviver{launcher: l}, &checker{launcher: l, prober: x}, &usher{l}
 	d := &drafter{c, f}
 	return &Engine{
 		core:     c,
@@ -201,6 +201,19 @@ func (e *core) closing() bool {
 	default:
 		return false
 	}
+}
+
+// untilClosed returns a context that ends when Close is called.
+func (e *core) untilClosed() (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		select {
+		case <-e.closed:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
 }
 
 // publish tells subscribers what happened to a container.

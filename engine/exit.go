@@ -26,6 +26,7 @@ type keeper struct {
 	reviver *reviver // what comes after an end
 	mounts  *mounter // what containers have mounted
 	checker *checker // the health of what runs
+	usher   *usher   // what has to run before
 }
 
 // watch follows a run until its shim has gone.

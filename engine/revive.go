@@ -69,42 +69,60 @@ func (v *reviver) after(c *ctr, wait time.Duration) {
 
 // fire is called when a retry is due.
 func (v *reviver) fire(c *ctr, r *retry) {
-	if v.closing() || c.own(context.Background()) != nil {
+	if v.closing() {
 		return
 	}
 	v.work.Add(1)
 	defer v.work.Done()
-	defer c.disown()
-	c.mu.Lock()
-	due := c.retry == r
-	c.mu.Unlock()
-	if due {
-		v.revive(c)
-	}
+	v.revive(c, func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.retry == r
+	})
 }
 
-// revive starts c if it is restarting, for its owner. A start that fails is
-// like a run that fails: the policy decides.
-func (v *reviver) revive(c *ctr) {
+// revive starts c if it is restarting and due says so, with what it depends on
+// before it.
+func (v *reviver) revive(c *ctr, due func() bool) {
+	var before error
+	if v.usher.ordered(c) {
+		ctx, cancel := v.untilClosed()
+		before = v.usher.order(ctx, c)
+		cancel()
+	}
+	if c.own(context.Background()) != nil {
+		return
+	}
+	defer c.disown()
+	if v.closing() || !due() || c.snapshot().State.Status != container.StateRestarting {
+		return
+	}
 	c.mu.Lock()
 	c.retry = nil
 	c.mu.Unlock()
-	if v.closing() || c.snapshot().State.Status != container.StateRestarting {
-		return
+	v.again(c, before)
+}
+
+// again starts c, which is restarting, unless something is wrong already. For
+// its owner. A start that fails is like a run that fails: the policy decides.
+func (v *reviver) again(c *ctr, err error) {
+	if err != nil {
+		err = v.startFailed(c, err)
+	} else {
+		err = v.start(context.Background(), c)
 	}
-	err := v.launcher.start(context.Background(), c)
 	if err == nil {
 		return
 	}
 	v.log.Warn("restarting a container", "container", c.id, "error", err)
 	rec := c.snapshot()
 	rec.State.FinishedAt = time.Now().UTC()
-	again, wait := v.ended(c, &rec, false, 0)
+	another, wait := v.ended(c, &rec, false, 0)
 	c.replace(&rec)
 	if err := v.persist(c, false); err != nil {
 		v.log.Error("recording a failed restart", "container", c.id, "error", err)
 	}
-	if again {
+	if another {
 		v.after(c, wait)
 		return
 	}
@@ -179,15 +197,16 @@ func (v *reviver) begin() {
 	v.held = nil
 	v.mu.Unlock()
 	slots := make(chan struct{}, atOnce)
+	now := func() bool { return true }
 	for _, c := range list {
+		if v.usher.ordered(c) { // it may wait for one that waits for a slot
+			v.work.Go(func() { v.revive(c, now) })
+			continue
+		}
 		slots <- struct{}{}
 		v.work.Go(func() {
 			defer func() { <-slots }()
-			if c.own(context.Background()) != nil {
-				return
-			}
-			defer c.disown()
-			v.revive(c)
+			v.revive(c, now)
 		})
 	}
 }

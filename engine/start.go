@@ -26,6 +26,11 @@ func (e *Engine) Start(ctx context.Context, ref string) error {
 	if err != nil {
 		return err
 	}
+	if c.current() == nil {
+		if err := e.keeper.usher.bring(ctx, c); err != nil {
+			return err
+		}
+	}
 	if err := c.own(ctx); err != nil {
 		return err
 	}

@@ -110,6 +110,16 @@ func (t *table) find(ref string) (*ctr, error) {
 	return found, nil
 }
 
+// exact looks a container up by its name or full ID; nil if there is none.
+func (t *table) exact(ref string) *ctr {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if c := t.byID[t.names[ref]]; c != nil {
+		return c
+	}
+	return t.byID[ref]
+}
+
 // all lists the containers, newest first.
 func (t *table) all() []*ctr {
 	t.mu.RLock()
