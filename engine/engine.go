@@ -203,12 +203,12 @@ func (e *core) closing() bool {
 	}
 }
 
-// untilClosed returns a context that ends when Close is called.
-func (e *core) untilClosed() (context.Context, context.CancelFunc) {
+// until returns a context that ends when closed is.
+func until(closed <-chan struct{}) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
 		select {
-		case <-e.closed:
+		case <-closed:
 			cancel()
 		case <-ctx.Done():
 		}

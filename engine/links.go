@@ -209,7 +209,7 @@ func (e *Engine) unlink(ctx context.Context, ref string) error {
 	if err != nil {
 		return errs.New(errs.NotFound, "Cannot get parent /%s for link name /%s", parentName, name)
 	}
-	return e.owning(ctx, parent.id, func(_ context.Context, c *ctr) error {
+	return e.table.owning(ctx, parent.id, func(_ context.Context, c *ctr) error {
 		rec := c.snapshot()
 		kept := slices.DeleteFunc(slices.Clone(rec.Links), func(l record.Link) bool { return l.Alias == alias })
 		if len(kept) == len(rec.Links) {

@@ -18,27 +18,13 @@ const freezePatience = 10 * time.Second
 // Pause stops all processes of a container where they stand. Conflict when it
 // does not run or is paused already.
 func (e *Engine) Pause(ctx context.Context, ref string) error {
-	return e.owning(ctx, ref, e.keeper.pause)
+	return e.table.owning(ctx, ref, e.keeper.pause)
 }
 
 // Unpause lets the processes of a paused container go on. Conflict when it is
 // not paused.
 func (e *Engine) Unpause(ctx context.Context, ref string) error {
-	return e.owning(ctx, ref, e.keeper.unpause)
-}
-
-// owning calls do for a container as its owner. A client that goes away once
-// the container is owned changes nothing.
-func (e *Engine) owning(ctx context.Context, ref string, do func(context.Context, *ctr) error) error {
-	c, err := e.table.find(ref)
-	if err != nil {
-		return err
-	}
-	if err := c.own(ctx); err != nil {
-		return err
-	}
-	defer c.disown()
-	return do(context.WithoutCancel(ctx), c)
+	return e.table.owning(ctx, ref, e.keeper.unpause)
 }
 
 // pause is Pause for the owner of c.

@@ -16,7 +16,7 @@ func (e *Engine) Rename(ctx context.Context, ref, name string) error {
 	if ref == "" || name == "" {
 		return errs.New(errs.InvalidParameter, "Neither old nor new names may be empty")
 	}
-	return e.owning(ctx, ref, func(_ context.Context, c *ctr) error { return e.keeper.rename(c, name) })
+	return e.table.owning(ctx, ref, func(_ context.Context, c *ctr) error { return e.keeper.rename(c, name) })
 }
 
 // rename is Rename for the owner of c.

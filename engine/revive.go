@@ -86,7 +86,7 @@ func (v *reviver) fire(c *ctr, r *retry) {
 func (v *reviver) revive(c *ctr, due func() bool) {
 	var before error
 	if v.usher.ordered(c) {
-		ctx, cancel := v.untilClosed()
+		ctx, cancel := until(v.closed)
 		before = v.usher.order(ctx, c)
 		cancel()
 	}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"maps"
 	"slices"
 	"sort"
@@ -108,6 +109,20 @@ func (t *table) find(ref string) (*ctr, error) {
 		return nil, noSuchContainer(ref)
 	}
 	return found, nil
+}
+
+// owning calls do for a container as its owner. A client that goes away once
+// the container is owned changes nothing.
+func (t *table) owning(ctx context.Context, ref string, do func(context.Context, *ctr) error) error {
+	c, err := t.find(ref)
+	if err != nil {
+		return err
+	}
+	if err := c.own(ctx); err != nil {
+		return err
+	}
+	defer c.disown()
+	return do(context.WithoutCancel(ctx), c)
 }
 
 // exact looks a container up by its name or full ID; nil if there is none.
