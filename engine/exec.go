@@ -100,17 +100,6 @@ func (e *Execs) Inspect(ctx context.Context, id string) (container.ExecInspectRe
 	if err != nil {
 		return container.ExecInspectResponse{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, killPatience)
-	defer cancel()
-	if x.is(execStarting) { // its client may have seen the end before the shim's answer was read here
-		select {
-		case <-x.settled:
-		case <-ctx.Done():
-		}
-	}
-	if x.is(execRunning) {
-		e.catchUp(ctx, x)
-	}
 	e.catchUp(ctx, x)
 	return x.inspect(), nil
 }
@@ -120,7 +109,7 @@ func (e *Execs) Inspect(ctx context.Context, id string) (container.ExecInspectRe
 func (e *execer) catchUp(ctx context.Context, x *execution) {
 	ctx, cancel := context.WithTimeout(ctx, killPatience)
 	defer cancel()
-	if x.is(execStarting) {
+	if x.is(execStarting) { // its client may have seen the end before the shim's answer was read here
 		await(ctx, x.settled)
 	}
 	r := x.c.current()
@@ -187,7 +176,7 @@ func (e *execer) started(ctx context.Context, id string) (*execution, *run, erro
 	if err != nil {
 		return nil, nil, err
 	}
-	if x.is(execStarting) {
+	if x.is(execStarting) { // its client may have seen the end before the shim's answer was read here
 		await(ctx, x.settled)
 	}
 	r := x.c.current()
