@@ -42,6 +42,7 @@ func (t *table) streams(part Streams, stop <-chan struct{}) {
 	h := streamRoutes{part, stop}
 	t.add("POST", "/containers/{id}/wait", h.wait)
 	t.add("POST", "/containers/{id}/attach", h.attach)
+	t.add("GET", "/containers/{id}/attach/ws", h.attachWS)
 	t.add("GET", "/containers/{id}/logs", h.logs)
 	t.add("POST", "/containers/{id}/resize", h.resize)
 }

@@ -15,7 +15,6 @@ var unbuilt = map[string][]string{
 	"GET": {
 		"/configs",
 		"/configs/{id}",
-		"/containers/{id}/attach/ws",
 		"/containers/{id}/checkpoints",
 		"/distribution/{name}/json",
 		"/images/get",

@@ -70,7 +70,8 @@ func (e *Engine) Attach(ctx context.Context, ref string, o AttachOptions) error 
 	case container.StateRestarting:
 		return errs.New(errs.Conflict, "container %s is restarting, wait until the container is running", c.id)
 	}
-	conn, input, err := o.Hijack(rec.Config.Tty)
+	o.Raw = o.Raw || rec.Config.Tty
+	conn, input, err := o.Hijack(o.Raw)
 	if err != nil {
 		return fmt.Errorf("taking over the client's connection: %w", err)
 	}
@@ -88,7 +89,7 @@ func (e *Engine) Attach(ctx context.Context, ref string, o AttachOptions) error 
 		_ = conn.Close()
 		return err
 	}
-	a.order = wire.Attach{Stdin: o.Stdin && rec.Config.OpenStdin, Stdout: o.Stdout, Stderr: o.Stderr, Input: input}
+	a.order = wire.Attach{Stdin: o.Stdin && rec.Config.OpenStdin, Stdout: o.Stdout, Stderr: o.Stderr, Raw: o.Raw, Input: input}
 	if rec.Config.Tty {
 		a.order.DetachKeys = keys
 	}
@@ -137,7 +138,7 @@ func (k *keeper) detached(c *ctr, exec string) {
 
 // replay writes what was logged so far.
 func (e *core) replay(ctx context.Context, rec *record.Container, o AttachOptions, conn net.Conn) error {
-	return e.logging.copy(ctx, rec, LogsOptions{Stdout: o.Stdout, Stderr: o.Stderr}, nil, rec.Config.Tty, conn)
+	return e.logging.copy(ctx, rec, LogsOptions{Stdout: o.Stdout, Stderr: o.Stderr}, nil, o.Raw, conn)
 }
 
 // defaultDetachKeys are ctrl-p ctrl-q.
@@ -165,7 +166,7 @@ func detachKeys(text string) ([]byte, error) {
 }
 
 // newAttachment takes a connection as the socket that it is. One that is no
-// plain socket, such as TLS, is joined to one by copying.
+// plain socket, such as TLS or a web socket, is joined to one by copying.
 func newAttachment(conn net.Conn) (*attachment, error) {
 	if plain, ok := conn.(clientSocket); ok {
 		return &attachment{socket: plain}, nil
@@ -194,22 +195,34 @@ func socketPair() (near net.Conn, far *os.File, err error) {
 	return near, far, nil
 }
 
-// join copies between two connections until both directions have ended.
+// joinBuffer is small, as there are two for each connection that is joined, idle
+// ones as well.
+const joinBuffer = 8 << 10
+
+// join copies between two connections until both directions have ended, or one
+// where a connection cannot be half closed.
 func join(a, b net.Conn) {
+	type halfCloser interface{ CloseWrite() error }
+	_, halfA := a.(halfCloser)
+	_, halfB := b.(halfCloser)
+	closeBoth := func() {
+		_ = a.Close()
+		_ = b.Close()
+	}
 	var both sync.WaitGroup
 	one := func(to, from net.Conn) {
-		defer both.Done()
-		_, _ = io.Copy(to, from)
-		if half, ok := to.(interface{ CloseWrite() error }); ok {
-			_ = half.CloseWrite()
+		// Plain ends, so that no method of theirs brings a larger buffer.
+		_, _ = io.CopyBuffer(struct{ io.Writer }{to}, struct{ io.Reader }{from}, make([]byte, joinBuffer))
+		if !halfA || !halfB {
+			closeBoth()
+			return
 		}
+		_ = to.(halfCloser).CloseWrite()
 	}
-	both.Add(2)
-	go one(a, b)
-	go one(b, a)
+	both.Go(func() { one(a, b) })
+	both.Go(func() { one(b, a) })
 	both.Wait()
-	_ = a.Close()
-	_ = b.Close()
+	closeBoth()
 }
 
 // awaitHangup forgets a client that goes away before its container starts.

@@ -32,8 +32,8 @@ func (e *execer) probe(ctx context.Context, c *ctr, r *run, cmd []string, limit 
 		return 0, nil, err
 	}
 	defer near.Close()
-	err = e.start(ctx, x, r, execTerms{raw: true, client: func() (*attachment, error) {
-		return &attachment{socket: far, order: wire.Attach{Stdout: true, Stderr: true}}, nil
+	err = e.start(ctx, x, r, execTerms{client: func() (*attachment, error) {
+		return &attachment{socket: far, order: wire.Attach{Stdout: true, Stderr: true, Raw: true}}, nil
 	}})
 	_ = far.Close()
 	if err != nil {

@@ -41,7 +41,7 @@ func (e *Execs) Start(ctx context.Context, id string, o ExecStartOptions) error 
 	if err != nil {
 		return err
 	}
-	terms := execTerms{raw: o.Tty, size: o.ConsoleSize, dieWithClient: o.DieWithClient && !o.Detach, record: true}
+	terms := execTerms{size: o.ConsoleSize, dieWithClient: o.DieWithClient && !o.Detach, record: true}
 	if terms.size == nil {
 		terms.size = x.request.ConsoleSize
 	}
@@ -51,14 +51,15 @@ func (e *Execs) Start(ctx context.Context, id string, o ExecStartOptions) error 
 	err = e.start(ctx, x, x.c.current(), terms)
 	var failed *execError
 	if !o.Detach && errors.As(err, &failed) {
-		return failed.client.report(o.Tty, failed.cause)
+		return failed.client.report(failed.cause)
 	}
 	return err
 }
 
 // hijack makes an attachment of the client's connection.
 func hijack(o ExecStartOptions, x *execution) (*attachment, error) {
-	conn, input, err := o.Hijack(o.Tty)
+	raw := o.Tty || x.request.Tty
+	conn, input, err := o.Hijack(raw)
 	if err != nil {
 		return nil, fmt.Errorf("taking over the client's connection: %w", err)
 	}
@@ -68,7 +69,7 @@ func hijack(o ExecStartOptions, x *execution) (*attachment, error) {
 		return nil, err
 	}
 	r := &x.request
-	a.order = wire.Attach{Stdin: r.AttachStdin, Stdout: r.AttachStdout, Stderr: r.AttachStderr, Input: input}
+	a.order = wire.Attach{Stdin: r.AttachStdin, Stdout: r.AttachStdout, Stderr: r.AttachStderr, Raw: raw, Input: input}
 	if r.Tty {
 		a.order.DetachKeys = x.keys
 		if len(x.keys) == 0 {
@@ -90,13 +91,13 @@ func (e *execError) Unwrap() error { return e.cause }
 
 // report writes why there is no process where its output would have come, and
 // lets the client go.
-func (a *attachment) report(raw bool, cause error) error {
+func (a *attachment) report(cause error) error {
 	defer a.close()
 	out, ok := a.socket.(io.Writer)
 	if !ok {
 		return cause
 	}
-	if !raw {
+	if !a.order.Raw {
 		out = multiplex.Writer{W: out, Stream: multiplex.Stdout}
 	}
 	_, err := io.WriteString(out, cause.Error()+"\r\n")
@@ -105,7 +106,6 @@ func (a *attachment) report(raw bool, cause error) error {
 
 // execTerms are the terms of a start.
 type execTerms struct {
-	raw           bool     // output is not framed
 	size          *[2]uint // of the terminal
 	dieWithClient bool
 	record        bool // it is known to an engine that comes later
@@ -207,7 +207,7 @@ func (e *execer) order(x *execution, r *run, t execTerms) (*wire.Exec, error) {
 	if t.size != nil {
 		want.ConsoleSize = *t.size
 	}
-	order := &wire.Exec{ID: x.id, Raw: t.raw, DieWithClient: t.dieWithClient, Record: t.record}
+	order := &wire.Exec{ID: x.id, DieWithClient: t.dieWithClient, Record: t.record}
 	if order.Process, err = spec.ExecProcess(in, want); err != nil {
 		return nil, err
 	}

@@ -37,6 +37,7 @@ type AttachOptions struct {
 	Stdout     bool
 	Stderr     bool
 	DetachKeys string // such as "ctrl-p,ctrl-q"; empty: the default
+	Raw        bool   // output comes without frames, whether the container has a terminal or not
 
 	// Hijack takes the connection from the HTTP server and writes the answer's
 	// head. raw says that the container has a terminal and the stream is not

@@ -192,7 +192,7 @@ func (e *execs) run(x *execution, r *wire.Exec) error {
 	e.mu.Lock()
 	e.running[r.ID] = x
 	e.mu.Unlock()
-	x.take(st, x.process.console, r.Raw)
+	x.take(st, x.process.console)
 	return nil
 }
 

@@ -120,7 +120,7 @@ func TestExecStreams(t *testing.T) {
 	}
 
 	only := shell("b", `echo out; echo err >&2`)
-	only.Client, only.Raw = &wire.Attach{Stderr: true}, true
+	only.Client = &wire.Attach{Stderr: true, Raw: true}
 	client, _ = h.exec(only)
 	if got, err := io.ReadAll(client); string(got) != "err\n" || err != nil {
 		t.Errorf("raw stderr alone: %q, %v", got, err)

@@ -40,7 +40,7 @@ type logWriter interface {
 func newOutput(log logWriter) *output { return &output{log: log} }
 
 // pump copies a stream until its end. A raw one, a terminal's, goes to clients
-// as it is; others in frames.
+// as it is; others in frames, unless a client wants none.
 func (o *output) pump(s logfile.Stream, file *os.File, raw bool) {
 	o.files = append(o.files, file)
 	o.pumps.Go(func() {
@@ -85,11 +85,15 @@ func (o *output) writeLocked(s logfile.Stream, chunk []byte, raw bool) {
 	if len(o.clients) == 0 {
 		return
 	}
-	p := packet{body: chunk}
-	if !raw {
-		p.frame(s)
-	}
-	o.clients = slices.DeleteFunc(o.clients, func(c *client) bool { return c.wants(s) && !c.send(&p) })
+	plain, framed := packet{body: chunk}, packet{body: chunk}
+	framed.frame(s)
+	o.clients = slices.DeleteFunc(o.clients, func(c *client) bool {
+		p := &framed
+		if raw || c.Raw {
+			p = &plain
+		}
+		return c.wants(s) && !c.send(p)
+	})
 }
 
 func (o *output) noteLocked(err error) {

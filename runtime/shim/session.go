@@ -34,9 +34,8 @@ func (s *session) attach(a *wire.Attach, sock *os.File) error {
 	return nil
 }
 
-// take takes over what spawn has made, and starts copying. raw output goes to
-// clients without frames.
-func (s *session) take(st *streams, console *os.File, raw bool) {
+// take takes over what spawn has made, and starts copying.
+func (s *session) take(st *streams, console *os.File) {
 	if console != nil {
 		s.in.open(console, true)
 		s.out.pump(logfile.Stdout, console, true)
@@ -45,7 +44,7 @@ func (s *session) take(st *streams, console *os.File, raw bool) {
 	s.in.open(st.own[0], false)
 	for i, stream := range [...]logfile.Stream{1: logfile.Stdout, 2: logfile.Stderr} {
 		if i > 0 && st.own[i] != nil {
-			s.out.pump(stream, st.own[i], raw)
+			s.out.pump(stream, st.own[i], false)
 		}
 	}
 }

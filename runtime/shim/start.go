@@ -112,7 +112,7 @@ func (s *supervisor) start(m *wire.Message) (err error) {
 			return err
 		}
 	}
-	s.take(streams, s.process.console, false)
+	s.take(streams, s.process.console)
 	if err := s.hooks.started(s.process.pid); err != nil {
 		return err
 	}

@@ -31,7 +31,6 @@ type Exec struct {
 	SeccompFlags uint32 `json:"seccompFlags,omitempty"`
 
 	Client        *Attach `json:"client,omitempty"`        // who takes part; a stream that it does not want is /dev/null. Its ID is without meaning
-	Raw           bool    `json:"raw,omitempty"`           // output is not framed, as that of a terminal never is
 	DieWithClient bool    `json:"dieWithClient,omitempty"` // end it when the client goes away without detaching
 	Record        bool    `json:"record,omitempty"`        // write its end to ExecExitName
 }

@@ -131,6 +131,7 @@ type Attach struct {
 	Stdin      bool   `json:"stdin,omitempty"`
 	Stdout     bool   `json:"stdout,omitempty"`
 	Stderr     bool   `json:"stderr,omitempty"`
+	Raw        bool   `json:"raw,omitempty"`        // output comes without frames, as that of a terminal always does
 	DetachKeys []byte `json:"detachKeys,omitempty"` // key bytes; empty: none
 	Input      []byte `json:"input,omitempty"`      // bytes that were already read from the client
 }
