@@ -26,6 +26,9 @@ func TestCompletion(t *testing.T) {
 		{[]string{"ps", "--filter", "na"}, []string{"name="}, ""},
 		{[]string{"inspect", "--type", ""}, []string{"container", "image"}, ""},
 		{[]string{"inspect", ""}, []string{"web\t", "nginx:latest"}, ""},
+		{[]string{"volume", "rm", ""}, []string{"web-data"}, "web\t"},
+		{[]string{"volume", "rm", "web-data", ""}, nil, "web-data"},
+		{[]string{"volume", "ls", "--filter", "d"}, []string{"dangling=", "driver="}, ""},
 		{[]string{"run", "--mem"}, []string{"--memory", "--memory-swap"}, "--cpus"},
 	} {
 		got := invocation{engine: engine}.run(t, append([]string{"__complete"}, c.words...)...)

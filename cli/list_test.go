@@ -67,6 +67,13 @@ func stage(t *testing.T) *fake.Engine {
 	})
 	raw("GET /containers/web/json", `{"Id":"`+long+`","Name":"/web","Created":"2026-01-02T03:04:05Z","Path":"nginx","Args":["-g"],"State":{"Status":"running","Running":true,"Pid":42},"Image":"`+digest+`","Config":{"Image":"nginx","Labels":{"a":"<b>"},"Tty":false},"HostConfig":{"NetworkMode":"default"},"NetworkSettings":{"Networks":{}},"SomethingNew":{"Deep":1234567890123}}`)
 	raw("GET /images/nginx/json", `{"Id":"`+digest+`","RepoTags":["nginx:latest"],"Created":"2026-01-02T03:04:05Z","Architecture":"amd64","Os":"linux","Size":7654321,"Config":{"Cmd":["nginx"]}}`)
+	engine.JSON("GET /volumes", 200, map[string]any{"Warnings": nil, "Volumes": []any{
+		map[string]any{"Name": "web-data", "Driver": "local", "Mountpoint": "/v/web-data/_data", "Scope": "local", "CreatedAt": "2026-01-02T03:04:05Z", "Labels": map[string]string{"b": "2", "a": "1"}, "Options": nil},
+		map[string]any{"Name": long, "Driver": "local", "Mountpoint": "/v/x/_data", "Scope": "local", "Labels": nil, "Options": map[string]string{"type": "tmpfs"}},
+	}})
+	raw("GET /volumes/web-data", `{"CreatedAt":"2026-01-02T03:04:05Z","Driver":"local","Labels":{"a":"1"},"Mountpoint":"/v/web-data/_data","Name":"web-data","Options":null,"Scope":"local"}`)
+	engine.JSON("GET /volumes/{name}", 404, "get nope: no such volume")
+	engine.JSON("GET /networks/{name}", 404, "network nope not found")
 	engine.JSON("GET /containers/{name}/json", 404, "No such container: nginx")
 	engine.JSON("GET /images/{name}/json", 404, "No such image: nope:latest")
 	engine.Handle("GET /containers/{name}/stats", func(w http.ResponseWriter, r *http.Request) {
@@ -115,6 +122,9 @@ var listings = []string{
 	"stats --no-stream --format json web", "container stats --no-stream --format table\u00a0{{.Name}}\\t{{.CPUPerc}}",
 	"top web", "top web -o pid,cmd", "container top web", "top",
 	"container inspect web", "container inspect nope", "image inspect nginx", "image inspect nope",
+	"volume ls", "volume list", "volume ls -q", "volume ls --format json", "volume ls --format {{json\u00a0.}}", "volume ls --format table\u00a0{{.Name}}\\t{{.Links}}\\t{{.Size}}",
+	"volume ls --format {{.Name}}|{{.Driver}}|{{.Scope}}|{{.Mountpoint}}|{{.Labels}}|{{.Label\u00a0\"a\"}}|{{.Status}}|{{.Group}}|{{.Availability}}", "volume ls -f dangling=true",
+	"volume inspect web-data", "volume inspect nope", "volume inspect -f {{.Mountpoint}} web-data", "inspect web-data", "inspect --type volume web-data",
 	"version --format {{.Server.Version}}", "info --format {{.Driver}}:{{.NCPU}}",
 }
 

@@ -22,6 +22,7 @@ import (
 	"github.com/davit-engine/davit/cli/flags"
 	"github.com/davit-engine/davit/cli/image"
 	"github.com/davit-engine/davit/cli/system"
+	"github.com/davit-engine/davit/cli/volume"
 )
 
 // Main runs one invocation and returns the exit status. args do not include
@@ -96,6 +97,7 @@ func newRoot(e *env.Env, build system.Build, args []string) *cobra.Command {
 		{"container", groupManagement, containers},
 		{"image", groupManagement, images},
 		{"system", groupManagement, func(e *env.Env) *cobra.Command { return systems(e, build) }},
+		{"volume", groupManagement, volumes},
 		{"attach", groupOther, container.NewAttachCmd},
 		{"create", groupOther, container.NewCreateCmd},
 		{"events", groupOther, system.NewEventsCmd},
@@ -175,6 +177,12 @@ func images(e *env.Env) *cobra.Command {
 	return group("image", "Manage images",
 		image.NewHistoryCmd(e), image.NewImportCmd(e), system.NewImageInspectCmd(e), image.NewLsCmd(e),
 		image.NewPullCmd(e), image.NewPushCmd(e), image.NewRmCmd(e), image.NewTagCmd(e),
+	)
+}
+
+func volumes(e *env.Env) *cobra.Command {
+	return group("volume", "Manage volumes",
+		volume.NewCreateCmd(e), system.NewVolumeInspectCmd(e), volume.NewLsCmd(e), volume.NewRmCmd(e),
 	)
 }
 

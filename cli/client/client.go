@@ -51,6 +51,7 @@ type Config struct {
 type Client struct {
 	Containers Containers
 	Images     Images
+	Volumes    Volumes
 	Execs      Execs
 
 	host      string  // as configured, for people
@@ -69,7 +70,7 @@ type Client struct {
 // New returns a client. Nothing is sent before the first call.
 func New(config Config) (*Client, error) {
 	c := &Client{host: config.Host, warn: config.Warn, version: newest, headers: http.Header{}}
-	c.Containers, c.Images, c.Execs = Containers{c}, Images{c}, Execs{c}
+	c.Containers, c.Images, c.Volumes, c.Execs = Containers{c}, Images{c}, Volumes{c}, Execs{c}
 	if config.Version != "" {
 		v, err := parseVersion(config.Version)
 		if err != nil {

@@ -1,5 +1,5 @@
-// Package complete owns what the shell offers after TAB: names of containers
-// and images as the engine knows them now, and fixed words.
+// Package complete owns what the shell offers after TAB: names of containers,
+// images and volumes as the engine knows them now, and fixed words.
 //
 // Completion never fails aloud and never waits long: an engine that does not
 // answer within two seconds offers nothing.
@@ -7,6 +7,7 @@ package complete
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -120,12 +121,32 @@ func Images(e *env.Env) cobra.CompletionFunc {
 // command in the container, alone.
 func FirstImage(e *env.Env) cobra.CompletionFunc { return atMost(1, Images(e)) }
 
-// Any offers containers and images.
+// Volumes offers volumes' names; those typed already are left out.
+func Volumes(e *env.Env) cobra.CompletionFunc {
+	return func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		return ask(e, args, func(ctx context.Context, api *client.Client, typed map[string]bool) ([]string, error) {
+			list, err := api.Volumes.List(ctx, nil)
+			if err != nil {
+				return nil, err
+			}
+			var names []string
+			for _, v := range list {
+				if !typed[v.Name] {
+					names = append(names, v.Name)
+				}
+			}
+			return names, nil
+		})
+	}
+}
+
+// Any offers containers, images and volumes.
 func Any(e *env.Env) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
 		names, _ := Containers(e, true)(cmd, args, word)
 		images, _ := Images(e)(cmd, args, word)
-		return append(names, images...), cobra.ShellCompDirectiveNoFileComp
+		volumes, _ := Volumes(e)(cmd, args, word)
+		return slices.Concat(names, images, volumes), cobra.ShellCompDirectiveNoFileComp
 	}
 }
 

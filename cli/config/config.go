@@ -24,6 +24,7 @@ type File struct {
 	PsFormat          string            `json:"psFormat"`
 	StatsFormat       string            `json:"statsFormat"`
 	ImagesFormat      string            `json:"imagesFormat"`
+	VolumesFormat     string            `json:"volumesFormat"`
 	DetachKeys        string            `json:"detachKeys"`
 	CredentialsStore  string            `json:"credsStore"`
 	CredentialHelpers map[string]string `json:"credHelpers"`

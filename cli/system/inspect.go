@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -28,15 +30,18 @@ type object struct {
 	raw   []byte
 }
 
-// NewInspectCmd returns "inspect", which finds containers and images.
+// kinds are what there is to inspect.
+var kinds = []string{"container", "image", "volume"}
+
+// NewInspectCmd returns "inspect", which finds containers, images and volumes.
 func NewInspectCmd(e *env.Env) *cobra.Command {
 	o := &inspectOptions{}
 	cmd := &cobra.Command{
 		Use: "inspect [OPTIONS] NAME|ID [NAME|ID...]", Short: "Return low-level information on Docker objects",
 		Args: env.Arguments(1, -1), ValidArgsFunction: complete.Any(e),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if cmd.Flags().Changed("type") && o.kind != "container" && o.kind != "image" {
-				return fmt.Errorf(`unknown type: %q: must be one of "container", "image"`, o.kind)
+			if cmd.Flags().Changed("type") && !slices.Contains(kinds, o.kind) {
+				return fmt.Errorf(`unknown type: %q: must be one of "%s"`, o.kind, strings.Join(kinds, `", "`))
 			}
 			return o.run(cmd.Context(), e, args)
 		},
@@ -45,7 +50,7 @@ func NewInspectCmd(e *env.Env) *cobra.Command {
 	f.StringVarP(&o.format, "format", "f", "", format.ObjectUsage)
 	f.StringVar(&o.kind, "type", "", "Only inspect objects of the given type")
 	f.BoolVarP(&o.size, "size", "s", false, "Display total file sizes if the type is container")
-	_ = cmd.RegisterFlagCompletionFunc("type", complete.Words("container", "image"))
+	_ = cmd.RegisterFlagCompletionFunc("type", complete.Words(kinds...))
 	return cmd
 }
 
@@ -73,6 +78,18 @@ func NewImageInspectCmd(e *env.Env) *cobra.Command {
 	cmd.Flags().StringVarP(&o.format, "format", "f", "", format.ObjectUsage)
 	cmd.Flags().StringVar(&o.platform, "platform", "", `Inspect a specific platform of the multi-platform image.
 'os[/arch[/variant]]': Explicit platform (eg. linux/amd64)`)
+	return cmd
+}
+
+// NewVolumeInspectCmd returns "volume inspect".
+func NewVolumeInspectCmd(e *env.Env) *cobra.Command {
+	o := &inspectOptions{kind: "volume"}
+	cmd := &cobra.Command{
+		Use: "inspect [OPTIONS] VOLUME [VOLUME...]", Short: "Display detailed information on one or more volumes",
+		Args: env.Arguments(1, -1), ValidArgsFunction: complete.Volumes(e),
+		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), e, args) },
+	}
+	cmd.Flags().StringVarP(&o.format, "format", "f", "", format.ObjectUsage)
 	return cmd
 }
 
@@ -110,24 +127,32 @@ func (o *inspectOptions) run(ctx context.Context, e *env.Env, names []string) er
 	return errors.Join(failures...)
 }
 
-// find asks for a container of that name, then for an image, unless the kind
-// was given.
+// find asks for a container of that name, then for an image, then for a volume,
+// unless the kind was given.
 func (o *inspectOptions) find(ctx context.Context, api *client.Client, name string) (object, error) {
-	if o.kind != "image" {
+	// done says that nobody else is to be asked.
+	done := func(kind string, err error) bool { return err == nil || o.kind == kind || !errs.Is(err, errs.NotFound) }
+	if o.kind == "" || o.kind == "container" {
 		c, raw, err := api.Containers.Inspect(ctx, name, o.size)
-		if err == nil || o.kind == "container" || !errs.Is(err, errs.NotFound) {
+		if done("container", err) {
 			return object{c, raw}, err
 		}
 	}
-	platform, err := flags.Platform(o.platform)
-	if err != nil {
-		return object{}, err
+	if o.kind == "" || o.kind == "image" {
+		platform, err := flags.Platform(o.platform)
+		if err != nil {
+			return object{}, err
+		}
+		i, raw, err := api.Images.Inspect(ctx, name, platform)
+		if done("image", err) {
+			return object{i, raw}, err
+		}
 	}
-	i, raw, err := api.Images.Inspect(ctx, name, platform)
-	if err != nil && o.kind == "" && errs.Is(err, errs.NotFound) {
+	v, raw, err := api.Volumes.Inspect(ctx, name)
+	if o.kind == "" && errs.Is(err, errs.NotFound) {
 		return object{}, fmt.Errorf("error: no such object: %s", name)
 	}
-	return object{i, raw}, err
+	return object{v, raw}, err
 }
 
 // array joins the objects, as they were sent, into a JSON array; indented by
