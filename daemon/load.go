@@ -295,15 +295,8 @@ func (c *Config) finishContainers() error {
 	if _, err := driver.Parse(d.LogDriver, d.LogOpts); err != nil {
 		return fmt.Errorf("failed to set log opts: %w", err)
 	}
-	switch d.Runtime {
-	case "", "runc", "davit", "davit-runtime", "io.containerd.runc.v2":
-	default:
-		if _, ok := d.Runtimes[d.Runtime]; !ok {
-			return fmt.Errorf("specified default runtime '%s' does not exist", d.Runtime)
-		}
-	}
-	if c.set["default-runtime"] {
-		c.notes = append(c.notes, Note{"default-runtime", "containers run on Davit's own runtime"})
+	if _, err := c.runtimes(); err != nil {
+		return err
 	}
 	for _, o := range d.ExecOpts {
 		if strings.HasSuffix(strings.TrimSpace(o), "systemd") {

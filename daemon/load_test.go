@@ -189,7 +189,7 @@ func TestFile(t *testing.T) {
 	for _, n := range c.Notes() {
 		noted = append(noted, n.Option)
 	}
-	if slices.Sort(noted); strings.Join(noted, " ") != "default-runtime runtimes" {
+	if slices.Sort(noted); len(noted) != 0 {
 		t.Errorf("noted %v", noted)
 	}
 	if c, err := load(t, " \n"); err != nil || c.Paths.DataRoot != "/var/lib/davit" {

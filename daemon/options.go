@@ -123,7 +123,7 @@ func containing(c *Config) []option {
 		{flag: "log-driver", key: "log-driver", help: "Default driver for container logs", value: text(&d.LogDriver, nil)},
 		{flag: "log-opt", key: "log-opts", help: "Default log driver options for containers", value: strs(&d.LogOpts)},
 		{flag: "default-runtime", key: "default-runtime", help: "Default OCI runtime for containers", value: text(&d.Runtime, nil)},
-		{flag: "add-runtime", key: "runtimes", help: "Register an additional OCI compatible runtime", value: raws(&d.Runtimes), merge: true, inert: "containers run on Davit's own runtime"},
+		{flag: "add-runtime", key: "runtimes", help: "Register an additional OCI compatible runtime", value: raws(&d.Runtimes), merge: true},
 		{flag: "exec-opt", key: "exec-opts", help: "Runtime execution options", value: texts(&d.ExecOpts, execOption)},
 		{flag: "cdi-spec-dir", key: "cdi-spec-dirs", help: "CDI specification directories to use", value: texts(&d.CDIDirs, nil)},
 		{flag: "warm-shims", key: "warm-shims", help: "Number of container supervisors to keep ready (negative: none)", value: integer(&d.WarmShims, -1)},

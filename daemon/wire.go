@@ -152,6 +152,10 @@ func engineConfig(c *Config, log *slog.Logger) (engine.Config, error) {
 			conf.Defaults.CgroupNS = container.CgroupnsModePrivate
 		}
 	}
+	if conf.Runtimes, err = c.runtimes(); err != nil {
+		return engine.Config{}, err
+	}
+	conf.DefaultRuntime = d.Runtime
 	for _, u := range d.Ulimits {
 		conf.Defaults.Ulimits = append(conf.Defaults.Ulimits, u)
 	}

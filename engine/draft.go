@@ -82,7 +82,7 @@ func (d *drafter) newRecord(req container.CreateRequest, img image.Image) (*reco
 		h.MemorySwap = 2 * h.Memory
 	}
 	if h.Runtime == "" {
-		h.Runtime = runtimeName
+		h.Runtime = d.runtimes.preferred
 	}
 	rec.Origin = record.Trace(&req, rec)
 	return rec, warnings, nil
@@ -95,9 +95,6 @@ func (d *drafter) hostname(h *container.HostConfig, id string) string {
 	}
 	return id[:12]
 }
-
-// runtimeName is what inspect shows as the container's runtime.
-const runtimeName = "davit"
 
 // mergeImage fills in what the user left to the image (moby
 // daemon/commit.go: merge).

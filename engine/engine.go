@@ -56,8 +56,10 @@ type Config struct {
 	DNSOptions     []string
 	SeccompProfile string // "", "unconfined" or the JSON of a profile
 	UserNS         UserNS
-	LinkVariables  bool     // tell linked containers of each other in variables, as Docker up to 28
-	CDIDirs        []string // where devices are described; none: CDI is off
+	Runtimes       map[string]Runtime // beside the engine's own, by name
+	DefaultRuntime string             // "": the engine's own
+	LinkVariables  bool               // tell linked containers of each other in variables, as Docker up to 28
+	CDIDirs        []string           // where devices are described; none: CDI is off
 
 	About About
 }
@@ -87,8 +89,9 @@ type core struct {
 
 	logging *logging
 
-	hostsMu sync.Mutex // serialises changes to hosts files of running containers; nothing is locked under it
-	execs   *execTable
+	runtimes   *runtimes
+	hostsFiles *hostsFiles
+	execs      *execTable
 
 	work   sync.WaitGroup // watchers and background removals
 	closed chan struct{}
@@ -144,6 +147,7 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 
 // assemble joins the parts.
 func assemble(c *core) *Engine {
+	c.runtimes, c.hostsFiles = newRuntimes(&c.cfg), &hostsFiles{store: c.store}
 	c.logging = &logging{store: c.store, hostname: c.cfg.About.Name}
 	c.execs = newExecTable(c.dropExecFiles)
 	k := &keeper{core: c, mounts: &mounter{core: c, early: true}}

@@ -35,15 +35,39 @@ func newFilterCache(profile string) *filterCache {
 	return &filterCache{profile: profile, recent: list.New(), byKey: map[string]*list.Element{}}
 }
 
+// choose returns the profile for a container, empty for the default one, unless
+// it is unconfined.
+func (f *filterCache) choose(sec spec.Security) (profile string, confined bool) {
+	if profile = sec.Profile; profile == "" {
+		profile = f.profile
+	}
+	return profile, !sec.Unconfined && profile != "unconfined"
+}
+
+// spec returns the filter for a container as the OCI spec has it; nil for an
+// unconfined one. Errors are InvalidParameter: the profile is the user's.
+func (f *filterCache) spec(sec spec.Security, caps []string) (p *specs.LinuxSeccomp, err error) {
+	profile, confined := f.choose(sec)
+	switch {
+	case !confined:
+		return nil, nil
+	case profile == "":
+		p, err = seccomp.Default(caps)
+	default:
+		p, err = seccomp.FromProfileJSON([]byte(profile), caps)
+	}
+	if err != nil {
+		return nil, errs.New(errs.InvalidParameter, "reading the seccomp profile: %w", err)
+	}
+	return p, nil
+}
+
 // get returns the filter for a container with the given options and
 // capabilities; none for an unconfined one. Errors are InvalidParameter: the
 // profile is the user's.
 func (f *filterCache) get(sec spec.Security, caps []string) (bpf []byte, flags uint32, err error) {
-	profile := sec.Profile
-	if profile == "" {
-		profile = f.profile
-	}
-	if sec.Unconfined || profile == "unconfined" {
+	profile, confined := f.choose(sec)
+	if !confined {
 		return nil, 0, nil
 	}
 	key := strings.Join(caps, ",") + "\x00" + profile
@@ -55,14 +79,9 @@ func (f *filterCache) get(sec spec.Security, caps []string) (bpf []byte, flags u
 		return hit.bpf, hit.flags, nil
 	}
 	f.mu.Unlock()
-	var p *specs.LinuxSeccomp
-	if profile == "" {
-		p, err = seccomp.Default(caps)
-	} else {
-		p, err = seccomp.FromProfileJSON([]byte(profile), caps)
-	}
+	p, err := f.spec(sec, caps)
 	if err != nil {
-		return nil, 0, errs.New(errs.InvalidParameter, "reading the seccomp profile: %w", err)
+		return nil, 0, err
 	}
 	bpf, flags, err = seccomp.Compile(p)
 	if err != nil {

@@ -38,8 +38,7 @@ func (e *Engine) Info(ctx context.Context) (system.Info, error) {
 		KernelVersion: e.host.kernel, OperatingSystem: e.host.osName, OSVersion: e.host.osVersion, OSType: "linux", Architecture: machine(),
 		IndexServerAddress: "https://index.docker.io/v1/", RegistryConfig: registryConfig(a), NCPU: numCPU(), MemTotal: e.host.memory,
 		DockerRootDir: e.cfg.DataRoot, HTTPProxy: a.HTTPProxy, HTTPSProxy: a.HTTPSProxy, NoProxy: a.NoProxy, Name: a.Name, Labels: a.Labels,
-		ServerVersion: a.Version, DefaultRuntime: runtimeName,
-		Runtimes:           map[string]system.RuntimeWithStatus{runtimeName: {Runtime: system.Runtime{Path: e.cfg.ShimPath}}},
+		ServerVersion: a.Version, DefaultRuntime: e.runtimes.preferred, Runtimes: e.runtimes.info(),
 		Swarm:              swarm.Info{LocalNodeState: swarm.LocalNodeStateInactive},
 		LiveRestoreEnabled: true, InitBinary: "davit-init", SecurityOptions: e.securityOptions(), Warnings: e.warnings(),
 	}

@@ -48,7 +48,7 @@ func (e *Engine) Inspect(_ context.Context, ref string, size bool) (container.In
 		}
 	}
 	if len(rec.Links) > 0 || len(h.Links) > 0 {
-		h.Links = e.shownLinks(&rec)
+		h.Links = e.table.shownLinks(&rec)
 	}
 	if h.RestartPolicy.Name == "" {
 		h.RestartPolicy.Name = container.RestartPolicyDisabled

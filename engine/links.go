@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/moby/moby/api/types/container"
 
@@ -59,10 +60,10 @@ type linked struct {
 }
 
 // linkedTo lists what a container is linked to and that still exists.
-func (e *core) linkedTo(rec *record.Container) []linked {
+func (t *table) linkedTo(rec *record.Container) []linked {
 	var list []linked
 	for _, l := range rec.Links {
-		if c, err := e.table.find(l.ID); err == nil {
+		if c, err := t.find(l.ID); err == nil {
 			list = append(list, linked{"/" + rec.Name + "/" + l.Alias, l.Alias, c.snapshot()})
 		}
 	}
@@ -75,7 +76,7 @@ func (l *launcher) reachable(rec *record.Container) ([]linked, error) {
 	if len(rec.Links) == 0 || networkOf(rec.HostConfig) != networkBridge {
 		return nil, nil
 	}
-	list := l.linkedTo(rec)
+	list := l.table.linkedTo(rec)
 	for _, to := range list {
 		switch {
 		case networkOf(to.rec.HostConfig) != networkBridge:
@@ -150,19 +151,25 @@ func (l *launcher) tellParents(rec *record.Container) {
 			if to.ID != rec.ID || parent.Endpoint == nil {
 				continue
 			}
-			if err := l.rehost(parent.ID, to.Alias, p.Addr()); err != nil {
+			if err := l.hostsFiles.rewrite(parent.ID, to.Alias, p.Addr()); err != nil {
 				l.log.Error("telling a linked container's address", "container", parent.ID, "alias", to.Alias, "error", err)
 			}
 		}
 	}
 }
 
-// rehost changes one entry of a running container's /etc/hosts: in place, as
-// the file is mounted.
-func (e *core) rehost(id, alias string, a netip.Addr) error {
-	e.hostsMu.Lock()
-	defer e.hostsMu.Unlock()
-	path := filepath.Join(e.store.Dir(id), record.Hosts)
+// hostsFiles changes the hosts files of running containers.
+type hostsFiles struct {
+	store *record.Store
+	mu    sync.Mutex // held while a file is changed; nothing is locked under it
+}
+
+// rewrite gives alias another address in a container's /etc/hosts, or none: in
+// place, as the file is mounted.
+func (h *hostsFiles) rewrite(id, alias string, a netip.Addr) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	path := filepath.Join(h.store.Dir(id), record.Hosts)
 	old, err := os.ReadFile(path)
 	if err != nil {
 		return err
@@ -190,9 +197,9 @@ func (l *lister) names(rec *record.Container, parents []*ctr) []string {
 }
 
 // shownLinks are a container's links as inspect shows them.
-func (e *core) shownLinks(rec *record.Container) []string {
+func (t *table) shownLinks(rec *record.Container) []string {
 	var out []string
-	for _, to := range e.linkedTo(rec) {
+	for _, to := range t.linkedTo(rec) {
 		out = append(out, "/"+to.rec.Name+":"+to.name)
 	}
 	return out
@@ -223,7 +230,7 @@ func (e *Engine) unlink(ctx context.Context, ref string) error {
 			return err
 		}
 		if rec.Endpoint != nil {
-			return e.rehost(rec.ID, alias, netip.Addr{})
+			return e.hostsFiles.rewrite(rec.ID, alias, netip.Addr{})
 		}
 		return nil
 	})

@@ -58,12 +58,20 @@ func (l *launcher) startOrder(rec *record.Container, who spec.User, files spec.F
 		}},
 		Stdio: wire.Stdio{Stdin: rec.Config.OpenStdin, StdinOnce: rec.Config.StdinOnce},
 	}
+	if order.Runtime, err = l.runtimes.foreign(h.Runtime); err != nil {
+		return nil, err
+	}
 	if !h.Privileged {
 		caps, err := spec.Capabilities(in)
 		if err != nil {
 			return nil, err
 		}
-		if order.Seccomp, order.SeccompFlags, err = l.filter.get(sec, caps); err != nil {
+		if order.Runtime == nil {
+			order.Seccomp, order.SeccompFlags, err = l.filter.get(sec, caps)
+		} else {
+			s.Linux.Seccomp, err = l.filter.spec(sec, caps)
+		}
+		if err != nil {
 			return nil, err
 		}
 	}

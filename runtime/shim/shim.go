@@ -14,7 +14,8 @@
 // log and clients, write exit.json, tell the engines, remove the cgroup, exit.
 // Meanwhile it runs more processes in the container when an engine asks for
 // them (exec), each with streams and a client of its own; they end with the
-// container at the latest.
+// container at the latest. Another OCI runtime may make container and execs in
+// its place (foreign).
 // What an engine does or fails to do changes nothing of this.
 //
 // The package owns the container's run directory and cgroup while it runs. It
@@ -77,6 +78,7 @@ type supervisor struct {
 
 	spawn  func(*spawn.Request) (*process, error)
 	create func(path string, res *specs.LinuxResources) (group, error)
+	adopt  func(path string) (group, error)
 
 	// Set by start and not changed after it.
 	runDir   *os.File
@@ -84,7 +86,8 @@ type supervisor struct {
 	process  *process
 	cgroup   group // nil if the spec names none
 	hooks    *hooks
-	hostPIDs bool // the container's other processes outlive the first one
+	foreign  *foreign // nil unless another runtime makes the container
+	hostPIDs bool     // the container's other processes outlive the first one
 	execs    *execs
 
 	listener *os.File
@@ -120,6 +123,12 @@ func newSupervisor() *supervisor {
 				return nil, err
 			}
 			return hierarchies.Create(path, res)
+		},
+		adopt: func(path string) (group, error) {
+			if err != nil {
+				return nil, err
+			}
+			return hierarchies.Create(path, nil, cgroup.Adopt())
 		},
 		session: &session{in: newStdin()},
 		engines: map[*wire.Conn]struct{}{},
@@ -182,6 +191,10 @@ func reply(conn *wire.Conn, seq uint64, t wire.Type, payload any) {
 }
 
 func wireError(err error) *wire.Error {
+	var foreign *wire.Error
+	if errors.As(err, &foreign) {
+		return &wire.Error{Kind: foreign.Kind, Message: err.Error(), ExitCode: foreign.ExitCode}
+	}
 	e := &wire.Error{Kind: errs.KindOf(err), Message: err.Error()}
 	var start *spawn.Error
 	if errors.As(err, &start) {

@@ -76,10 +76,17 @@ func (s *supervisor) start(m *wire.Message) (err error) {
 
 	request := &spawn.Request{Spec: r.Spec, Root: r.Root, Seccomp: r.Seccomp, SeccompFlags: r.SeccompFlags, MakeCwd: r.MakeCwd,
 		NetNS: given.netns, UserNS: given.userns, Trees: given.trees}
-	if s.hooks, err = newHooks(r.Spec, r.ID, r.RunDir); err != nil {
-		return err
+	if r.Runtime != nil {
+		if s.foreign, err = newForeign(&r); err != nil {
+			return err
+		}
+		s.spawn, s.execs.spawn = s.foreign.start, s.foreign.exec
+	} else {
+		if s.hooks, err = newHooks(r.Spec, r.ID, r.RunDir); err != nil {
+			return err
+		}
+		s.hooks.prepare(request)
 	}
-	s.hooks.prepare(request)
 	streams, err := openStreams(r.Spec.Process.Terminal, r.Stdio.Stdin, true, true)
 	if err != nil {
 		return err
@@ -88,8 +95,10 @@ func (s *supervisor) start(m *wire.Message) (err error) {
 	request.Stdin, request.Stdout, request.Stderr = streams.child[0], streams.child[1], streams.child[2]
 
 	defer func() { closeFiles(append(request.CgroupTasks, request.CgroupDir)) }()
-	if err := s.makeGroup(r.Spec, request, &u); err != nil {
-		return err
+	if s.foreign == nil {
+		if err := s.makeGroup(r.Spec, request, &u); err != nil {
+			return err
+		}
 	}
 	if s.listener, err = listen(s.runDir); err != nil {
 		return err
@@ -101,6 +110,11 @@ func (s *supervisor) start(m *wire.Message) (err error) {
 
 	if s.process, err = s.spawn(request); err != nil {
 		return err
+	}
+	if s.foreign != nil {
+		if err := s.adoptGroup(r.Spec.Linux.CgroupsPath, &u); err != nil {
+			return err
+		}
 	}
 	u.add(func() {
 		s.killProcess()
@@ -202,6 +216,18 @@ func (s *supervisor) makeGroup(spec *specs.Spec, request *spawn.Request, u *undo
 	if request.CgroupDir, err = s.cgroup.Dir(); err != nil {
 		return fmt.Errorf("opening cgroup: %w", err)
 	}
+	return nil
+}
+
+// adoptGroup takes over the cgroup that another runtime has made.
+func (s *supervisor) adoptGroup(path string, u *undo) error {
+	g, err := s.adopt(path)
+	if err != nil {
+		_ = s.foreign.remove()
+		return fmt.Errorf("looking for the cgroup that runtime %s has made: %w", s.foreign.Name, err)
+	}
+	s.cgroup = foreignGroup{g, s.foreign}
+	u.add(func() { _ = s.cgroup.Remove() })
 	return nil
 }
 

@@ -102,9 +102,18 @@ type Start struct {
 	UserNS      bool     `json:"userns,omitempty"`  // its maps are those of Spec
 	Trees       []string `json:"trees,omitempty"`   // targets of bind mounts of Spec whose sources are given
 	MakeCwd     bool     `json:"makeCwd,omitempty"` // make a working directory that is missing
+	Runtime     *Runtime `json:"runtime,omitempty"` // another runtime that makes the container; nil: the shim does
 	Stdio       Stdio    `json:"stdio"`
 	Log         Log      `json:"log"`
 	Attachments []Attach `json:"attachments,omitempty"`
+}
+
+// Runtime is another OCI runtime. Start's Seccomp is empty then, and its Spec
+// has the filter.
+type Runtime struct {
+	Name string   `json:"name"` // as the engine's configuration calls it
+	Path string   `json:"path"` // of its program
+	Args []string `json:"args,omitempty"`
 }
 
 // Stdio says how the container's standard streams are made. Whether it has a
