@@ -31,6 +31,7 @@ type execs struct {
 	shim  *supervisor
 	spawn func(*spawn.ExecRequest) (*process, error)
 
+	buffer    buffer
 	alive     sync.WaitGroup // execs that are not reported yet
 	lingering sync.WaitGroup // execs whose client still takes its output
 
@@ -82,7 +83,7 @@ func (e *execs) start(m *wire.Message) (st wire.ExecState, err error) {
 		return st, err
 	}
 	x := &execution{
-		session: &session{in: newStdin(), out: newOutput(nil), tty: r.Process.Terminal, once: true},
+		session: &session{in: newStdin(), out: newOutput(nil, &e.buffer), tty: r.Process.Terminal, once: true},
 		state:   wire.ExecState{ID: r.ID}, record: r.Record, ended: make(chan struct{}),
 	}
 	x.detached = func(client uint64) {

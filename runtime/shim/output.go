@@ -23,10 +23,10 @@ type output struct {
 	failed  error     // guarded by mu; the first trouble with the log
 	clients []*client // guarded by mu
 	closing bool      // guarded by mu; the process has ended
-	buf     []byte    // guarded by mu; what was just read
 
-	files []*os.File // what pumps read
-	pumps sync.WaitGroup
+	buffer *buffer
+	files  []*os.File // what pumps read
+	pumps  sync.WaitGroup
 }
 
 // logWriter keeps output.
@@ -37,7 +37,23 @@ type logWriter interface {
 	Wait() error // after Close, until everything is in its place
 }
 
-func newOutput(log logWriter) *output { return &output{log: log} }
+func newOutput(log logWriter, b *buffer) *output { return &output{log: log, buffer: b} }
+
+// buffer is room for what was just read. Outputs may share one, which costs
+// each that is idle nothing; those with a log do not, as a disk may be slow.
+type buffer struct {
+	mu    sync.Mutex
+	bytes []byte // guarded by mu
+}
+
+// take locks the buffer; the caller unlocks it.
+func (b *buffer) take() []byte {
+	b.mu.Lock()
+	if b.bytes == nil {
+		b.bytes = make([]byte, readSize) // takes pages only as far as it is filled
+	}
+	return b.bytes
+}
 
 // pump copies a stream until its end. A raw one, a terminal's, goes to clients
 // as it is; others in frames, unless a client wants none.
@@ -64,17 +80,16 @@ func (o *output) pump(s logfile.Stream, file *os.File, raw bool) {
 func (o *output) take(s logfile.Stream, fd int, raw bool) (done, ended bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.buf == nil {
-		o.buf = make([]byte, readSize) // takes pages only as far as it is filled
-	}
-	n, err := unix.Read(fd, o.buf)
+	buf := o.buffer.take()
+	defer o.buffer.mu.Unlock()
+	n, err := unix.Read(fd, buf)
 	switch {
 	case err == unix.EAGAIN || err == unix.EINTR:
 		return false, false
 	case err != nil || n <= 0:
 		return true, true // a terminal that nobody has open any more reads as EIO
 	}
-	o.writeLocked(s, o.buf[:n], raw)
+	o.writeLocked(s, buf[:n], raw)
 	return true, false
 }
 
@@ -195,7 +210,6 @@ func (o *output) drain(limit time.Duration) error {
 	closeFiles(o.files)
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.buf = nil
 	if o.log != nil {
 		o.noteLocked(o.log.Close())
 	}

@@ -25,7 +25,7 @@
 //
 // Concurrency: each output stream, attached client and engine connection has a
 // goroutine; run is the only one that ends the container. Lock order:
-// supervisor.serving, execs.mu, supervisor.mu, then output.mu, then client.mu; stdin.mu is taken alone.
+// supervisor.serving, execs.mu, supervisor.mu, then output.mu, then buffer.mu, then client.mu; stdin.mu is taken alone.
 package shim
 
 import (

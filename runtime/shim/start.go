@@ -60,7 +60,7 @@ func (s *supervisor) start(m *wire.Message) (err error) {
 	if err != nil {
 		return err
 	}
-	s.out = newOutput(log)
+	s.out = newOutput(log, new(buffer))
 	u.add(func() { s.out.abandon() })
 
 	// The clients are there before the first byte of output.
