@@ -99,8 +99,12 @@ func newRoot(e *env.Env, build system.Build, args []string) *cobra.Command {
 		{"system", groupManagement, func(e *env.Env) *cobra.Command { return systems(e, build) }},
 		{"volume", groupManagement, volumes},
 		{"attach", groupOther, container.NewAttachCmd},
+		{"commit", groupOther, container.NewCommitCmd},
+		{"cp", groupOther, container.NewCpCmd},
 		{"create", groupOther, container.NewCreateCmd},
+		{"diff", groupOther, container.NewDiffCmd},
 		{"events", groupOther, system.NewEventsCmd},
+		{"export", groupOther, container.NewExportCmd},
 		{"history", groupOther, image.NewHistoryCmd},
 		{"import", groupOther, image.NewImportCmd},
 		{"inspect", groupOther, system.NewInspectCmd},
@@ -166,7 +170,8 @@ func only(commands []entry, args []string) string {
 
 func containers(e *env.Env) *cobra.Command {
 	return group("container", "Manage containers",
-		container.NewAttachCmd(e), container.NewCreateCmd(e), container.NewExecCmd(e), system.NewContainerInspectCmd(e), container.NewKillCmd(e),
+		container.NewAttachCmd(e), container.NewCommitCmd(e), container.NewCpCmd(e), container.NewCreateCmd(e), container.NewDiffCmd(e),
+		container.NewExecCmd(e), container.NewExportCmd(e), system.NewContainerInspectCmd(e), container.NewKillCmd(e),
 		container.NewLogsCmd(e), container.NewLsCmd(e), container.NewPauseCmd(e), container.NewRenameCmd(e),
 		container.NewRestartCmd(e), container.NewRmCmd(e), container.NewRunCmd(e), container.NewStartCmd(e),
 		container.NewStatsCmd(e), container.NewStopCmd(e), container.NewTopCmd(e), container.NewUnpauseCmd(e), container.NewUpdateCmd(e), container.NewWaitCmd(e),
