@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/davit-engine/davit/engine/tree"
 	"github.com/davit-engine/davit/errs"
 )
 
@@ -112,10 +113,8 @@ func overlay(lower []string, upper, work string) (int, error) {
 			return -1, errs.New(errs.System, "adding layer %s: %w", dir, err)
 		}
 	}
-	if upper != "" {
-		if err := errors.Join(set("upperdir", upper), set("workdir", work)); err != nil {
-			return -1, errs.New(errs.System, "adding layer %s: %w", upper, err)
-		}
+	if err := errors.Join(set("upperdir", upper), set("workdir", work)); err != nil {
+		return -1, errs.New(errs.System, "adding layer %s: %w", upper, err)
 	}
 	if err := unix.FsconfigCreate(fs); err != nil {
 		return -1, errs.New(errs.System, "mounting overlay on %s: %w", upper, err)
@@ -132,10 +131,7 @@ func overlay(lower []string, upper, work string) (int, error) {
 // covers its own first directory, which the overlay does not mind, and is
 // taken off from there.
 func overlayByName(lower []string, upper, work string) (int, error) {
-	all := lower
-	if upper != "" {
-		all = append(append([]string{}, lower...), upper, work)
-	}
+	all := append(append([]string{}, lower...), upper, work)
 	base := common(all)
 	short := func(dir string) string {
 		name, err := filepath.Rel(base, dir)
@@ -148,10 +144,7 @@ func overlayByName(lower []string, upper, work string) (int, error) {
 	for i, dir := range lower {
 		names[i] = short(dir)
 	}
-	options := "lowerdir=" + strings.Join(names, ":")
-	if upper != "" {
-		options += ",upperdir=" + short(upper) + ",workdir=" + short(work)
-	}
+	options := "lowerdir=" + strings.Join(names, ":") + ",upperdir=" + short(upper) + ",workdir=" + short(work)
 	if len(options) >= 4096 {
 		return -1, errs.New(errs.System, "mounting overlay: the names of %d layers do not fit the options of a mount", len(lower))
 	}
@@ -201,32 +194,25 @@ func openBinds(binds []Bind) (trees []int, err error) {
 }
 
 func openBind(b Bind) (int, error) {
-	var from int
+	if len(b.Lower) == 0 && b.Subpath == "" {
+		flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
+		if b.Recursive {
+			flags |= unix.AT_RECURSIVE
+		}
+		return unix.OpenTree(unix.AT_FDCWD, b.Source, flags)
+	}
+	var f *os.File
 	var err error
 	if len(b.Lower) > 0 {
-		from, err = overlay(b.Lower, "", "")
+		f, err = tree.Layers(b.Lower, b.Subpath, nil)
 	} else {
-		from, err = unix.Open(b.Source, unix.O_PATH|unix.O_CLOEXEC, 0)
+		f, err = tree.Below(b.Source, b.Subpath)
 	}
 	if err != nil {
 		return -1, err
 	}
-	if b.Subpath != "" {
-		sub, err := openAt(from, b.Subpath, unix.O_PATH, inRoot)
-		unix.Close(from)
-		if err != nil {
-			return -1, err
-		}
-		from = sub
-	} else if len(b.Lower) > 0 {
-		return from, nil // a mount of its own already
-	}
-	defer unix.Close(from)
-	flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC | unix.AT_EMPTY_PATH)
-	if b.Recursive {
-		flags |= unix.AT_RECURSIVE
-	}
-	return unix.OpenTree(from, "", flags)
+	defer f.Close()
+	return unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 }
 
 func closeTrees(trees []int) {
@@ -256,9 +242,9 @@ func enterRoot(top int) error {
 	return nil
 }
 
-// attach mounts a tree in the container.
-func attach(root, tree int, b Bind) error {
-	st, err := stat(tree)
+// attach attaches a detached mount in the container.
+func attach(root, mnt int, b Bind) error {
+	st, err := stat(mnt)
 	if err != nil {
 		return classify(b.Target, err)
 	}
@@ -275,11 +261,11 @@ func attach(root, tree int, b Bind) error {
 		if b.Recursive {
 			at |= unix.AT_RECURSIVE
 		}
-		if err := unix.MountSetattr(tree, "", at, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}); err != nil {
+		if err := unix.MountSetattr(mnt, "", at, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}); err != nil {
 			return classify(b.Target, err)
 		}
 	}
-	err = unix.MoveMount(tree, "", target, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
+	err = unix.MoveMount(mnt, "", target, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
 	if errors.Is(err, unix.ENOTDIR) { // a file in the image where a directory is to be, or the other way
 		return nil
 	}

@@ -47,9 +47,9 @@ func openRoot(t testing.TB, dir string, ids IDs) *Root {
 	return New(f, ids, quiet)
 }
 
-// tree makes files: "dir/", "link -> target", "hard => target", "!whiteout",
+// plant makes files: "dir/", "link -> target", "hard => target", "!whiteout",
 // "opaque!/", "fifo|", "file=content".
-func tree(t testing.TB, root string, entries ...string) string {
+func plant(t testing.TB, root string, entries ...string) string {
 	t.Helper()
 	for _, e := range entries {
 		name, content, _ := strings.Cut(e, "=")
@@ -162,7 +162,7 @@ func TestClean(t *testing.T) {
 }
 
 func TestStat(t *testing.T) {
-	root := openRoot(t, tree(t, t.TempDir(), "etc/passwd=root", "etc/link -> /var/lib/../x", "up -> ../../../../etc", "loop -> loop", "var/lib/", "x=", "pipe|"), IDs{})
+	root := openRoot(t, plant(t, t.TempDir(), "etc/passwd=root", "etc/link -> /var/lib/../x", "up -> ../../../../etc", "loop -> loop", "var/lib/", "x=", "pipe|"), IDs{})
 	for path, want := range map[string]string{
 		"/etc":                         "etc d",
 		"/etc/":                        "etc d",
@@ -192,7 +192,7 @@ func TestStat(t *testing.T) {
 }
 
 func TestArchive(t *testing.T) {
-	root := openRoot(t, tree(t, t.TempDir(), "d/a=1", "d/b => d/a", "d/sub/c=2", "d/l -> /etc", "d/p|", "dl -> d", "d/odd\x01\xff name=3"), IDs{})
+	root := openRoot(t, plant(t, t.TempDir(), "d/a=1", "d/b => d/a", "d/sub/c=2", "d/l -> /etc", "d/p|", "dl -> d", "d/odd\x01\xff name=3"), IDs{})
 	for path, want := range map[string]string{
 		"/d":   "5 d/\n0 d/a \"1\"\n1 d/b -> d/a\n2 d/l -> /etc\n0 d/odd\x01\xff name \"3\"\n6 d/p\n5 d/sub/\n0 d/sub/c \"2\"",
 		"/d/.": "5 ./\n0 ./a \"1\"\n1 ./b -> ./a\n2 ./l -> /etc\n0 ./odd\x01\xff name \"3\"\n6 ./p\n5 ./sub/\n0 ./sub/c \"2\"",
@@ -215,7 +215,7 @@ func TestArchive(t *testing.T) {
 func TestRoundTrip(t *testing.T) {
 	needRoot(t)
 	from, to := t.TempDir(), t.TempDir()
-	tree(t, from, "a/f=content", "a/g => a/f", "a/deep/er/x=1", "l -> a/f", "p|", "odd\n\x7f\xfe=2", "suid=3")
+	plant(t, from, "a/f=content", "a/g => a/f", "a/deep/er/x=1", "l -> a/f", "p|", "odd\n\x7f\xfe=2", "suid=3")
 	must(t, os.Chown(filepath.Join(from, "a/f"), 1000, 1001))
 	must(t, os.Lchown(filepath.Join(from, "l"), 7, 8))
 	must(t, os.Chown(filepath.Join(from, "a"), 5, 6))
@@ -291,7 +291,7 @@ func describe(t testing.TB, root string) string {
 func TestExtract(t *testing.T) {
 	needRoot(t)
 	outside := t.TempDir()
-	tree(t, outside, "victim=untouched")
+	plant(t, outside, "victim=untouched")
 	for name, c := range map[string]struct {
 		before  []string
 		at      string
@@ -326,7 +326,7 @@ func TestExtract(t *testing.T) {
 		"the directory itself":      {before: []string{"d/x=1"}, at: "/d", entries: []entry{dir("./"), file("./y", "2")}, want: "d/x=1 d/y=2"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			root := tree(t, t.TempDir(), c.before...)
+			root := plant(t, t.TempDir(), c.before...)
 			err := openRoot(t, root, IDs{}).Extract(context.Background(), archive(t, c.entries...), c.at, ExtractOptions{KeepKinds: c.keep})
 			if err != nil {
 				if !strings.Contains(err.Error(), c.want) || strings.Contains(c.want, "=") {
@@ -372,7 +372,7 @@ func TestTruncated(t *testing.T) {
 }
 
 func TestCancelled(t *testing.T) {
-	root := tree(t, t.TempDir(), "f=1")
+	root := plant(t, t.TempDir(), "f=1")
 	ctx, cancel := context.WithCancelCause(context.Background())
 	why := errors.New("a reason")
 	cancel(why)
@@ -478,7 +478,7 @@ func layerSet(t testing.TB, sets ...[]string) Layers {
 	t.Helper()
 	l := Layers{Log: quiet}
 	for i, s := range sets {
-		d := tree(t, t.TempDir(), s...)
+		d := plant(t, t.TempDir(), s...)
 		if i == 0 {
 			l.Upper = d
 		} else {
@@ -575,8 +575,8 @@ func TestMount(t *testing.T) {
 	for _, d := range []string{"upper", "work", "volume", "image"} {
 		must(t, os.Mkdir(filepath.Join(base, d), 0o755))
 	}
-	tree(t, filepath.Join(base, "volume"), "sub/in=volume", "esc -> ../../../../etc")
-	tree(t, filepath.Join(base, "image"), "img=image")
+	plant(t, filepath.Join(base, "volume"), "sub/in=volume", "esc -> ../../../../etc")
+	plant(t, filepath.Join(base, "image"), "img=image")
 	l := layerSet(t, nil, []string{"etc/a=a", "vol -> /real", "real/"}, []string{"etc/b=b"})
 	before, err := os.ReadFile("/proc/self/mountinfo")
 	must(t, err)
@@ -653,6 +653,39 @@ func TestMount(t *testing.T) {
 	}
 }
 
+// TestOverlayByName mounts layers the way of older kernels.
+func TestOverlayByName(t *testing.T) {
+	needRoot(t)
+	base := t.TempDir()
+	lower := []string{plant(t, filepath.Join(base, "a,b:c"), "f=1"), plant(t, filepath.Join(base, `d\e`), "f=2", "g=3")}
+	for _, d := range []string{"upper", "work"} {
+		must(t, os.Mkdir(filepath.Join(base, d), 0o755))
+	}
+	must(t, apart(func() error {
+		if err := errors.Join(unix.Unshare(unix.CLONE_NEWNS), unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")); err != nil {
+			return err
+		}
+		top, err := overlayByName(lower, filepath.Join(base, "upper"), filepath.Join(base, "work"))
+		if err != nil {
+			return err
+		}
+		defer unix.Close(top)
+		for name, want := range map[string]string{"f": "1", "g": "3"} {
+			fd, err := unix.Openat(top, name, unix.O_RDONLY, 0)
+			if err != nil {
+				return err
+			}
+			buf := make([]byte, 10)
+			n, err := unix.Read(fd, buf)
+			unix.Close(fd)
+			if err != nil || string(buf[:n]) != want {
+				return fmt.Errorf("%s: %q %v", name, buf[:n], err)
+			}
+		}
+		return nil
+	}))
+}
+
 // FuzzExtract feeds archives that anybody may have made. Whatever they hold,
 // nothing outside the root changes.
 func FuzzExtract(f *testing.F) {
@@ -671,7 +704,7 @@ func FuzzExtract(f *testing.F) {
 			return
 		}
 		base := t.TempDir()
-		tree(t, base, "outside/victim=untouched", "root/in/")
+		plant(t, base, "outside/victim=untouched", "root/in/")
 		before := describe(t, filepath.Join(base, "outside"))
 		err := openRoot(t, filepath.Join(base, "root"), IDs{}).Extract(context.Background(), bytes.NewReader(data), "/in", ExtractOptions{})
 		if err != nil && errs.KindOf(err) == errs.Unknown {

@@ -13,8 +13,15 @@ import (
 func apart(f func() error) error {
 	done := make(chan error)
 	go func() {
-		runtime.LockOSThread() // for ever: the runtime ends the thread with the goroutine
-		done <- onThread(f)
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			// The first thread does not end, and what /proc/self shows is its.
+			err := apart(f)
+			runtime.UnlockOSThread()
+			done <- err
+			return
+		}
+		done <- onThread(f) // for ever locked: the runtime ends the thread with the goroutine
 	}()
 	return <-done
 }
