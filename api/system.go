@@ -146,6 +146,11 @@ func (h systemRoutes) events(c *call) error {
 		select {
 		case m, ok := <-stream.Live:
 			if !ok {
+				if stream.Overrun != nil && stream.Overrun() {
+					// An end like any other would hide that events are missing.
+					c.log.Warn("a client reads events more slowly than they happen: its connection is closed", "client", c.r.RemoteAddr)
+					panic(http.ErrAbortHandler)
+				}
 				return nil
 			}
 			if err := send(compat.Event(c.version, m)); err != nil {

@@ -71,7 +71,8 @@ func wire(ctx context.Context, c *Config, log *slog.Logger) (_ parts, err error)
 		return parts{}, err
 	}
 	closing("network", func(context.Context) error { return conf.Network.Close(false) })
-	conf.Events = event.New()
+	conf.Events = event.Open(filepath.Join(c.Paths.DataRoot, "events.jsonl"), log.With("part", "event"))
+	closing("the history of events", func(context.Context) error { return conf.Events.Close() })
 	e, err := engine.Open(ctx, conf)
 	if err != nil {
 		return parts{}, rootError(c.Paths.DataRoot, err)

@@ -13,6 +13,6 @@ func (e *Engine) Events(_ context.Context, since, until time.Time, filters map[s
 	if err != nil {
 		return EventStream{}, err
 	}
-	past, live, cancel := e.cfg.Events.Subscribe(since, until, match)
-	return EventStream{past, live, cancel}, nil
+	s := e.cfg.Events.Subscribe(since, until, match)
+	return EventStream{Past: s.Past, Live: s.Live, Overrun: s.Overrun, Cancel: s.Cancel}, nil
 }

@@ -83,7 +83,8 @@ type ListOptions struct {
 
 // EventStream is a subscription to the engine's events.
 type EventStream struct {
-	Past   []events.Message      // those that lie between since and now
-	Live   <-chan events.Message // closed when the engine stops
-	Cancel func()                // must be called
+	Past    []events.Message      // those that lie between since and now
+	Live    <-chan events.Message // closed at the end
+	Overrun func() bool           // after the end: more were waiting than are kept for a slow reader
+	Cancel  func()                // must be called
 }

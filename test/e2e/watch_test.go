@@ -136,3 +136,34 @@ func TestTop(t *testing.T) {
 		cli.Fails(t, 1, "is not running", "top", n)
 	})
 }
+
+// TestEventsOutliveTheEngine kills the engine and asks for what happened
+// before.
+func TestEventsOutliveTheEngine(t *testing.T) {
+	enginetest.NeedRoot(t)
+	e := enginetest.Start(t, enginetest.Config{})
+	e.Busybox(t)
+	cli := e.Davit()
+	cli.OK(t, "run", "--name", "past", "busybox", "true")
+	now := func() string { return time.Now().Format(time.RFC3339Nano) }
+	history := func() string {
+		return cli.OK(t, "events", "--since", "1", "--until", now(), "--filter", "type=container", "--format", "{{.Action}} {{.Actor.Attributes.name}}")
+	}
+	want := history()
+	for _, action := range []string{"create", "attach", "start", "die"} {
+		if !strings.Contains(want, action+" past") {
+			t.Fatalf("no %s among %s", action, want)
+		}
+	}
+	time.Sleep(100 * time.Millisecond) // the last moment, which may be lost
+	e.Kill(t)
+	e.Restart(t)
+	if got := history(); got != want {
+		t.Errorf("before the engine was killed:\n%s\nafter:\n%s", want, got)
+	}
+	for _, client := range e.CLIs(t) {
+		if got := client.OK(t, "events", "--since", "1", "--until", now(), "--filter", "event=die", "--format", "{{json .Actor.Attributes.name}}"); got != `"past"` {
+			t.Errorf("%s: filtered: %s", client.Name, got)
+		}
+	}
+}
