@@ -3,6 +3,8 @@ package image
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 
@@ -18,6 +20,24 @@ type pins struct {
 	mu   sync.Mutex
 	by   map[digest.Digest]map[string]bool // containers by manifest; guarded by mu
 	kept map[digest.Digest]bool            // manifests that a keep lease holds; guarded by mu
+}
+
+// any reports whether a container is pinned to one of the manifests.
+func (p *pins) any(manifests []digest.Digest) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.anyLocked(manifests)
+}
+
+func (p *pins) anyLocked(manifests []digest.Digest) bool {
+	return slices.ContainsFunc(manifests, func(d digest.Digest) bool { return len(p.by[d]) > 0 })
+}
+
+// containers lists those that are pinned to a manifest.
+func (p *pins) containers(manifest digest.Digest) []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Sorted(maps.Keys(p.by[manifest]))
 }
 
 // load reads which manifests are kept by a lease.
