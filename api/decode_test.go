@@ -107,10 +107,10 @@ func TestMatch(t *testing.T) {
 	for _, tc := range []struct{ method, path, pattern string }{
 		{"GET", "/containers/a/checkpoints", "/containers/{id}/checkpoints"},
 		{"DELETE", "/containers/a/checkpoints/b", "/containers/{id}/checkpoints/{checkpoint}"},
-		{"GET", "/images/a/b/get", "/images/{name}/get"},
-		{"GET", "/images/get", "/images/get"},
-		{"POST", "/containers/prune", "/containers/prune"},
-		{"GET", "/images/a/b/c/get/get", "/images/{name}/get"},
+		{"GET", "/images/a/b/attestations", "/images/{name}/attestations"},
+		{"GET", "/images/search", "/images/search"},
+		{"POST", "/build/prune", "/build/prune"},
+		{"GET", "/images/a/b/c/attestations/attestations", "/images/{name}/attestations"},
 	} {
 		r, _ := match(s.routes, tc.method, tc.path)
 		if r == nil || r.pattern != tc.pattern {

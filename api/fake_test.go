@@ -25,6 +25,7 @@ import (
 	"github.com/davit-engine/davit/test/swagger"
 	"github.com/distribution/reference"
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
+	"github.com/moby/moby/api/types/build"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/events"
 	imagetypes "github.com/moby/moby/api/types/image"
@@ -191,6 +192,36 @@ func (f *fake) Stats(_ context.Context, ref string, o engine.StatsOptions, show 
 func (f *fake) Top(_ context.Context, ref, psArgs string) (container.TopResponse, error) {
 	f.note("top " + ref + " " + psArgs)
 	return container.TopResponse{Titles: []string{"PID", "CMD"}, Processes: [][]string{{"7", "sh"}}}, f.find(ref)
+}
+
+// DiskUsage is that of the one container and of one image.
+func (f *fake) DiskUsage(_ context.Context, o engine.DiskUsageOptions) (system.DiskUsage, error) {
+	defer f.note(o)
+	var u system.DiskUsage
+	if o.Containers {
+		list, _ := f.List(nil, engine.ListOptions{})
+		u.ContainerUsage = &container.DiskUsage{ActiveCount: 1, TotalCount: 1, TotalSize: 5, Items: list}
+	}
+	if o.Images {
+		u.ImageUsage = &imagetypes.DiskUsage{TotalCount: 1, TotalSize: 7, Reclaimable: 7, Items: []imagetypes.Summary{{ID: digest1, Size: 7}}}
+	}
+	if o.Volumes {
+		u.VolumeUsage = &volume.DiskUsage{TotalCount: 1, Items: []volume.Volume{{Name: "data", Scope: "local"}}}
+	}
+	if o.BuildCache {
+		u.BuildCacheUsage = &build.DiskUsage{}
+	}
+	return u, f.err
+}
+
+func (f *fake) PruneContainers(_ context.Context, filters map[string]map[string]bool) (container.PruneReport, error) {
+	f.note(filters)
+	return container.PruneReport{ContainersDeleted: []string{id}, SpaceReclaimed: 5}, f.err
+}
+
+func (f *fake) PruneImages(_ context.Context, filters map[string]map[string]bool) (imagetypes.PruneReport, error) {
+	f.note(filters)
+	return imagetypes.PruneReport{ImagesDeleted: []imagetypes.DeleteResponse{{Deleted: digest1}}, SpaceReclaimed: 7}, f.err
 }
 
 func (f *fake) Remove(_ context.Context, ref string, o engine.RemoveOptions) error {
@@ -394,7 +425,7 @@ func (f *fake) parts() api.Parts {
 	return api.Parts{
 		Lifecycle: f, Freezer: f, Streams: f, Catalog: f, Changes: f, System: f,
 		Transfer: fakeImages{f}, Images: fakeImages{f}, Registry: f,
-		Networks: fakeNetworks{f}, Usage: f,
+		Networks: fakeNetworks{f}, Usage: f, Space: f,
 		Execs: fakeExecs{f}, Volumes: fakeVolumes{f},
 		Files: fakeFiles{f}, Committer: fakeFiles{f},
 	}

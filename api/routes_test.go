@@ -83,6 +83,11 @@ func TestRoutes(t *testing.T) {
 		{"POST", "/v1.41/volumes/prune", "", 200, map[string]map[string]bool{"all": {"true": true}}},
 		{"DELETE", "/volumes/data?force=1", "", 204, "remove data true"},
 		{"PUT", "/volumes/data?version=1", "{}", 503, nil},
+		{"GET", "/system/df", "", 200, engine.DiskUsageOptions{Containers: true, Images: true, Volumes: true, BuildCache: true}},
+		{"GET", "/system/df?type=image&type=volume&verbose=1", "", 200, engine.DiskUsageOptions{Images: true, Volumes: true}},
+		{"GET", "/v1.41/system/df?type=image", "", 200, engine.DiskUsageOptions{Containers: true, Images: true, Volumes: true, BuildCache: true}},
+		{"POST", "/containers/prune?filters=" + url.QueryEscape(`{"until":["1h"]}`), "", 200, map[string]map[string]bool{"until": {"1h": true}}},
+		{"POST", "/images/prune?filters=" + url.QueryEscape(`{"dangling":{"false":true}}`), "", 200, map[string]map[string]bool{"dangling": {"false": true}}},
 		{"GET", "/info", "", 200, nil},
 		{"GET", "/version", "", 200, nil},
 		{"POST", "/auth", `{"username":"u","password":"right","serveraddress":"r"}`, 200, registry.AuthConfig{Username: "u", Password: "right", ServerAddress: "r"}},
@@ -199,6 +204,8 @@ func TestErrors(t *testing.T) {
 		{"import an address", "POST", "/images/create?fromSrc=http://x/y", "", "", nil, 501, "importing from an address is not implemented by this engine: fetch http://x/y and send it with fromSrc=-"},
 		{"push nonsense", "POST", "/images/A/push", "", "", nil, 400, "invalid reference format: repository name (library/A) must be lowercase"},
 		{"identity alone", "GET", "/images/json?identity=1", "", "", nil, 400, "conflicting options: identity requires manifests=1"},
+		{"df of cows", "GET", "/system/df?type=cow", "", "", nil, 400, "unknown object type: cow"},
+		{"prune at once", "POST", "/images/prune", "", "", errs.New(errs.Conflict, "a prune operation is already running"), 409, "a prune operation is already running"},
 		{"wrong password", "POST", "/auth", `{"username":"u","password":"wrong"}`, "", nil, 401, "unauthorized: incorrect username or password"},
 		{"auth from noise", "POST", "/auth", `x`, "", nil, 400, "invalid X-Registry-Auth header: invalid JSON: invalid character 'x' looking for beginning of value"},
 
@@ -402,6 +409,15 @@ func TestOldVersions(t *testing.T) {
 		{"/info", "CgroupVersion", 41, 0},
 		{"/info", "Runtimes.davit.status", 44, 0},
 		{"/version", "Components", 35, 0},
+		{"/system/df", "LayersSize", 0, 53},
+		{"/system/df", "Images.VirtualSize", 0, 44},
+		{"/system/df", "Containers.Id", 0, 53},
+		{"/system/df", "BuilderSize", 0, 42},
+		{"/system/df", "ImageUsage.TotalSize", 52, 0},
+		{"/system/df", "ImageUsage.Items", 99, 99},
+		{"/system/df?verbose=1", "ImageUsage.Items.Id", 52, 0},
+		{"/system/df?verbose=1", "VolumeUsage.Items.Name", 52, 0},
+		{"/system/df?verbose=1", "LayersSize", 0, 52},
 	} {
 		for _, minor := range []int{24, 30, 34, 35, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 56} {
 			_, body := ask(t, srv, "GET", "/v1."+itoa(minor)+tc.path, "")

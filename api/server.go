@@ -42,6 +42,7 @@ type Parts struct {
 	Committer Committer
 	Networks  Networks
 	Usage     Usage
+	Space     Space
 	Execs     Execs
 }
 
@@ -72,6 +73,7 @@ func New(p Parts, c Config) *Server {
 	t.changes(p.Changes)
 	t.streams(p.Streams, s.stop)
 	t.usage(p.Usage, s)
+	t.space(p.Space)
 	t.execs(p.Execs)
 	t.transfer(p.Transfer)
 	t.images(p.Images)

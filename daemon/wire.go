@@ -81,7 +81,7 @@ func wire(ctx context.Context, c *Config, log *slog.Logger) (_ parts, err error)
 	return parts{
 		offered: api.Parts{
 			Lifecycle: e, Freezer: e, Streams: e, Catalog: e, Changes: e, System: e, Transfer: e.Images(), Images: e.Images(), Volumes: e.Volumes(),
-			Networks: e.Networks(), Usage: e.Usage(),
+			Networks: e.Networks(), Usage: e.Usage(), Space: e.Space(),
 			Execs: e.Execs(),
 			Files: e.Files(), Committer: e.Files(),
 			Registry: login{insecure: c.Images.Insecure, agent: "davit/" + conf.About.Version},

@@ -151,8 +151,8 @@ func (u *usher) startDependency(ctx context.Context, c *ctr) error {
 
 // watchEvents tells when something has happened to c.
 func (e *core) watchEvents(c *ctr) (live <-chan events.Message, cancel func()) {
-	_, live, cancel = e.cfg.Events.Subscribe(time.Time{}, time.Time{}, func(m events.Message) bool { return m.Actor.ID == c.id })
-	return live, cancel
+	s := e.cfg.Events.Subscribe(time.Time{}, time.Time{}, func(m events.Message) bool { return m.Actor.ID == c.id })
+	return s.Live, s.Cancel
 }
 
 // meets reports whether a condition is true of a container; an error, whether

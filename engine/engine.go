@@ -107,6 +107,7 @@ type Engine struct {
 	changer  *changer  // from settings to others
 	lister   *lister   // what ps shows
 	sampler  *sampler  // what containers use, while somebody looks
+	space    *Space    // what is on the disk, and what can go
 	execer   *execer   // more processes in what runs
 }
 
@@ -160,16 +161,18 @@ func assemble(c *core) *Engine {
 	x := &execer{c, f}
 	k.reviver, k.checker, k.usher = &reviver{launcher: l}, &checker{launcher: l, prober: x}, &usher{l}
 	d := &drafter{c, f}
-	return &Engine{
+	e := &Engine{
 		core:     c,
 		keeper:   k,
 		launcher: l,
 		drafter:  d,
 		changer:  &changer{l, d},
-		lister:   &lister{c},
+		lister:   &lister{core: c, layers: &layerSizes{by: map[string]int64{}}},
 		sampler:  &sampler{core: c, watched: map[*ctr]*watched{}},
 		execer:   x,
 	}
+	e.space = &Space{core: c, keeper: k, lister: e.lister, images: e.Images(), volumes: e.Volumes()}
+	return e
 }
 
 // Close lets go of all containers, which keep running, and waits for

@@ -88,6 +88,12 @@ func (i *Images) Tag(ctx context.Context, src string, dst reference.Named) (dige
 func (i *Images) Remove(ctx context.Context, ref string, o image.RemoveOptions) ([]imagetypes.DeleteResponse, error) {
 	o.InUse = i.inUse
 	gone, err := i.e.cfg.Images.Remove(ctx, ref, o)
+	i.publishRemoved(gone)
+	return gone, err
+}
+
+// publishRemoved tells of names and images that went.
+func (i *Images) publishRemoved(gone []imagetypes.DeleteResponse) {
 	for _, g := range gone {
 		if g.Untagged != "" {
 			i.publish(g.Untagged, g.Untagged, events.ActionUnTag)
@@ -96,7 +102,6 @@ func (i *Images) Remove(ctx context.Context, ref string, o image.RemoveOptions) 
 			i.publish(g.Deleted, g.Deleted, events.ActionDelete)
 		}
 	}
-	return gone, err
 }
 
 // inUse names a container made of the image, a running one if there is one.

@@ -25,7 +25,10 @@ import (
 )
 
 // lister describes containers in short.
-type lister struct{ *core }
+type lister struct {
+	*core
+	layers *layerSizes
+}
 
 // List describes containers, newest first.
 func (e *Engine) List(ctx context.Context, o ListOptions) ([]container.Summary, error) {
@@ -161,8 +164,8 @@ func mountPoints(rec *record.Container) []container.MountPoint {
 func (l *lister) sizes(rec *record.Container) (own, all int64) {
 	own = usage(filepath.Join(l.store.Dir(rec.ID), "upper"))
 	all = own
-	for _, l := range rec.Image.Lower {
-		all += usage(l)
+	for _, dir := range rec.Image.Lower {
+		all += l.layers.of(dir)
 	}
 	return own, all
 }

@@ -135,6 +135,22 @@ func (t *table) exact(ref string) *ctr {
 	return t.byID[ref]
 }
 
+// unknown reports whether no container, not even one that is being created, has
+// this ID.
+func (t *table) unknown(id string) bool {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if t.byID[id] != nil {
+		return false
+	}
+	for _, holder := range t.names {
+		if holder == id {
+			return false
+		}
+	}
+	return true
+}
+
 // all lists the containers, newest first.
 func (t *table) all() []*ctr {
 	t.mu.RLock()

@@ -187,7 +187,7 @@ func (s *Store) parseFilter(ctx context.Context, f *filters, key, value string) 
 	case "label", "label!":
 		f.labels = append(f.labels, parseLabelCheck(value, key == "label!"))
 	case "until":
-		f.until, err = parseTime(value, time.Now())
+		f.until, err = ParseTime(value, time.Now())
 	case "before":
 		f.before, err = s.createdAt(ctx, value)
 	case "since":
@@ -206,9 +206,9 @@ func parseLabelCheck(value string, negate bool) labelCheck {
 	return labelCheck{key, val, hasValue, negate}
 }
 
-// parseTime reads what Docker takes as a time: seconds since 1970 with a
+// ParseTime reads what Docker takes as a time: seconds since 1970 with a
 // fraction, RFC 3339, a shortened form of it, or a duration before now.
-func parseTime(value string, now time.Time) (time.Time, error) {
+func ParseTime(value string, now time.Time) (time.Time, error) {
 	if d, err := time.ParseDuration(value); err == nil {
 		return now.Add(-d), nil
 	}

@@ -167,7 +167,7 @@ func FuzzNames(f *testing.F) {
 		if p := idPrefix(ref); p != "" && (len(p) < 4 || len(p) > 64) {
 			t.Errorf("prefix %q", p)
 		}
-		if _, err := parseTime(ref, time.Unix(0, 0)); err != nil && !errs.Is(err, errs.InvalidParameter) {
+		if _, err := ParseTime(ref, time.Unix(0, 0)); err != nil && !errs.Is(err, errs.InvalidParameter) {
 			t.Error(err)
 		}
 		registryMessage([]byte(ref))

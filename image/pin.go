@@ -22,22 +22,34 @@ type pins struct {
 	kept map[digest.Digest]bool            // manifests that a keep lease holds; guarded by mu
 }
 
-// any reports whether a container is pinned to one of the manifests.
-func (p *pins) any(manifests []digest.Digest) bool {
+// all lists the containers that are pinned to anything.
+func (p *pins) all() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.anyLocked(manifests)
+	var list []string
+	for _, users := range p.by {
+		list = slices.AppendSeq(list, maps.Keys(users))
+	}
+	return list
 }
 
-func (p *pins) anyLocked(manifests []digest.Digest) bool {
-	return slices.ContainsFunc(manifests, func(d digest.Digest) bool { return len(p.by[d]) > 0 })
-}
-
-// containers lists those that are pinned to a manifest.
-func (p *pins) containers(manifest digest.Digest) []string {
+// any reports whether a container is pinned to one of the manifests, apart from
+// those that are leaving.
+func (p *pins) any(manifests []digest.Digest, leaving map[string]bool) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return slices.Sorted(maps.Keys(p.by[manifest]))
+	return p.anyLocked(manifests, leaving)
+}
+
+func (p *pins) anyLocked(manifests []digest.Digest, leaving map[string]bool) bool {
+	for _, d := range manifests {
+		for container := range p.by[d] {
+			if !leaving[container] {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // load reads which manifests are kept by a lease.

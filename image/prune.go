@@ -14,15 +14,24 @@ import (
 	"github.com/davit-engine/davit/errs"
 )
 
+// PruneOptions says which images nobody needs.
+type PruneOptions struct {
+	// Filters are dangling (true unless given: only images without a name), until,
+	// label and label!.
+	Filters map[string]map[string]bool
+	// Gone reports that a container that is pinned has been removed, and will be
+	// unpinned in a moment; nil: none has.
+	Gone func(containerID string) bool
+}
+
 // Prune removes images that no container is pinned to; one that has a container
-// stays with all its names. The filters are dangling (true unless given: only
-// images without a name), until, label and label!. It goes on to the next when
-// one cannot be removed, and answers what it did also with an error, which is
-// ctx's or that of the last failure.
-func (s *Store) Prune(ctx context.Context, args map[string]map[string]bool) (imagetypes.PruneReport, error) {
+// stays with all its names. It goes on to the next when one cannot be removed,
+// and answers what it did also with an error, which is ctx's or that of the last
+// failure.
+func (s *Store) Prune(ctx context.Context, o PruneOptions) (imagetypes.PruneReport, error) {
 	ctx = s.st.context(ctx)
 	report := imagetypes.PruneReport{ImagesDeleted: []imagetypes.DeleteResponse{}}
-	filter, err := s.pruneFilter(ctx, args)
+	filter, err := s.pruneFilter(ctx, o.Filters)
 	if err != nil {
 		return report, err
 	}
@@ -30,7 +39,11 @@ func (s *Store) Prune(ctx context.Context, args map[string]map[string]bool) (ima
 	if err != nil {
 		return report, classify(err)
 	}
-	doomed, err := s.doomed(ctx, inv, filter)
+	leaving := map[string]bool{}
+	for _, container := range s.pins.all() {
+		leaving[container] = o.Gone != nil && o.Gone(container)
+	}
+	doomed, err := s.doomed(ctx, inv, filter, leaving)
 	if err != nil {
 		return report, classify(err)
 	}
@@ -41,7 +54,7 @@ func (s *Store) Prune(ctx context.Context, args map[string]map[string]bool) (ima
 			failed = ctx.Err()
 			break
 		}
-		did, err := s.pruneOne(ctx, id, inv.images[id])
+		did, err := s.pruneOne(ctx, id, inv.images[id], leaving)
 		report.ImagesDeleted = append(report.ImagesDeleted, did...)
 		switch {
 		case err != nil && !errdefs.IsNotFound(err):
@@ -88,7 +101,7 @@ func (s *Store) pruneFilter(ctx context.Context, args map[string]map[string]bool
 
 // doomed lists the images that go, in the order of their IDs. A step of the
 // classic builder stays as long as an image that was built upon it.
-func (s *Store) doomed(ctx context.Context, inv *inventory, f *filters) ([]digest.Digest, error) {
+func (s *Store) doomed(ctx context.Context, inv *inventory, f *filters, leaving map[string]bool) ([]digest.Digest, error) {
 	parents := map[string]bool{}
 	for _, img := range inv.images {
 		for _, rec := range img.records {
@@ -99,7 +112,7 @@ func (s *Store) doomed(ctx context.Context, inv *inventory, f *filters) ([]diges
 	for id, img := range inv.images {
 		first := img.records[0]
 		switch {
-		case s.pins.any(img.manifests), isDangling(first) && parents[id.String()]:
+		case s.pins.any(img.manifests, leaving), isDangling(first) && parents[id.String()]:
 			continue
 		}
 		// All of its names have to pass: an image is not pruned in part.
@@ -125,14 +138,17 @@ func (s *Store) doomed(ctx context.Context, inv *inventory, f *filters) ([]diges
 
 // pruneOne removes an image with all its names, unless it got a name or a
 // container since it was looked at.
-func (s *Store) pruneOne(ctx context.Context, id digest.Digest, img *stock) ([]imagetypes.DeleteResponse, error) {
+func (s *Store) pruneOne(ctx context.Context, id digest.Digest, img *stock, leaving map[string]bool) ([]imagetypes.DeleteResponse, error) {
 	s.pins.mu.Lock()
 	defer s.pins.mu.Unlock()
 	now, err := s.names.withTarget(ctx, id)
-	if err != nil || len(now) != len(img.records) || s.pins.anyLocked(img.manifests) {
+	if err != nil || len(now) != len(img.records) || s.pins.anyLocked(img.manifests, leaving) {
 		return nil, err
 	}
 	r := &removal{Store: s, rec: now[0], all: now}
+	if err := s.keepLocked(ctx, now[0].Target); err != nil && !errdefs.IsNotFound(err) {
+		return nil, err
+	}
 	if err := r.drop(ctx, now); err != nil {
 		return nil, err
 	}

@@ -2,9 +2,12 @@ package image
 
 import (
 	"bytes"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/opencontainers/go-digest"
 
 	"github.com/davit-engine/davit/errs"
 )
@@ -21,6 +24,13 @@ func pinned(t *testing.T, s *Store, name, container string, changes ...string) I
 		t.Fatal(err)
 	}
 	return img
+}
+
+// containers lists those that are pinned to a manifest.
+func (p *pins) containers(manifest digest.Digest) []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Sorted(maps.Keys(p.by[manifest]))
 }
 
 func namesOf(t *testing.T, s *Store) []string {
@@ -87,11 +97,11 @@ func TestPrune(t *testing.T) {
 			if got := namesOf(t, s); !slices.Equal(got, all) {
 				t.Fatalf("before: %q", got)
 			}
-			before, err := s.DiskUsage(t.Context())
+			before, err := s.DiskUsage(t.Context(), s.pins.containers)
 			if err != nil {
 				t.Fatal(err)
 			}
-			report, err := s.Prune(t.Context(), c.filters)
+			report, err := s.Prune(t.Context(), PruneOptions{Filters: c.filters})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -104,7 +114,7 @@ func TestPrune(t *testing.T) {
 			if got := namesOf(t, s); !slices.Equal(got, c.left) || deleted != c.deleted {
 				t.Errorf("left %q, %d deleted: %+v", got, deleted, report)
 			}
-			after, err := s.DiskUsage(t.Context())
+			after, err := s.DiskUsage(t.Context(), s.pins.containers)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -124,10 +134,29 @@ func TestPrune(t *testing.T) {
 	}
 	s := openStore(t)
 	for _, bad := range []map[string]map[string]bool{set("reference=a"), set("dangling=maybe"), set("dangling=true", "dangling=false"), set("until=x"), set("before=a")} {
-		if _, err := s.Prune(t.Context(), bad); !errs.Is(err, errs.InvalidParameter) {
+		if _, err := s.Prune(t.Context(), PruneOptions{Filters: bad}); !errs.Is(err, errs.InvalidParameter) {
 			t.Errorf("%v: %v", bad, err)
 		}
 	}
+}
+
+// TestPruneOfWhatIsLeft: a container that was removed, and is about to be
+// unpinned, does not keep its image, but its layers.
+func TestPruneOfWhatIsLeft(t *testing.T) {
+	s := openStore(t)
+	img := pinned(t, s, "a:1", "c1")
+	report, err := s.Prune(t.Context(), PruneOptions{Filters: map[string]map[string]bool{"dangling": {"false": true}}, Gone: func(c string) bool { return c == "c1" }})
+	if err != nil || len(report.ImagesDeleted) != 2 || len(namesOf(t, s)) != 0 {
+		t.Fatalf("%+v, %v", report, err)
+	}
+	s.collector.now(s.st.context(t.Context()))
+	if kept, err := s.GetManifest(t.Context(), img.Target, img.Manifest); err != nil || len(kept.Lower) != 1 {
+		t.Errorf("%+v, %v", kept, err)
+	}
+	if err := s.Unpin(t.Context(), "c1", img.Manifest.Digest); err != nil {
+		t.Fatal(err)
+	}
+	holds(t, s, 0)
 }
 
 // TestDiskUsageCountsSharedLayersOnce: two images over one layer.
@@ -140,7 +169,7 @@ func TestDiskUsageCountsSharedLayersOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	u, err := s.DiskUsage(t.Context())
+	u, err := s.DiskUsage(t.Context(), s.pins.containers)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -610,7 +610,7 @@ func TestPushPartOfAnIndex(t *testing.T) {
 func TestParseTime(t *testing.T) {
 	now := time.Unix(2000, 0)
 	for value, want := range map[string]int64{"10s": 1990e9, "1000": 1000e9, "1000.5": 1000.5e9, "1970-01-01T00:10:00Z": 600e9} {
-		if got, err := parseTime(value, now); err != nil || got.UnixNano() != want {
+		if got, err := ParseTime(value, now); err != nil || got.UnixNano() != want {
 			t.Errorf("%s: %v %v", value, got, err)
 		}
 	}

@@ -13,15 +13,15 @@ import (
 )
 
 // DiskUsage tells what the images take on the disk, what each of them shares
-// with others, and how much goes when those are removed that no container is
-// pinned to.
-func (s *Store) DiskUsage(ctx context.Context) (imagetypes.DiskUsage, error) {
-	u, err := s.diskUsage(s.st.context(ctx))
+// with others, and how much goes when those are removed that no container uses.
+// containers lists the containers made of a manifest.
+func (s *Store) DiskUsage(ctx context.Context, containers func(manifest digest.Digest) []string) (imagetypes.DiskUsage, error) {
+	u, err := s.diskUsage(s.st.context(ctx), containers)
 	return u, classify(err)
 }
 
-func (s *Store) diskUsage(ctx context.Context) (imagetypes.DiskUsage, error) {
-	items, err := s.list(ctx, ListOptions{SharedSize: true, Containers: s.pins.containers})
+func (s *Store) diskUsage(ctx context.Context, containers func(digest.Digest) []string) (imagetypes.DiskUsage, error) {
+	items, err := s.list(ctx, ListOptions{SharedSize: true, Containers: containers})
 	if err != nil {
 		return imagetypes.DiskUsage{}, err
 	}
@@ -31,7 +31,7 @@ func (s *Store) diskUsage(ctx context.Context) (imagetypes.DiskUsage, error) {
 	}
 	used := map[digest.Digest]bool{}
 	for id, img := range inv.images {
-		used[id] = s.pins.any(img.manifests)
+		used[id] = slices.ContainsFunc(img.manifests, func(d digest.Digest) bool { return len(containers(d)) > 0 })
 	}
 	u := imagetypes.DiskUsage{Items: items, TotalCount: int64(len(items)), TotalSize: inv.total()}
 	for _, item := range items {

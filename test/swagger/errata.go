@@ -25,7 +25,8 @@ func undocumented(o operation, status int) bool {
 	case http.StatusNotFound: // the container or the image is gone by then
 		return o.pattern == "/containers/create"
 	case http.StatusConflict: // of a container that is being removed; of an update with the container's other limits
-		return o.pattern == "/containers/{id}/start" || o.pattern == "/containers/{id}/stop" || o.pattern == "/containers/{id}/restart" ||
+		// of a container that does not run; of two prunes at once
+		return o.pattern == "/containers/{id}/top" || o.pattern == "/containers/prune" || o.pattern == "/images/prune" || o.pattern == "/containers/{id}/start" || o.pattern == "/containers/{id}/stop" || o.pattern == "/containers/{id}/restart" ||
 			o.pattern == "/containers/{id}/resize" || o.pattern == "/containers/{id}/attach" || o.pattern == "/containers/{id}/update"
 	}
 	return false
@@ -52,4 +53,6 @@ var errata = []erratum{
 		"sums up other complaints, which stand beside it and are judged one by one"},
 	{"/containers/{id}/json", 32, regexp.MustCompile(`^NetworkSettings.Ports in body must be of type array: "object"$`),
 		"ports have always been an object"},
+	{"/system/df", 40, regexp.MustCompile(`^Containers\.\d+ in body must be of type array: "object"$`),
+		"containers are a list, not a list of lists"},
 }
