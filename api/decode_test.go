@@ -109,7 +109,7 @@ func TestMatch(t *testing.T) {
 		{"DELETE", "/containers/a/checkpoints/b", "/containers/{id}/checkpoints/{checkpoint}"},
 		{"GET", "/images/a/b/attestations", "/images/{name}/attestations"},
 		{"GET", "/images/search", "/images/search"},
-		{"POST", "/build/prune", "/build/prune"},
+		{"POST", "/plugins/create", "/plugins/create"},
 		{"GET", "/images/a/b/c/attestations/attestations", "/images/{name}/attestations"},
 	} {
 		r, _ := match(s.routes, tc.method, tc.path)

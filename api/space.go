@@ -7,6 +7,7 @@ import (
 	"github.com/davit-engine/davit/api/compat"
 	"github.com/davit-engine/davit/engine"
 	"github.com/davit-engine/davit/errs"
+	"github.com/moby/moby/api/types/build"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/image"
 	"github.com/moby/moby/api/types/system"
@@ -31,6 +32,7 @@ func (t *table) space(part Space) {
 	t.add("GET", "/system/df", h.usage)
 	t.add("POST", "/containers/prune", h.pruneContainers)
 	t.add("POST", "/images/prune", h.pruneImages)
+	t.add("POST", "/build/prune", h.pruneBuildCache)
 }
 
 func (h spaceRoutes) usage(c *call) error {
@@ -57,6 +59,15 @@ func (h spaceRoutes) usage(c *call) error {
 		return err
 	}
 	return c.json(http.StatusOK, compat.DiskUsage(c.version, u, c.truth("verbose")))
+}
+
+// pruneBuildCache has nothing to remove: nothing is built yet. `docker system
+// prune` asks for it all the same.
+func (h spaceRoutes) pruneBuildCache(c *call) error {
+	if _, err := c.filters(); err != nil {
+		return err
+	}
+	return c.json(http.StatusOK, build.CachePruneReport{CachesDeleted: []string{}})
 }
 
 func (h spaceRoutes) pruneContainers(c *call) error {

@@ -38,7 +38,6 @@ var unbuilt = map[string][]string{
 	},
 	"POST": {
 		"/build",
-		"/build/prune",
 		"/configs/create",
 		"/configs/{id}/update",
 		"/containers/{id}/checkpoints",

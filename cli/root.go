@@ -172,7 +172,7 @@ func containers(e *env.Env) *cobra.Command {
 	return group("container", "Manage containers",
 		container.NewAttachCmd(e), container.NewCommitCmd(e), container.NewCpCmd(e), container.NewCreateCmd(e), container.NewDiffCmd(e),
 		container.NewExecCmd(e), container.NewExportCmd(e), system.NewContainerInspectCmd(e), container.NewKillCmd(e),
-		container.NewLogsCmd(e), container.NewLsCmd(e), container.NewPauseCmd(e), container.NewRenameCmd(e),
+		container.NewLogsCmd(e), container.NewLsCmd(e), container.NewPauseCmd(e), container.NewPruneCmd(e), container.NewRenameCmd(e),
 		container.NewRestartCmd(e), container.NewRmCmd(e), container.NewRunCmd(e), container.NewStartCmd(e),
 		container.NewStatsCmd(e), container.NewStopCmd(e), container.NewTopCmd(e), container.NewUnpauseCmd(e), container.NewUpdateCmd(e), container.NewWaitCmd(e),
 	)
@@ -181,7 +181,7 @@ func containers(e *env.Env) *cobra.Command {
 func images(e *env.Env) *cobra.Command {
 	return group("image", "Manage images",
 		image.NewHistoryCmd(e), image.NewImportCmd(e), system.NewImageInspectCmd(e), image.NewLsCmd(e),
-		image.NewPullCmd(e), image.NewPushCmd(e), image.NewRmCmd(e), image.NewTagCmd(e),
+		image.NewPruneCmd(e), image.NewPullCmd(e), image.NewPushCmd(e), image.NewRmCmd(e), image.NewTagCmd(e),
 	)
 }
 
@@ -193,7 +193,7 @@ func volumes(e *env.Env) *cobra.Command {
 
 func systems(e *env.Env, build system.Build) *cobra.Command {
 	return group("system", "Manage Davit",
-		system.NewDialStdioCmd(e), system.NewEventsCmd(e), system.NewInfoCmd(e, build),
+		system.NewDfCmd(e), system.NewDialStdioCmd(e), system.NewEventsCmd(e), system.NewInfoCmd(e, build), system.NewPruneCmd(e),
 	)
 }
 

@@ -26,7 +26,7 @@ func (s *Store) List(ctx context.Context, o ListOptions) ([]imagetypes.Summary, 
 }
 
 func (s *Store) list(ctx context.Context, o ListOptions) ([]imagetypes.Summary, error) {
-	filter, err := s.parseFilters(ctx, o.Filters)
+	filter, err := parseFilters(ctx, s, o.Filters)
 	if err != nil {
 		return nil, err
 	}
@@ -159,11 +159,11 @@ type labelCheck struct {
 	negate     bool
 }
 
-func (s *Store) parseFilters(ctx context.Context, args map[string]map[string]bool) (*filters, error) {
+func parseFilters(ctx context.Context, s *Store, args map[string]map[string]bool) (*filters, error) {
 	var f filters
 	for _, key := range slices.Sorted(maps.Keys(args)) {
 		for _, value := range slices.Sorted(maps.Keys(args[key])) {
-			if err := s.parseFilter(ctx, &f, key, value); err != nil {
+			if err := f.parse(ctx, s, key, value); err != nil {
 				return nil, err
 			}
 		}
@@ -171,7 +171,8 @@ func (s *Store) parseFilters(ctx context.Context, args map[string]map[string]boo
 	return &f, nil
 }
 
-func (s *Store) parseFilter(ctx context.Context, f *filters, key, value string) (err error) {
+// parse adds one condition.
+func (f *filters) parse(ctx context.Context, s *Store, key, value string) (err error) {
 	switch key {
 	case "reference":
 		if _, err := path.Match(value, ""); err != nil {

@@ -31,19 +31,19 @@ type PruneOptions struct {
 func (s *Store) Prune(ctx context.Context, o PruneOptions) (imagetypes.PruneReport, error) {
 	ctx = s.st.context(ctx)
 	report := imagetypes.PruneReport{ImagesDeleted: []imagetypes.DeleteResponse{}}
-	filter, err := s.pruneFilter(ctx, o.Filters)
+	filter, err := pruneFilter(ctx, s, o.Filters)
 	if err != nil {
 		return report, err
 	}
-	inv, err := s.takeInventory(ctx)
+	inv, err := s.st.takeInventory(ctx)
 	if err != nil {
 		return report, classify(err)
 	}
-	leaving := map[string]bool{}
+	p := &pruning{Store: s, inventory: inv, leaving: map[string]bool{}}
 	for _, container := range s.pins.all() {
-		leaving[container] = o.Gone != nil && o.Gone(container)
+		p.leaving[container] = o.Gone != nil && o.Gone(container)
 	}
-	doomed, err := s.doomed(ctx, inv, filter, leaving)
+	doomed, err := p.doomed(ctx, filter)
 	if err != nil {
 		return report, classify(err)
 	}
@@ -54,7 +54,7 @@ func (s *Store) Prune(ctx context.Context, o PruneOptions) (imagetypes.PruneRepo
 			failed = ctx.Err()
 			break
 		}
-		did, err := s.pruneOne(ctx, id, inv.images[id], leaving)
+		did, err := p.remove(ctx, id)
 		report.ImagesDeleted = append(report.ImagesDeleted, did...)
 		switch {
 		case err != nil && !errdefs.IsNotFound(err):
@@ -70,7 +70,14 @@ func (s *Store) Prune(ctx context.Context, o PruneOptions) (imagetypes.PruneRepo
 	return report, classify(failed)
 }
 
-func (s *Store) pruneFilter(ctx context.Context, args map[string]map[string]bool) (*filters, error) {
+// pruning is one call of Prune.
+type pruning struct {
+	*Store
+	*inventory
+	leaving map[string]bool // pinned containers that were removed
+}
+
+func pruneFilter(ctx context.Context, s *Store, args map[string]map[string]bool) (*filters, error) {
 	args = maps.Clone(args)
 	dangling := args["dangling"]
 	delete(args, "dangling")
@@ -81,7 +88,7 @@ func (s *Store) pruneFilter(ctx context.Context, args map[string]map[string]bool
 			return nil, errs.New(errs.InvalidParameter, "invalid filter '%s'", key)
 		}
 	}
-	f, err := s.parseFilters(ctx, args)
+	f, err := parseFilters(ctx, s, args)
 	if err != nil {
 		return nil, err
 	}
@@ -101,18 +108,18 @@ func (s *Store) pruneFilter(ctx context.Context, args map[string]map[string]bool
 
 // doomed lists the images that go, in the order of their IDs. A step of the
 // classic builder stays as long as an image that was built upon it.
-func (s *Store) doomed(ctx context.Context, inv *inventory, f *filters, leaving map[string]bool) ([]digest.Digest, error) {
+func (p *pruning) doomed(ctx context.Context, f *filters) ([]digest.Digest, error) {
 	parents := map[string]bool{}
-	for _, img := range inv.images {
+	for _, img := range p.images {
 		for _, rec := range img.records {
 			parents[rec.Labels[parentLabel]] = true
 		}
 	}
 	var list []digest.Digest
-	for id, img := range inv.images {
+	for id, img := range p.images {
 		first := img.records[0]
 		switch {
-		case s.pins.any(img.manifests, leaving), isDangling(first) && parents[id.String()]:
+		case p.pins.any(img.manifests, p.leaving), isDangling(first) && parents[id.String()]:
 			continue
 		}
 		// All of its names have to pass: an image is not pruned in part.
@@ -123,7 +130,7 @@ func (s *Store) doomed(ctx context.Context, inv *inventory, f *filters, leaving 
 		if !passes {
 			continue
 		}
-		v, err := s.st.survey(ctx, first.Target, nil)
+		v, err := p.st.survey(ctx, first.Target, nil)
 		if err != nil && !errdefs.IsNotFound(err) {
 			return nil, err
 		}
@@ -136,17 +143,18 @@ func (s *Store) doomed(ctx context.Context, inv *inventory, f *filters, leaving 
 	return list, nil
 }
 
-// pruneOne removes an image with all its names, unless it got a name or a
+// remove removes an image with all its names, unless it got a name or a
 // container since it was looked at.
-func (s *Store) pruneOne(ctx context.Context, id digest.Digest, img *stock, leaving map[string]bool) ([]imagetypes.DeleteResponse, error) {
-	s.pins.mu.Lock()
-	defer s.pins.mu.Unlock()
-	now, err := s.names.withTarget(ctx, id)
-	if err != nil || len(now) != len(img.records) || s.pins.anyLocked(img.manifests, leaving) {
+func (p *pruning) remove(ctx context.Context, id digest.Digest) ([]imagetypes.DeleteResponse, error) {
+	img := p.images[id]
+	p.pins.mu.Lock()
+	defer p.pins.mu.Unlock()
+	now, err := p.names.withTarget(ctx, id)
+	if err != nil || len(now) != len(img.records) || p.pins.anyLocked(img.manifests, p.leaving) {
 		return nil, err
 	}
-	r := &removal{Store: s, rec: now[0], all: now}
-	if err := s.keepLocked(ctx, now[0].Target); err != nil && !errdefs.IsNotFound(err) {
+	r := &removal{Store: p.Store, rec: now[0], all: now}
+	if err := p.keepLocked(ctx, now[0].Target); err != nil && !errdefs.IsNotFound(err) {
 		return nil, err
 	}
 	if err := r.drop(ctx, now); err != nil {

@@ -37,7 +37,7 @@ func (s *Store) Push(ctx context.Context, ref reference.Named, o PushOptions) er
 	refs := []reference.Named{ref}
 	if reference.IsNameOnly(ref) {
 		var err error
-		if refs, err = s.localTags(ctx, ref); err != nil {
+		if refs, err = s.names.localTags(ctx, ref); err != nil {
 			return classify(err)
 		}
 	}
@@ -51,8 +51,8 @@ func (s *Store) Push(ctx context.Context, ref reference.Named, o PushOptions) er
 }
 
 // localTags lists the tags of a repository that are here.
-func (s *Store) localTags(ctx context.Context, ref reference.Named) ([]reference.Named, error) {
-	all, err := s.st.images.List(ctx)
+func (n *names) localTags(ctx context.Context, ref reference.Named) ([]reference.Named, error) {
+	all, err := n.st.images.List(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("listing images: %w", err)
 	}

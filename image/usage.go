@@ -16,18 +16,14 @@ import (
 // with others, and how much goes when those are removed that no container uses.
 // containers lists the containers made of a manifest.
 func (s *Store) DiskUsage(ctx context.Context, containers func(manifest digest.Digest) []string) (imagetypes.DiskUsage, error) {
-	u, err := s.diskUsage(s.st.context(ctx), containers)
-	return u, classify(err)
-}
-
-func (s *Store) diskUsage(ctx context.Context, containers func(digest.Digest) []string) (imagetypes.DiskUsage, error) {
+	ctx = s.st.context(ctx)
 	items, err := s.list(ctx, ListOptions{SharedSize: true, Containers: containers})
 	if err != nil {
-		return imagetypes.DiskUsage{}, err
+		return imagetypes.DiskUsage{}, classify(err)
 	}
-	inv, err := s.takeInventory(ctx)
+	inv, err := s.st.takeInventory(ctx)
 	if err != nil {
-		return imagetypes.DiskUsage{}, err
+		return imagetypes.DiskUsage{}, classify(err)
 	}
 	used := map[digest.Digest]bool{}
 	for id, img := range inv.images {
@@ -64,8 +60,8 @@ type stock struct {
 }
 
 // takeInventory looks at all images. What is damaged or not here counts nothing.
-func (s *Store) takeInventory(ctx context.Context) (*inventory, error) {
-	all, err := s.st.images.List(ctx)
+func (st *stores) takeInventory(ctx context.Context) (*inventory, error) {
+	all, err := st.images.List(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -78,11 +74,11 @@ func (s *Store) takeInventory(ctx context.Context) (*inventory, error) {
 		}
 		img := &stock{records: []images.Image{rec}, parts: map[part]bool{}}
 		inv.images[id] = img
-		if err := inv.addBlob(ctx, s.st, img, id); err != nil {
+		if err := inv.addBlob(ctx, st, img, id); err != nil {
 			return nil, err
 		}
-		err := s.st.walkManifests(ctx, rec.Target, func(desc ocispec.Descriptor) error {
-			return inv.addManifest(ctx, s.st, img, desc)
+		err := st.walkManifests(ctx, rec.Target, func(desc ocispec.Descriptor) error {
+			return inv.addManifest(ctx, st, img, desc)
 		})
 		if err != nil && !errdefs.IsNotFound(err) {
 			return nil, err

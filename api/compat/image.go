@@ -9,6 +9,15 @@ import (
 
 // Images returns a list of images as a client of version v expects it.
 func Images(v Version, list []image.Summary) any {
+	if v.Before(51) { // 1.51 brought the number of containers to this list
+		for i := range list {
+			list[i].Containers = -1
+		}
+	}
+	return imageSummaries(v, list)
+}
+
+func imageSummaries(v Version, list []image.Summary) any {
 	for i := range list {
 		s := &list[i]
 		if v.Before(43) && len(s.RepoTags) == 0 && len(s.RepoDigests) == 0 {
@@ -22,9 +31,6 @@ func Images(v Version, list []image.Summary) any {
 		}
 		if v.Before(48) {
 			s.Descriptor = nil
-		}
-		if v.Before(51) {
-			s.Containers = -1
 		}
 	}
 	if !v.Before(44) {

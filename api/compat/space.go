@@ -56,7 +56,7 @@ func oldDiskUsage(v Version, u system.DiskUsage) map[string]any {
 		old["BuilderSize"] = 0 // 1.42 dropped it; it had no meaning since 1.40
 	}
 	if i := u.ImageUsage; i != nil {
-		old["LayersSize"], old["Images"] = i.TotalSize, Images(v, append([]image.Summary{}, i.Items...))
+		old["LayersSize"], old["Images"] = i.TotalSize, imageSummaries(v, append([]image.Summary{}, i.Items...))
 	}
 	if c := u.ContainerUsage; c != nil {
 		old["Containers"] = Containers(v, append([]container.Summary{}, c.Items...))

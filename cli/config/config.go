@@ -23,6 +23,7 @@ type File struct {
 	HTTPHeaders       map[string]string `json:"HttpHeaders"`
 	PsFormat          string            `json:"psFormat"`
 	StatsFormat       string            `json:"statsFormat"`
+	PruneFilters      []string          `json:"pruneFilters"`
 	ImagesFormat      string            `json:"imagesFormat"`
 	VolumesFormat     string            `json:"volumesFormat"`
 	DetachKeys        string            `json:"detachKeys"`

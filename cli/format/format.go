@@ -110,19 +110,51 @@ func (l List[T]) writeTable(w io.Writer, rows []T) error {
 // writeJSON prints one object per line, its keys sorted.
 func (l List[T]) writeJSON(w io.Writer, rows []T) error {
 	for _, row := range rows {
-		object := make(map[string]any, len(l.Fields))
-		for _, f := range l.Fields {
-			if f.JSON != nil {
-				object[f.Name] = f.JSON(row)
-			} else {
-				object[f.Name] = f.Value(row)
-			}
-		}
-		if err := JSONLine(w, object); err != nil {
+		if err := JSONLine(w, l.object(row)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// object is a row as JSON shows it.
+func (l List[T]) object(row T) map[string]any {
+	object := make(map[string]any, len(l.Fields))
+	for _, f := range l.Fields {
+		if f.JSON != nil {
+			object[f.Name] = f.JSON(row)
+		} else {
+			object[f.Name] = f.Value(row)
+		}
+	}
+	return object
+}
+
+// Section is a list with its rows: a part of what a command shows.
+type Section interface {
+	Write(w io.Writer) error   // as the list says
+	Rows() any                 // for templates
+	Objects() []map[string]any // for JSON
+}
+
+// NewSection joins a list and its rows.
+func NewSection[T any](l List[T], rows []T) Section { return section[T]{l, rows} }
+
+type section[T any] struct {
+	list List[T]
+	rows []T
+}
+
+func (s section[T]) Write(w io.Writer) error { return s.list.Write(w, s.rows) }
+
+func (s section[T]) Rows() any { return s.rows }
+
+func (s section[T]) Objects() []map[string]any {
+	all := make([]map[string]any, 0, len(s.rows))
+	for _, row := range s.rows {
+		all = append(all, s.list.object(row))
+	}
+	return all
 }
 
 // JSONLine prints a value as one line of JSON.

@@ -167,3 +167,58 @@ func TestEventsOutliveTheEngine(t *testing.T) {
 		}
 	}
 }
+
+// TestDiskUsageAndPrune works on an engine of its own: what is pruned is not
+// another test's.
+func TestDiskUsageAndPrune(t *testing.T) {
+	enginetest.NeedRoot(t)
+	e := enginetest.Start(t, enginetest.Config{})
+	for _, cli := range e.CLIs(t) {
+		t.Run(cli.Name, func(t *testing.T) {
+			e.Busybox(t)
+			cli.OK(t, "tag", "busybox", "other:1")
+			cli.OK(t, "run", "--name", "done", "--label", "keep", "busybox", "sh", "-c", "head -c 1000 /dev/zero > /x")
+			cli.OK(t, "run", "-d", "--name", "runs", "busybox", "sleep", "1000")
+			df := func() map[string]string {
+				t.Helper()
+				all := map[string]string{}
+				for _, line := range strings.Split(cli.OK(t, "system", "df", "--format", "{{.Type}}|{{.TotalCount}} {{.Active}} {{.Reclaimable}}"), "\n") {
+					kind, figures, _ := strings.Cut(line, "|")
+					all[kind] = figures
+				}
+				return all
+			}
+			if got := df(); got["Images"] != "1 1 0B (0%)" || got["Containers"] != "2 1 1kB (100%)" || got["Build Cache"] != "0 0 0B" {
+				t.Errorf("disk usage: %v", got)
+			}
+			if got := cli.OK(t, "system", "df", "-v"); !strings.Contains(got, "1kB ") || !strings.Contains(got, "busybox") && !strings.Contains(got, "other") {
+				t.Errorf("in detail: %s", got)
+			}
+			cli.Fails(t, 1, "invalid filter 'colour'", "container", "prune", "-f", "--filter", "colour=red")
+			if got := cli.OK(t, "container", "prune", "-f", "--filter", "label!=keep"); got != "Total reclaimed space: 0B" {
+				t.Errorf("pruned: %s", got)
+			}
+			if got := cli.OK(t, "container", "prune", "-f", "--filter", "until=1h"); got != "Total reclaimed space: 0B" {
+				t.Errorf("pruned: %s", got)
+			}
+			if got := cli.OK(t, "container", "prune", "-f"); !strings.HasPrefix(got, "Deleted Containers:\n") || !strings.HasSuffix(got, "\n\nTotal reclaimed space: 1kB") {
+				t.Errorf("pruned: %s", got)
+			}
+			if got := cli.OK(t, "image", "prune", "-a", "-f"); got != "Total reclaimed space: 0B" {
+				t.Errorf("pruned an image that is in use: %s", got)
+			}
+			cli.OK(t, "rm", "-f", "runs")
+			got := cli.OK(t, "system", "prune", "-a", "-f")
+			if !strings.Contains(got, "untagged: busybox:latest\nuntagged: other:1\ndeleted: sha256:") || strings.HasSuffix(got, ": 0B") {
+				t.Errorf("pruned: %s", got)
+			}
+			if got := df(); got["Images"] != "0 0 0B" || got["Containers"] != "0 0 0B" {
+				t.Errorf("afterwards: %v", got)
+			}
+		})
+	}
+	past := e.Davit().OK(t, "events", "--since", "1", "--until", time.Now().Format(time.RFC3339Nano), "--filter", "event=prune", "--format", "{{.Type}} {{.Actor.Attributes.reclaimed}}")
+	if !strings.Contains(past, "container 1000\n") || !strings.Contains(past, "image 0\n") {
+		t.Errorf("events: %s", past)
+	}
+}
