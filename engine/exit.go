@@ -130,6 +130,9 @@ func (k *keeper) lost(id string, s wire.State) wire.Exit {
 // clear removes what a shim that ended well has removed already: the cgroup,
 // with whatever still runs in it, and the run directory.
 func (k *keeper) clear(id string, s wire.State) error {
+	for late := time.Now().Add(killPatience); wire.Held(k.runDir(id)) && time.Now().Before(late) && !k.closing(); {
+		time.Sleep(time.Millisecond) // the shim is about to
+	}
 	var errs []error
 	for _, dir := range s.Cgroup {
 		if _, err := os.Stat(dir); err != nil {

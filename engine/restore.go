@@ -234,9 +234,9 @@ func (rs *restorer) endProbes(ctx context.Context, client *wire.Client, known []
 // reach connects to the shim of container id. One that was just being given
 // its container when the engine died is waited for, briefly.
 func (rs *restorer) reach(ctx context.Context, id string) (*wire.Client, wire.State, error) {
-	deadline := time.Now().Add(time.Second)
+	dir, started := rs.runDir(id), time.Now()
 	for {
-		client, err := wire.Dial(ctx, rs.runDir(id))
+		client, err := wire.Dial(ctx, dir)
 		if err == nil {
 			var state wire.State
 			if _, err = client.Hello(ctx); err == nil {
@@ -247,10 +247,15 @@ func (rs *restorer) reach(ctx context.Context, id string) (*wire.Client, wire.St
 			}
 			_ = client.Close()
 		}
-		if rs.lastState(id).Pid != 0 || time.Now().After(deadline) {
+		held := wire.Held(dir)
+		if !held && rs.lastState(id).Pid != 0 {
 			return nil, wire.State{}, err
 		}
-		if _, e := os.Stat(filepath.Join(rs.runDir(id), "exit.json")); e == nil {
+		// A shim that is older than this lock never holds it.
+		if waited := time.Since(started); waited > killPatience || !held && waited > time.Second {
+			return nil, wire.State{}, err
+		}
+		if _, e := os.Stat(filepath.Join(dir, "exit.json")); e == nil {
 			return nil, wire.State{}, err
 		}
 		time.Sleep(5 * time.Millisecond)
@@ -284,11 +289,17 @@ func (rs *restorer) finish(c *ctr, x wire.Exit) {
 	if ran {
 		rs.settleExecs(rs.recallExecs(c), nil)
 		rs.ended(c, r, x)
+	} else {
+		c.mu.Lock()
+		c.cooling = r.ended
+		c.mu.Unlock()
 	}
-	if err := rs.clear(c.id, state); err != nil {
-		rs.log.Error("clearing up after a container", "container", c.id, "error", err)
-	}
-	close(r.ended)
+	rs.work.Go(func() {
+		if err := rs.clear(c.id, state); err != nil {
+			rs.log.Error("clearing up after a container", "container", c.id, "error", err)
+		}
+		close(r.ended)
+	})
 }
 
 // endOrphan ends a container that has a shim but no record: its creation was

@@ -245,8 +245,8 @@ func (s *supervisor) report(exit *wire.Exit) {
 	}
 }
 
-// removeGroup removes the cgroup and then closes the connections, which tells
-// the engines that nothing of the container is left.
+// removeGroup removes the cgroup, lets go of the run directory and then closes the
+// connections, which tells the engines that nothing of the container is left.
 func (s *supervisor) removeGroup() {
 	if s.cgroup != nil {
 		if err := s.cgroup.Remove(); err != nil {
@@ -254,6 +254,7 @@ func (s *supervisor) removeGroup() {
 			_ = s.cgroup.Remove()
 		}
 	}
+	_ = unix.Flock(int(s.runDir.Fd()), unix.LOCK_UN)
 	s.serving.Lock() // who asked to kill the container gets an answer
 	defer s.serving.Unlock()
 	s.mu.Lock()

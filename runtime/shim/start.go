@@ -52,6 +52,9 @@ func (s *supervisor) start(m *wire.Message) (err error) {
 		return fmt.Errorf("opening run directory: %w", err)
 	}
 	u.add(func() { s.runDir.Close() })
+	if err := unix.Flock(int(s.runDir.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return fmt.Errorf("locking run directory: %w", err)
+	}
 	for _, name := range []string{wire.StateName, wire.ExitName} { // of an earlier run
 		_ = unix.Unlinkat(int(s.runDir.Fd()), name, 0)
 	}

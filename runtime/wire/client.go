@@ -23,6 +23,19 @@ const (
 	ExitName  = "exit.json"
 )
 
+// Held reports whether a shim works on a container's run directory and cgroup. It
+// holds a lock on the directory as long as it does: from before its container
+// starts, when nobody can connect to it yet, until after its end, when nobody can
+// any more.
+func Held(runDir string) bool {
+	dir, err := os.Open(runDir)
+	if err != nil {
+		return false
+	}
+	defer dir.Close()
+	return errors.Is(unix.Flock(int(dir.Fd()), unix.LOCK_SH|unix.LOCK_NB), unix.EWOULDBLOCK)
+}
+
 // ShimFD is the descriptor on which a warm shim finds its engine.
 const ShimFD = 3
 
