@@ -106,6 +106,17 @@ func (s *storm) fault(format string, args ...any) {
 	s.t.Errorf(format, args...)
 }
 
+// history is what the engine's log says of a container.
+func (s *storm) history(id string) string {
+	var lines strings.Builder
+	for line := range strings.Lines(s.e.LogTail(1 << 30)) {
+		if strings.Contains(line, id) || strings.Contains(line, "listening") {
+			lines.WriteString(line)
+		}
+	}
+	return lines.String()
+}
+
 func (s *storm) struck(id string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -288,10 +299,10 @@ func (c *stormClient) agrees(b *box, after string) {
 		}
 	case container.StateExited:
 		if b.mayRun && !b.told && !b.killed && !struck {
-			c.fault("%s: %s has ended by itself: %+v", after, b.name, *seen.State)
+			c.fault("%s: %s has ended by itself: %+v\n%s", after, b.name, *seen.State, c.history(b.id))
 		}
 		if code := seen.State.ExitCode; code != b.code && !(code == 137 && (b.killed || struck)) && !(b.asked && early(seen.State)) {
-			c.fault("%s: exit code %d of %s, want %d: %+v", after, code, b.name, b.code, *seen.State)
+			c.fault("%s: exit code %d of %s, want %d: %+v\n%s", after, code, b.name, b.code, *seen.State, c.history(b.id))
 		}
 		b.mayRun, b.paused = false, false
 	case container.StateCreated:
