@@ -355,7 +355,7 @@ func (c *stormClient) start(b *box) {
 		seen := c.look(b)
 		b.mayRun = seen != nil && seen.State.Running
 	}
-	running := b.mayRun
+	running, killed, asked := b.mayRun, b.killed, b.asked
 	if !running {
 		b.started++
 		b.killed, b.asked = false, false
@@ -373,7 +373,8 @@ func (c *stormClient) start(b *box) {
 		seen := c.look(b)
 		b.mayRun = seen != nil && seen.State.Running
 		if !b.mayRun && seen != nil && seen.State.Status == container.StateExited && len(c.startsOf(b)) < b.started {
-			return // it was not started
+			b.killed, b.asked = killed, asked // its last end is that of the life before
+			return
 		}
 	case err != nil && !c.struck(b.id):
 		c.fault("start %s: %v", b.name, err)
