@@ -189,7 +189,13 @@ func (h imageRoutes) inspect(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.json(http.StatusOK, compat.Image(c.version, resp))
+	answer := compat.Image(c.version, resp)
+	if strings.HasPrefix(c.r.UserAgent(), "docker-compose/1.") {
+		// It negotiates any version and cannot recreate a container without this
+		// field, which went with 1.45.
+		answer = compat.Extended{Base: answer, Add: map[string]any{"ContainerConfig": map[string]any{"Volumes": nil}}}
+	}
+	return c.json(http.StatusOK, answer)
 }
 
 func (h imageRoutes) history(c *call) error {

@@ -55,7 +55,7 @@ func TestCompose(t *testing.T) {
 		}
 		return nil
 	})
-	has(run(0, "exec", "-T", "web", "sh", "-c", "echo $WHO; ulimit -n; touch /run/web/x; touch /x 2>&1"), "web\n100\ntouch: /x: Read-only file system")
+	has(run(0, "exec", "-T", "web", "sh", "-c", "echo $WHO; ulimit -n; touch /run/web/x; touch /x 2>&1; true"), "web\n100\ntouch: /x: Read-only file system")
 	run(7, "exec", "-T", "db", "sh", "-c", "exit 7")
 	has(run(0, "top", "db"), "sleep 1000")
 	has(run(0, "run", "--rm", "db", "cat", "/data/value"), "stored")
@@ -69,7 +69,7 @@ func TestCompose(t *testing.T) {
 	run(0, "start", "db")
 	has(run(0, "images"), "busybox")
 	run(0, "kill", "db")
-	run(0, "rm", "-f")
+	run(0, "rm", "-f", "-v")
 	has(cli.OK(t, "volume", "ls", "-q"), "project_data")
 	run(0, "down", "-v", "--remove-orphans", "-t", "0")
 	if left := cli.OK(t, "ps", "-aq"); left != "" {
