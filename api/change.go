@@ -15,6 +15,7 @@ import (
 type Changes interface {
 	Update(ctx context.Context, ref string, wish container.UpdateConfig) (container.UpdateResponse, error)
 	Change(ctx context.Context, ref string, wish *dialect.Change, dry bool) (dialect.Plan, error)
+	Request(ctx context.Context, ref string) (dialect.Request, error)
 }
 
 type changeRoutes struct{ part Changes }
@@ -26,6 +27,7 @@ func (t *table) changes(part Changes) {
 	h := changeRoutes{part}
 	t.add("POST", "/containers/{id}/update", h.update)
 	t.add("POST", "/containers/{id}/change", h.change)
+	t.add("GET", "/containers/{id}/request", h.request)
 }
 
 func (h changeRoutes) update(c *call) error {
@@ -54,6 +56,15 @@ func (h changeRoutes) change(c *call) error {
 		return err
 	}
 	return c.json(http.StatusOK, plan)
+}
+
+// request is Davit's own: what a container was asked for with.
+func (h changeRoutes) request(c *call) error {
+	answer, err := h.part.Request(c.ctx, c.container())
+	if err != nil {
+		return err
+	}
+	return c.json(http.StatusOK, answer)
 }
 
 // decode reads a body that is one JSON value. Unknown fields are accepted, as

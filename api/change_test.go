@@ -20,6 +20,20 @@ func (f *fake) Change(_ context.Context, ref string, wish *dialect.Change, dry b
 	return dialect.Plan{Settings: []dialect.Setting{}, Warnings: []string{}}, f.find(ref)
 }
 
+func (f *fake) Request(_ context.Context, ref string) (dialect.Request, error) {
+	f.note("request " + ref)
+	return dialect.Request{Name: "web", CreateRequest: container.CreateRequest{Config: &container.Config{Image: "busybox"}}}, f.find(ref)
+}
+
+func TestRequest(t *testing.T) {
+	f := &fake{}
+	srv, _ := serve(t, f)
+	resp, body := ask(t, srv, "GET", "/containers/web/request", "")
+	if got := object(t, body); resp.StatusCode != 200 || got["Image"] != "busybox" || got["Name"] != "web" || f.last(t) != "request web" {
+		t.Errorf("status %d: %s; the engine was asked for %v", resp.StatusCode, body, f.last(t))
+	}
+}
+
 func TestChange(t *testing.T) {
 	one := "1"
 	for _, c := range []struct {

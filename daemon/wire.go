@@ -80,7 +80,10 @@ func wire(ctx context.Context, c *Config, log *slog.Logger) (_ parts, err error)
 	closing("engine", e.Close)
 	return parts{
 		offered: api.Parts{
-			Lifecycle: e, Freezer: e, Streams: e, Catalog: e, Changes: e, System: e, Transfer: e.Images(), Images: e.Images(), Volumes: e.Volumes(),
+			Lifecycle: e, Freezer: e, Streams: e, Catalog: e, System: e,
+			Transfer: e.Images(), Images: e.Images(),
+			Volumes:  e.Volumes(),
+			Changes:  e.Changes(),
 			Networks: e.Networks(), Usage: e.Usage(), Space: e.Space(),
 			Execs: e.Execs(),
 			Files: e.Files(), Committer: e.Files(),

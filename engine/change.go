@@ -18,12 +18,21 @@ import (
 	"github.com/davit-engine/davit/runtime/cgroup"
 )
 
+// Changes changes containers that exist.
+type Changes struct {
+	*launcher
+	drafter *drafter
+}
+
+// Changes returns the verbs that change settings of containers.
+func (e *Engine) Changes() *Changes { return &Changes{e.launcher, e.drafter} }
+
 // Change changes settings of a container: at once where the kernel can, else by
 // ending its process and starting another around the same writable layer, with
 // the same ID, name and log. With dry it only says what that would be. On an
 // error nothing has changed; a process that was ended for it runs again.
-func (e *Engine) Change(ctx context.Context, ref string, wish *dialect.Change, dry bool) (dialect.Plan, error) {
-	c, err := e.table.find(ref)
+func (g *Changes) Change(ctx context.Context, ref string, wish *dialect.Change, dry bool) (dialect.Plan, error) {
+	c, err := g.table.find(ref)
 	if err != nil {
 		return dialect.Plan{}, err
 	}
@@ -32,17 +41,11 @@ func (e *Engine) Change(ctx context.Context, ref string, wish *dialect.Change, d
 			return dialect.Plan{}, err
 		}
 	}
-	return e.changer.change(ctx, c, wish, dry)
-}
-
-// changer changes containers that exist.
-type changer struct {
-	*launcher
-	drafter *drafter
+	return g.change(ctx, c, wish, dry)
 }
 
 // change is Change for anybody.
-func (g *changer) change(ctx context.Context, c *ctr, wish *dialect.Change, dry bool) (dialect.Plan, error) {
+func (g *Changes) change(ctx context.Context, c *ctr, wish *dialect.Change, dry bool) (dialect.Plan, error) {
 	var plan *dialect.Plan
 	for {
 		if err := c.own(ctx); err != nil {
@@ -74,7 +77,7 @@ func (g *changer) change(ctx context.Context, c *ctr, wish *dialect.Change, dry 
 
 // draft makes the settings that the container would have, and checks them, for
 // its owner.
-func (g *changer) draft(ctx context.Context, c *ctr, wish *dialect.Change) (*change.Outcome, error) {
+func (g *Changes) draft(ctx context.Context, c *ctr, wish *dialect.Change) (*change.Outcome, error) {
 	rec := c.snapshot()
 	switch rec.State.Status {
 	case container.StateRemoving, container.StateDead:
@@ -112,7 +115,7 @@ func (g *changer) draft(ctx context.Context, c *ctr, wish *dialect.Change) (*cha
 }
 
 // hasNetwork checks that a network exists, which a creation leaves to the start.
-func (g *changer) hasNetwork(ctx context.Context, m container.NetworkMode) error {
+func (g *Changes) hasNetwork(ctx context.Context, m container.NetworkMode) error {
 	switch {
 	case m.IsContainer():
 		_, err := g.table.find(m.ConnectedContainer())
@@ -126,7 +129,7 @@ func (g *changer) hasNetwork(ctx context.Context, m container.NetworkMode) error
 
 // imageEnv returns the variables of the container's image, if a change looks
 // at them. Where the image is gone, so is what they matter for.
-func (g *changer) imageEnv(ctx context.Context, rec *record.Container, wish *dialect.Change) []string {
+func (g *Changes) imageEnv(ctx context.Context, rec *record.Container, wish *dialect.Change) []string {
 	if len(wish.Env) == 0 || rec.Image.Manifest == nil {
 		return nil
 	}
@@ -139,7 +142,7 @@ func (g *changer) imageEnv(ctx context.Context, rec *record.Container, wish *dia
 
 // carryOut makes an outcome true, for the owner of c, which does not run where
 // that needs a start. start says that it is to run afterwards.
-func (g *changer) carryOut(ctx context.Context, c *ctr, wish *dialect.Change, out *change.Outcome, start bool) error {
+func (g *Changes) carryOut(ctx context.Context, c *ctr, wish *dialect.Change, out *change.Outcome, start bool) error {
 	before := c.snapshot()
 	err := g.record(c, wish, out)
 	if start {
@@ -154,7 +157,7 @@ func (g *changer) carryOut(ctx context.Context, c *ctr, wish *dialect.Change, ou
 }
 
 // record tells the kernel and writes the record, or does neither.
-func (g *changer) record(c *ctr, wish *dialect.Change, out *change.Outcome) (err error) {
+func (g *Changes) record(c *ctr, wish *dialect.Change, out *change.Outcome) (err error) {
 	var undo undo
 	defer undo.unless(&err)
 	if r := c.current(); r != nil && wish.Resources != nil {
@@ -183,7 +186,7 @@ func (g *changer) record(c *ctr, wish *dialect.Change, out *change.Outcome) (err
 
 // startChanged starts a container that was ended to be changed. If it does not
 // start as it is now, it gets the settings of before.
-func (g *changer) startChanged(ctx context.Context, c *ctr, before *record.Container) error {
+func (g *Changes) startChanged(ctx context.Context, c *ctr, before *record.Container) error {
 	g.reviver.settle(c)
 	err := g.start(ctx, c)
 	if err == nil {

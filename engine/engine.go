@@ -104,7 +104,6 @@ type Engine struct {
 	keeper   *keeper   // what runs: signals, exits, removal
 	launcher *launcher // from a record to a process
 	drafter  *drafter  // from a request to a record
-	changer  *changer  // from settings to others
 	lister   *lister   // what ps shows
 	sampler  *sampler  // what containers use, while somebody looks
 	space    *Space    // what is on the disk, and what can go
@@ -160,13 +159,11 @@ func assemble(c *core) *Engine {
 	l.ahead = &quiet{do: l.makeReady}
 	x := &execer{c, f}
 	k.reviver, k.checker, k.usher = &reviver{launcher: l}, &checker{launcher: l, prober: x}, &usher{l}
-	d := &drafter{c, f}
 	e := &Engine{
 		core:     c,
 		keeper:   k,
 		launcher: l,
-		drafter:  d,
-		changer:  &changer{l, d},
+		drafter:  &drafter{c, f},
 		lister:   &lister{core: c, layers: &layerSizes{by: map[string]int64{}}},
 		sampler:  &sampler{core: c, watched: map[*ctr]*watched{}},
 		execer:   x,

@@ -14,7 +14,7 @@ import (
 // once. Fields with their zero value change nothing. Either all of it holds
 // afterwards or, with an error, nothing: Conflict for what contradicts the
 // container's other settings or what it uses now.
-func (e *Engine) Update(ctx context.Context, ref string, wish container.UpdateConfig) (container.UpdateResponse, error) {
+func (g *Changes) Update(ctx context.Context, ref string, wish container.UpdateConfig) (container.UpdateResponse, error) {
 	answer := container.UpdateResponse{Warnings: []string{}}
 	if err := validateUpdate(&wish); err != nil {
 		return answer, err
@@ -22,7 +22,7 @@ func (e *Engine) Update(ctx context.Context, ref string, wish container.UpdateCo
 	for _, field := range change.Ignored(&wish.Resources) {
 		answer.Warnings = append(answer.Warnings, field+" cannot be changed by an update and was passed over")
 	}
-	c, err := e.table.find(ref)
+	c, err := g.table.find(ref)
 	if err != nil {
 		return answer, err
 	}
@@ -31,7 +31,7 @@ func (e *Engine) Update(ctx context.Context, ref string, wish container.UpdateCo
 	if wish.RestartPolicy.Name != "" {
 		w.RestartPolicy = &wish.RestartPolicy
 	}
-	if _, err := e.changer.change(ctx, c, &w, false); err != nil {
+	if _, err := g.change(ctx, c, &w, false); err != nil {
 		return answer, errs.New(errs.KindOf(err), "Cannot update container %s: %w", c.id, err)
 	}
 	return answer, nil

@@ -42,3 +42,13 @@ func (c Containers) Change(ctx context.Context, id string, wish dialect.Change, 
 	plan, _, err := fetch[dialect.Plan](ctx, c.api, request{method: http.MethodPost, path: at, query: query, body: body})
 	return plan, err
 }
+
+// Request tells what to ask for to get such a container again.
+func (c Containers) Request(ctx context.Context, id string) (dialect.Request, error) {
+	at, err := containerPath(id, "/request")
+	if err != nil {
+		return dialect.Request{}, err
+	}
+	answer, _, err := fetch[dialect.Request](ctx, c.api, request{method: http.MethodGet, path: at})
+	return answer, err
+}

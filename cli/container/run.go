@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/moby/moby/api/types/container"
@@ -20,6 +21,8 @@ type runOptions struct {
 	detach     bool
 	sigProxy   bool
 	detachKeys string
+	replace    bool
+	swap       *swap // with the container that is replaced; nil if there is none
 }
 
 // NewRunCmd returns "run".
@@ -34,6 +37,7 @@ func NewRunCmd(e *env.Env) *cobra.Command {
 	f.BoolVarP(&o.detach, "detach", "d", false, "Run container in background and print container ID")
 	f.BoolVar(&o.sigProxy, "sig-proxy", true, "Proxy received signals to the process")
 	f.StringVar(&o.detachKeys, "detach-keys", "", "Override the key sequence for detaching a container")
+	f.BoolVar(&o.replace, "replace", false, "Replace the container that has the name, which comes back if the new one does not start")
 	o.register(cmd, e)
 	return cmd
 }
@@ -60,7 +64,15 @@ func (o *runOptions) run(cmd *cobra.Command, e *env.Env, args []string) error {
 		width, height := e.Out.Size()
 		request.HostConfig.ConsoleSize = [2]uint{uint(height), uint(width)}
 	}
+	if o.replace {
+		if err := o.findOld(ctx, e, request); err != nil {
+			return failed(e, cmd, err)
+		}
+	}
 	id, err := o.create(ctx, e, request)
+	if err == nil && o.swap != nil {
+		err = o.swap.takeUninterrupted(ctx, id)
+	}
 	if err != nil {
 		return failed(e, cmd, err)
 	}
@@ -69,7 +81,7 @@ func (o *runOptions) run(cmd *cobra.Command, e *env.Env, args []string) error {
 		return failed(e, cmd, err)
 	}
 	if o.detach {
-		if err := api.Containers.Start(ctx, id, client.StartOptions{}); err != nil {
+		if err := o.start(ctx, api, id); err != nil {
 			return o.startFailed(ctx, e, cmd, err, nil)
 		}
 		fmt.Fprintln(e.Out, id)
@@ -99,6 +111,9 @@ func (o *runOptions) foreground(ctx context.Context, e *env.Env, cmd *cobra.Comm
 			DetachKeys: detachKeys(e, o.detachKeys),
 		})
 		if err != nil {
+			if o.swap != nil {
+				err = o.swap.back(ctx, err)
+			}
 			return failed(e, cmd, err)
 		}
 		defer s.close()
@@ -110,7 +125,7 @@ func (o *runOptions) foreground(ctx context.Context, e *env.Env, cmd *cobra.Comm
 	if signals != nil {
 		signals.to(api, id)
 	}
-	if err := api.Containers.Start(ctx, id, client.StartOptions{}); err != nil {
+	if err := o.start(ctx, api, id); err != nil {
 		return o.startFailed(ctx, e, cmd, err, end)
 	}
 	if config.Tty && config.AttachStdout && e.Out.IsTerminal() {
@@ -125,6 +140,36 @@ func (o *runOptions) foreground(ctx context.Context, e *env.Env, cmd *cobra.Comm
 		}
 	}
 	return env.Silent(status(e, end))
+}
+
+// findOld looks for the container that has the name that is asked for, and
+// gives the request another one meanwhile.
+func (o *runOptions) findOld(ctx context.Context, e *env.Env, request *client.CreateOptions) (err error) {
+	if request.Name == "" {
+		return errors.New("--replace needs --name: the name of the container that is replaced")
+	}
+	if o.swap, err = findOld(ctx, e, request.Name); err != nil || o.swap == nil {
+		return err
+	}
+	if o.swap.name != strings.TrimPrefix(request.Name, "/") {
+		o.swap = nil // found by its ID, which is no name
+		return nil
+	}
+	request.Name, err = o.swap.makeRoom(ctx)
+	return err
+}
+
+// start starts the container. One that it replaces is gone afterwards, or back.
+func (o *runOptions) start(ctx context.Context, api *client.Client, id string) error {
+	err := api.Containers.Start(ctx, id, client.StartOptions{})
+	switch {
+	case o.swap == nil:
+	case err != nil:
+		err = o.swap.back(ctx, err)
+	default:
+		o.swap.finish(ctx, false)
+	}
+	return err
 }
 
 // startFailed reports why a container did not start. With --rm the engine

@@ -164,3 +164,70 @@ func TestChange(t *testing.T) {
 	cli.OK(t, "start", n)
 	says("A=1, first 1\nA=2, first 1\nA=2, first 1\nA=, first 1")
 }
+
+// TestRunReplace puts one container in the place of another.
+func TestRunReplace(t *testing.T) {
+	cli := engine(t).Davit()
+	n := name(t, cli)
+	first := cli.OK(t, "run", "-d", "--replace", "--name", n, "--stop-timeout", "0", "busybox", "sleep", "1000")
+	second := cli.OK(t, "run", "-d", "--replace", "--name", n, "--stop-timeout", "0", "busybox", "sleep", "1001")
+	if now := inspect(t, cli, n); now.ID != second || now.State.Status != "running" {
+		t.Fatalf("%s is %s and %s, want %s and running", n, now.ID, now.State.Status, second)
+	}
+	cli.Fails(t, 1, "o such", "inspect", first)
+
+	// One that does not start, or cannot even be made, leaves the old one running.
+	cli.Fails(t, 127, "The old container "+n+" is running again", "run", "-d", "--replace", "--name", n, "busybox", "nosuchcommand")
+	cli.Fails(t, 125, "No such image", "run", "-d", "--replace", "--pull", "never", "--name", n, "nosuchimage")
+	if now := inspect(t, cli, n); now.ID != second || now.State.Status != "running" {
+		t.Fatalf("after a replacement that failed: %s is %s and %s, want %s and running", n, now.ID, now.State.Status, second)
+	}
+	r := cli.Run(t, "run", "--rm", "--replace", "--name", n, "busybox", "echo", "third")
+	if r.Code != 0 || r.Stdout != "third\n" || r.Stderr != "" {
+		t.Errorf("exit code %d, stdout %q, stderr %q", r.Code, r.Stdout, r.Stderr)
+	}
+	if left := cli.OK(t, "ps", "-aq", "--filter", "name="+n); left != "" {
+		t.Errorf("left over: %s", left)
+	}
+	cli.Fails(t, 125, "--replace needs --name", "run", "--replace", "busybox")
+}
+
+// TestReplace gives a container another image.
+func TestReplace(t *testing.T) {
+	e := engine(t)
+	cli := e.Davit()
+	e.Publish(t, "web:1", enginetest.BusyboxTar(t), "ENV VERSION=1 OLD=yes", `CMD ["sh", "-c", "sleep 1000"]`, "LABEL from=one")
+	e.Publish(t, "web:2", enginetest.BusyboxTar(t), "ENV VERSION=2", `CMD ["sh", "-c", "echo two; sleep 1000"]`, "LABEL from=two")
+	e.Publish(t, "web:bad", enginetest.BusyboxTar(t), `CMD ["sh", "-c", "echo last words; exit 3"]`)
+	n := name(t, cli)
+	old := cli.OK(t, "run", "-d", "--name", n, "-e", "MINE=1", "-l", "who=me", "-m", "64m", "--stop-timeout", "0", "web:1")
+
+	r := cli.Run(t, "replace", "--image", "web:bad", "--wait-healthy", "10s", n)
+	if r.Code != 1 || r.Stdout != "" || !strings.Contains(r.Stderr, "exit code 3") || !strings.Contains(r.Stderr, "last words") ||
+		!strings.Contains(r.Stderr, "The old container "+n+" is running again") {
+		t.Errorf("exit code %d\nstdout: %s\nstderr: %s", r.Code, r.Stdout, r.Stderr)
+	}
+	if now := inspect(t, cli, n); now.ID != old || now.State.Status != "running" {
+		t.Fatalf("after a replacement that failed: %s is %s and %s", n, now.ID, now.State.Status)
+	}
+
+	id := cli.OK(t, "replace", "--image", "web:2", "--wait-healthy", "1s", "--keep-old", n)
+	now := inspect(t, cli, n)
+	if now.ID != id || now.State.Status != "running" || now.HostConfig.Memory != 64<<20 || now.Config.Labels["who"] != "me" || now.Config.Labels["from"] != "two" {
+		t.Errorf("%s, want %s; %s, memory %d, labels %v", now.ID, id, now.State.Status, now.HostConfig.Memory, now.Config.Labels)
+	}
+	env := strings.Join(now.Config.Env, " ")
+	if !strings.Contains(env, "MINE=1") || !strings.Contains(env, "VERSION=2") || strings.Contains(env, "OLD") || now.Config.Hostname != id[:12] {
+		t.Errorf("variables %s, host name %s", env, now.Config.Hostname)
+	}
+	kept := inspect(t, cli, old)
+	if kept.Name != "/"+n+"-replaced-"+old[:12] || kept.State.Status != "exited" {
+		t.Errorf("the old container is %s and %s", kept.Name, kept.State.Status)
+	}
+	cli.OK(t, "rm", old)
+	if left := cli.OK(t, "ps", "-aq", "--no-trunc", "--filter", "name="+n); left != id {
+		t.Errorf("left over: %s", left)
+	}
+	cli.Fails(t, 1, "No such image", "replace", "--image", "nosuchimage", "--pull", "never", n)
+	cli.Fails(t, 1, "no such container", "replace", "nobody-"+n)
+}

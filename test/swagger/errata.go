@@ -33,7 +33,7 @@ func undocumented(o operation, status int) bool {
 }
 
 // own are the operations that Docker's API has not.
-var own = regexp.MustCompile(`^(POST /exec/[^/]+/kill|POST /containers/[^/]+/change)$`)
+var own = regexp.MustCompile(`^(POST /exec/[^/]+/kill|POST /containers/[^/]+/change|GET /containers/[^/]+/request)$`)
 
 // mayBeEmpty are streams that may end before their first message.
 var mayBeEmpty = map[string]bool{"/events": true, "/images/create": true, "/images/{name}/push": true, "/containers/{id}/wait": true}
