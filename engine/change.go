@@ -4,15 +4,18 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/events"
+	"github.com/moby/moby/api/types/mount"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
 
 	"github.com/davit-engine/davit/dialect"
 	"github.com/davit-engine/davit/engine/change"
+	"github.com/davit-engine/davit/engine/mountpoint"
 	"github.com/davit-engine/davit/engine/record"
 	"github.com/davit-engine/davit/errs"
 	"github.com/davit-engine/davit/runtime/cgroup"
@@ -88,9 +91,7 @@ func (g *Changes) draft(ctx context.Context, c *ctr, wish *dialect.Change) (*cha
 		return nil, err
 	}
 	g.drafter.settle(out.HostConfig)
-	if out.Config.Hostname == "" {
-		out.Config.Hostname = g.drafter.hostname(out.HostConfig, c.id)
-	}
+	g.drafter.nameHost(out.Config, out.HostConfig, c.id)
 	if !change.Deep(wish) {
 		return out, nil
 	}
@@ -109,6 +110,9 @@ func (g *Changes) draft(ctx context.Context, c *ctr, wish *dialect.Change) (*cha
 				return nil, err
 			}
 		}
+	}
+	if err := g.canMount(ctx, out.Mounted); err != nil {
+		return nil, err
 	}
 	out.Plan.Warnings = append(out.Plan.Warnings, warnings...)
 	return out, nil
@@ -144,64 +148,120 @@ func (g *Changes) imageEnv(ctx context.Context, rec *record.Container, wish *dia
 // that needs a start. start says that it is to run afterwards.
 func (g *Changes) carryOut(ctx context.Context, c *ctr, wish *dialect.Change, out *change.Outcome, start bool) error {
 	before := c.snapshot()
-	err := g.record(c, wish, out)
-	if start {
-		err = errors.Join(err, g.startChanged(ctx, c, &before))
+	var undo undo
+	err := g.apply(ctx, c, wish, out, &undo)
+	if err == nil && start {
+		g.reviver.settle(c)
+		err = g.start(ctx, c)
 	}
 	if err != nil {
+		undo.unless(&err)
+		if start {
+			err = g.startAgain(ctx, c, err)
+		}
 		return err
 	}
 	rec := c.snapshot()
+	for i := range before.Mounts {
+		if old := &before.Mounts[i]; !slices.ContainsFunc(rec.Mounts, func(m record.Mount) bool { return sameSource(&m, old) }) {
+			g.mounts.letGo(c.id, old)
+		}
+	}
+	if p := wish.RestartPolicy; p != nil && p.IsNone() {
+		g.reviver.giveUp(c)
+	}
 	g.publish(&rec, events.ActionUpdate, nil)
 	return nil
 }
 
-// record tells the kernel and writes the record, or does neither.
-func (g *Changes) record(c *ctr, wish *dialect.Change, out *change.Outcome) (err error) {
-	var undo undo
-	defer undo.unless(&err)
+// apply tells the kernel, gets what is to be mounted, and writes the record. How
+// to take that back it adds to taken.
+func (g *Changes) apply(ctx context.Context, c *ctr, wish *dialect.Change, out *change.Outcome, taken *undo) error {
 	if r := c.current(); r != nil && wish.Resources != nil {
 		restore, err := relimit(r, &out.HostConfig.Resources, wish.Resources)
 		if err != nil {
 			return err
 		}
-		undo.add(func() {
+		taken.add(func() {
 			if err := restore(); err != nil {
 				g.log.Error("putting a container's limits back", "container", c.id, "error", err)
 			}
 		})
 	}
 	before, now := c.snapshot(), c.snapshot()
-	now.Config, now.HostConfig, now.NetworkingConfig, now.Origin = out.Config, out.HostConfig, out.Networking, out.Origin
-	c.replace(&now)
-	undo.add(func() { c.replace(&before) })
-	if err := g.persist(c, true); err != nil {
+	if err := g.remount(ctx, &now, out, taken); err != nil {
 		return err
 	}
-	if p := wish.RestartPolicy; p != nil && p.IsNone() {
-		g.reviver.giveUp(c)
+	now.Config, now.HostConfig, now.NetworkingConfig, now.Origin = out.Config, out.HostConfig, out.Networking, out.Origin
+	c.replace(&now)
+	taken.add(func() {
+		rec := c.snapshot() // whose state is another by now
+		rec.Config, rec.HostConfig, rec.NetworkingConfig, rec.Origin, rec.Mounts = before.Config, before.HostConfig, before.NetworkingConfig, before.Origin, before.Mounts
+		c.replace(&rec)
+		if err := g.persist(c, true); err != nil {
+			g.log.Error("recording that a container has its old settings again", "container", c.id, "error", err)
+		}
+	})
+	return g.persist(c, true)
+}
+
+// remount settles what rec has mounted after a change.
+func (g *Changes) remount(ctx context.Context, rec *record.Container, out *change.Outcome, taken *undo) error {
+	if len(out.Unmounted)+len(out.Mounted) == 0 {
+		return nil
+	}
+	kept := slices.DeleteFunc(slices.Clone(rec.Mounts), func(m record.Mount) bool { return slices.Contains(out.Unmounted, m.Destination) })
+	before := rec.Mounts
+	taken.add(func() { // where what is new lets go of the same volume as what was there
+		for i := range before {
+			if err := g.mounts.hold(ctx, rec.ID, &before[i]); err != nil {
+				g.log.Error("holding what a container mounts", "container", rec.ID, "destination", before[i].Destination, "error", err)
+			}
+		}
+	})
+	added := *rec
+	added.Config, added.HostConfig, added.Mounts = &container.Config{}, &container.HostConfig{Mounts: out.Mounted}, nil
+	if err := g.mounts.settle(ctx, &added, taken); err != nil {
+		return err
+	}
+	rec.Mounts = append(kept, added.Mounts...)
+	return nil
+}
+
+// canMount checks before a process is ended what settle would find after it.
+func (g *Changes) canMount(ctx context.Context, mounts []mount.Mount) error {
+	wanted, err := mountpoint.Parse(&container.Config{}, &container.HostConfig{Mounts: mounts}, nil)
+	if err != nil {
+		return err
+	}
+	for i := range wanted {
+		switch w := &wanted[i]; w.Type {
+		case mount.TypeBind:
+			err = checkSource(&w.Mount)
+		case mount.TypeImage:
+			_, err = g.cfg.Images.Get(ctx, w.Name, nil)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// startChanged starts a container that was ended to be changed. If it does not
-// start as it is now, it gets the settings of before.
-func (g *Changes) startChanged(ctx context.Context, c *ctr, before *record.Container) error {
+// sameSource reports whether two mounts hold the same volume or image.
+func sameSource(a, b *record.Mount) bool {
+	return a.Type == b.Type && a.Name == b.Name && a.Source == b.Source
+}
+
+// startAgain starts a container that was ended to be changed with its old
+// settings, and says so beside why.
+func (g *Changes) startAgain(ctx context.Context, c *ctr, why error) error {
 	g.reviver.settle(c)
-	err := g.start(ctx, c)
-	if err == nil {
-		return nil
+	name := c.snapshot().Name
+	if err := g.start(ctx, c); err != nil && !errs.Is(err, errs.NotModified) {
+		return errs.New(errs.KindOf(why), "container %s starts neither with the new settings nor with its old ones (%v): %w", name, err, why)
 	}
-	rec := c.snapshot()
-	rec.Config, rec.HostConfig, rec.NetworkingConfig, rec.Origin = before.Config, before.HostConfig, before.NetworkingConfig, before.Origin
-	c.replace(&rec)
-	if err := g.persist(c, true); err != nil {
-		g.log.Error("recording that a container has its old settings again", "container", c.id, "error", err)
-	}
-	if again := g.start(ctx, c); again != nil {
-		return errs.New(errs.KindOf(err), "container %s starts neither with the new settings nor with its old ones (%v): %w", rec.Name, again, err)
-	}
-	return errs.New(errs.KindOf(err), "container %s does not start with the new settings and runs with its old ones again: %w", rec.Name, err)
+	return errs.New(errs.KindOf(why), "container %s does not start with the new settings and runs with its old ones again: %w", name, why)
 }
 
 // relimit tells the kernel what changes for a process. The process may have

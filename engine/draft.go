@@ -54,15 +54,7 @@ func (d *drafter) newRecord(req container.CreateRequest, img image.Image) (*reco
 	if rec.Links, warnings, err = d.links(&h); err != nil {
 		return nil, nil, err
 	}
-	if c.Hostname == "" {
-		c.Hostname = d.hostname(&h, rec.ID)
-		if h.NetworkMode.IsContainer() { // a name belongs to an address
-			if of, err := d.table.find(h.NetworkMode.ConnectedContainer()); err == nil {
-				theirs := of.snapshot().Config
-				c.Hostname, c.Domainname = theirs.Hostname, theirs.Domainname
-			}
-		}
-	}
+	d.nameHost(&c, &h, rec.ID)
 	if h.LogConfig.Type == "" {
 		h.LogConfig.Type = d.cfg.LogDriver
 	}
@@ -88,12 +80,22 @@ func (d *drafter) newRecord(req container.CreateRequest, img image.Image) (*reco
 	return rec, warnings, nil
 }
 
-// hostname chooses one for a container whose user did not.
-func (d *drafter) hostname(h *container.HostConfig, id string) string {
-	if h.UTSMode.IsHost() || h.NetworkMode.IsHost() {
-		return d.host.name()
+// nameHost chooses a host name for a container whose user did not.
+func (d *drafter) nameHost(c *container.Config, h *container.HostConfig, id string) {
+	switch {
+	case c.Hostname != "":
+		return
+	case h.UTSMode.IsHost() || h.NetworkMode.IsHost():
+		c.Hostname = d.host.name()
+		return
+	case h.NetworkMode.IsContainer(): // a name belongs to an address
+		if of, err := d.table.find(h.NetworkMode.ConnectedContainer()); err == nil {
+			theirs := of.snapshot().Config
+			c.Hostname, c.Domainname = theirs.Hostname, theirs.Domainname
+			return
+		}
 	}
-	return id[:12]
+	c.Hostname = id[:12]
 }
 
 // mergeImage fills in what the user left to the image (moby

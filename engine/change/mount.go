@@ -3,6 +3,7 @@ package change
 import (
 	"maps"
 	"path"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -14,43 +15,56 @@ import (
 // mounts decides what is mounted where. What is new takes the place of what
 // was there.
 func (p *planner) mounts(wish *dialect.Change) error {
-	h := p.out.HostConfig
 	for _, key := range slices.Sorted(maps.Keys(wish.Mounts)) {
-		m, target := wish.Mounts[key], path.Clean(key)
+		target := path.Clean(key)
 		if !path.IsAbs(target) || target == "/" {
 			return invalid("invalid mount target %q: it must be an absolute path other than / (Mounts)", key)
 		}
-		from, found := p.at(target)
-		if !found && m == nil {
-			return invalid("nothing is mounted at %s (Mounts)", target)
-		}
-		if found {
-			if !p.unmount(target) {
-				return invalid("what is mounted at %s comes from another container (--volumes-from) and cannot change alone (Mounts)", target)
+		var now *mount.Mount
+		if m := wish.Mounts[key]; m != nil {
+			if m.Target != "" && path.Clean(m.Target) != target {
+				return invalid("the mount for %s has the target %s (Mounts)", target, m.Target)
 			}
-			for _, old := range p.rec.Mounts {
-				if old.Destination == target && old.Anonymous {
-					p.out.Plan.Warnings = append(p.out.Plan.Warnings, "the anonymous volume "+old.Name+" that was mounted at "+target+" is kept")
-				}
-			}
+			copied := *m
+			copied.Target = target
+			now = &copied
 		}
-		if m == nil {
-			p.note("mount "+target, from, "", false)
-			p.out.Unmounted = append(p.out.Unmounted, target)
-			continue
+		if err := p.mountAt(target, now); err != nil {
+			return err
 		}
-		if m.Target != "" && path.Clean(m.Target) != target {
-			return invalid("the mount for %s has the target %s (Mounts)", target, m.Target)
-		}
-		now := *m
-		now.Target = target
-		h.Mounts = append(h.Mounts, now)
-		to := mountText(now)
-		if from != to {
-			p.out.Unmounted = append(p.out.Unmounted, target)
-		}
-		p.note("mount "+target, from, to, false)
 	}
+	return nil
+}
+
+// mountAt decides about one target; nil takes away what is there.
+func (p *planner) mountAt(target string, now *mount.Mount) error {
+	h := p.out.HostConfig
+	if now != nil && slices.ContainsFunc(h.Mounts, func(m mount.Mount) bool { m.Target = path.Clean(m.Target); return reflect.DeepEqual(m, *now) }) {
+		return nil
+	}
+	from, found := p.at(target)
+	switch {
+	case !found && now == nil:
+		return invalid("nothing is mounted at %s (Mounts)", target)
+	case found && !p.unmount(target):
+		return invalid("what is mounted at %s comes from another container (--volumes-from) and cannot change alone (Mounts)", target)
+	case found:
+		p.out.Unmounted = append(p.out.Unmounted, target)
+		for _, old := range p.rec.Mounts {
+			if old.Destination == target && old.Anonymous {
+				p.out.Plan.Warnings = append(p.out.Plan.Warnings, "the anonymous volume "+old.Name+" that was mounted at "+target+" is kept")
+			}
+		}
+	}
+	to := ""
+	if now != nil {
+		h.Mounts = append(h.Mounts, *now)
+		p.out.Mounted = append(p.out.Mounted, *now)
+		if to = mountText(*now); to == from {
+			to += " (other options)"
+		}
+	}
+	p.note("mount "+target, from, to, false)
 	return nil
 }
 

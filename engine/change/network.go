@@ -72,18 +72,22 @@ func (p *planner) networks(wish *dialect.Change) error {
 	}
 	p.out.Networking = &network.NetworkingConfig{EndpointsConfig: on}
 	p.note("network", strings.Join(before, ", "), strings.Join(after, ", "), false)
-	if old := p.rec.HostConfig; modeOf(old) != mode && p.out.Origin != nil && slices.Contains(p.out.Origin.Engine, "Hostname") {
-		if p.hostsName(mode) != p.hostsName(modeOf(old)) {
-			p.chooseHostname()
-		}
+	if o := p.out.Origin; o != nil && slices.Contains(o.Engine, "Hostname") && p.named(mode) != p.named(modeOf(p.rec.HostConfig)) {
+		p.chooseHostname()
 	}
 	return p.joinedPorts()
 }
 
-// hostsName reports whether a container in this network mode has the host's
-// name unless it is told otherwise.
-func (p *planner) hostsName(mode string) bool {
-	return mode == network.NetworkHost || p.out.HostConfig.UTSMode.IsHost()
+// named says who names a container in this network mode, unless its user does:
+// the host, another container or, for "", the engine.
+func (p *planner) named(mode string) string {
+	switch m := container.NetworkMode(mode); {
+	case p.out.HostConfig.UTSMode.IsHost():
+		return network.NetworkHost
+	case m.IsHost(), m.IsContainer():
+		return mode
+	}
+	return ""
 }
 
 // joinedPorts refuses ports of a container in another's network.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/docker/go-units"
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/mount"
 	"github.com/moby/moby/api/types/network"
 
 	"github.com/davit-engine/davit/dialect"
@@ -24,7 +25,8 @@ type Outcome struct {
 	HostConfig *container.HostConfig
 	Networking *network.NetworkingConfig
 	Origin     *record.Origin
-	Unmounted  []string // targets of mounts that are not what they were
+	Unmounted  []string      // targets of mounts that are not what they were
+	Mounted    []mount.Mount // those that are new
 	Plan       dialect.Plan
 }
 
@@ -295,8 +297,11 @@ func (p *planner) hostname(wish *dialect.Change) error {
 // chooseHostname leaves the host name to the engine.
 func (p *planner) chooseHostname() {
 	p.own("Hostname")
-	if p.out.Origin != nil {
-		p.out.Origin.Engine = append(p.out.Origin.Engine, "Hostname")
+	if o := p.out.Origin; o != nil {
+		if slices.Contains(o.Engine, "Domainname") {
+			p.out.Config.Domainname = ""
+		}
+		o.Engine = append(o.Engine, "Hostname")
 	}
 	p.note("hostname", p.out.Config.Hostname, "the engine's choice", false)
 	p.out.Config.Hostname = ""

@@ -60,6 +60,7 @@ func Trace(asked *container.CreateRequest, got *Container) *Origin {
 		}
 	}
 	engine("Hostname", a.Hostname != g.Hostname)
+	engine("Domainname", a.Domainname != g.Domainname)
 	engine("LogConfig.Type", ah.LogConfig.Type != gh.LogConfig.Type)
 	for _, k := range added(ah.LogConfig.Config, gh.LogConfig.Config) {
 		engine("LogConfig.Config."+k, true)
@@ -95,6 +96,8 @@ func (o *Origin) Asked(c *container.Config, h *container.HostConfig) (*container
 		switch {
 		case field == "Hostname":
 			config.Hostname = ""
+		case field == "Domainname":
+			config.Domainname = ""
 		case name == "LogConfig.Type":
 			host.LogConfig.Type = ""
 		case field == "LogConfig":

@@ -156,13 +156,27 @@ func TestChange(t *testing.T) {
 		t.Errorf("after a change that failed: %s, %v, %v", after.State.Status, after.Config.Env, after.Mounts)
 	}
 
+	// A volume is the container's as long as it is mounted.
+	volume := "data-" + n
+	t.Cleanup(func() { cli.Run(t, "volume", "rm", "-f", volume) })
+	cli.OK(t, "update", "-v", volume+":/data", n)
+	cli.OK(t, "update", "-v", volume+":/data:ro", n)
+	if m := inspect(t, cli, n).Mounts; len(m) != 2 || m[1].Name != volume || m[1].RW {
+		t.Errorf("mounts: %+v", m)
+	}
+	cli.Fails(t, 1, "in use", "volume", "rm", volume)
+	cli.OK(t, "update", "--mount-rm", "/data", n)
+	cli.OK(t, "volume", "rm", volume)
+	line := "\nA=2, first 1"
+	says("A=1, first 1" + strings.Repeat(line, 5))
+
 	cli.OK(t, "stop", n)
 	cli.OK(t, "update", "--env-rm", "A", "--mount-rm", "/scratch", n)
 	if s := inspect(t, cli, n).State.Status; s != "exited" {
 		t.Errorf("a stopped container is %s after a change", s)
 	}
 	cli.OK(t, "start", n)
-	says("A=1, first 1\nA=2, first 1\nA=2, first 1\nA=, first 1")
+	says("A=1, first 1" + strings.Repeat(line, 5) + "\nA=, first 1")
 }
 
 // TestRunReplace puts one container in the place of another.
@@ -196,8 +210,8 @@ func TestRunReplace(t *testing.T) {
 func TestReplace(t *testing.T) {
 	e := engine(t)
 	cli := e.Davit()
-	e.Publish(t, "web:1", enginetest.BusyboxTar(t), "ENV VERSION=1 OLD=yes", `CMD ["sh", "-c", "sleep 1000"]`, "LABEL from=one")
-	e.Publish(t, "web:2", enginetest.BusyboxTar(t), "ENV VERSION=2", `CMD ["sh", "-c", "echo two; sleep 1000"]`, "LABEL from=two")
+	e.Publish(t, "web:1", enginetest.BusyboxTar(t), "ENV VERSION=1 OLD=yes", `CMD ["sh", "-c", "echo mine >/data/whose; sleep 1000"]`, "LABEL from=one", "VOLUME /data")
+	e.Publish(t, "web:2", enginetest.BusyboxTar(t), "ENV VERSION=2", `CMD ["sh", "-c", "cat /data/whose; sleep 1000"]`, "LABEL from=two", "VOLUME /data")
 	e.Publish(t, "web:bad", enginetest.BusyboxTar(t), `CMD ["sh", "-c", "echo last words; exit 3"]`)
 	n := name(t, cli)
 	old := cli.OK(t, "run", "-d", "--name", n, "-e", "MINE=1", "-l", "who=me", "-m", "64m", "--stop-timeout", "0", "web:1")
@@ -220,6 +234,12 @@ func TestReplace(t *testing.T) {
 	if !strings.Contains(env, "MINE=1") || !strings.Contains(env, "VERSION=2") || strings.Contains(env, "OLD") || now.Config.Hostname != id[:12] {
 		t.Errorf("variables %s, host name %s", env, now.Config.Hostname)
 	}
+	enginetest.Eventually(t, 10*time.Second, func() error {
+		if out := cli.OK(t, "logs", n); out != "mine" {
+			return fmt.Errorf("the new container has %q in the old one's volume", out)
+		}
+		return nil
+	})
 	kept := inspect(t, cli, old)
 	if kept.Name != "/"+n+"-replaced-"+old[:12] || kept.State.Status != "exited" {
 		t.Errorf("the old container is %s and %s", kept.Name, kept.State.Status)
