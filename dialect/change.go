@@ -14,6 +14,7 @@ type Change struct {
 	RestartPolicy *container.RestartPolicy `json:",omitempty"`
 	Env           map[string]*string       `json:",omitempty"`
 	Labels        map[string]*string       `json:",omitempty"`
+	Annotations   map[string]*string       `json:",omitempty"` // Davit's own hold at once, others are the runtime's
 	Hostname      *string                  `json:",omitempty"` // "": one that the engine chooses
 	StopSignal    *string                  `json:",omitempty"` // "": SIGTERM
 	StopTimeout   *int                     `json:",omitempty"` // in seconds

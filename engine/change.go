@@ -100,9 +100,15 @@ func (g *Changes) draft(ctx context.Context, c *ctr, wish *dialect.Change) (*cha
 		origin = &record.Origin{Engine: []string{"Hostname"}}
 	}
 	config, host := origin.Asked(out.Config, out.HostConfig)
-	warnings, err := g.drafter.validate(container.CreateRequest{Config: config, HostConfig: host, NetworkingConfig: out.Networking})
+	request := container.CreateRequest{Config: config, HostConfig: host, NetworkingConfig: out.Networking}
+	warnings, err := g.drafter.validate(request)
 	if err != nil {
 		return nil, err
+	}
+	if len(wish.Annotations) > 0 {
+		if err := g.usher.check(rec.Name, request); err != nil {
+			return nil, err
+		}
 	}
 	if out.Networking != nil {
 		for name := range out.Networking.EndpointsConfig {
@@ -162,6 +168,10 @@ func (g *Changes) carryOut(ctx context.Context, c *ctr, wish *dialect.Change, ou
 		return err
 	}
 	rec := c.snapshot()
+	if r := c.current(); wish.Healthcheck != nil && !start && rec.State.Status == container.StateRunning {
+		g.checker.rest(c, r)
+		g.checker.begin(c, r, true)
+	}
 	for i := range before.Mounts {
 		if old := &before.Mounts[i]; !slices.ContainsFunc(rec.Mounts, func(m record.Mount) bool { return sameSource(&m, old) }) {
 			g.mounts.letGo(c.id, old)

@@ -35,8 +35,12 @@ type changeOptions struct {
 var changeFlags = []string{
 	"env", "env-file", "env-rm", "label", "label-rm", "publish", "publish-rm", "network", "network-rm", "volume", "tmpfs", "mount", "mount-rm",
 	"hostname", "stop-signal", "stop-timeout", "health-cmd", "health-interval", "health-timeout", "health-start-period", "health-start-interval",
-	"health-retries", "no-healthcheck",
+	"health-retries", "health-on-failure", "no-healthcheck",
 }
+
+// annotationOnFailure says to the engine what to do with an unhealthy
+// container, for which Docker's API has no field.
+const annotationOnFailure = "com.davit.health-on-failure"
 
 func (o *changeOptions) addTo(f *pflag.FlagSet) {
 	o.env.Check, o.labels.Check = flags.Env(os.LookupEnv), flags.Label
@@ -87,6 +91,9 @@ func (o *changeOptions) fill(f *pflag.FlagSet, wish *dialect.Change) (err error)
 	}
 	if wish.Healthcheck, err = o.health.config(); err != nil {
 		return err
+	}
+	if f.Changed("health-on-failure") {
+		wish.Annotations = map[string]*string{annotationOnFailure: &o.onFailure}
 	}
 	if err := o.fillPorts(wish); err != nil {
 		return err

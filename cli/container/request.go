@@ -221,7 +221,7 @@ func (c *creation) resources(f *pflag.FlagSet) (container.Resources, error) {
 // annotated are the annotations, with what Docker's API has no field for.
 func (c *creation) annotated() map[string]string {
 	all := flags.Pairs(c.annotations.Values)
-	for key, value := range map[string]string{"com.davit.health-on-failure": c.onFailure, "com.davit.depends-on": strings.Join(c.dependsOn.Values, ",")} {
+	for key, value := range map[string]string{annotationOnFailure: c.onFailure, "com.davit.depends-on": strings.Join(c.dependsOn.Values, ",")} {
 		if value == "" {
 			continue
 		}

@@ -36,7 +36,7 @@ type Outcome struct {
 func Make(rec *record.Container, imageEnv []string, wish *dialect.Change) (*Outcome, error) {
 	p := planner{rec: rec, out: newOutcome(rec), running: rec.State.Running()}
 	for _, step := range []func(*dialect.Change) error{
-		p.limits, p.restart, func(w *dialect.Change) error { return p.env(w, imageEnv) }, p.labels, p.hostname, p.stop, p.health, p.ports, p.networks, p.mounts,
+		p.limits, p.restart, func(w *dialect.Change) error { return p.env(w, imageEnv) }, p.labels, p.annotations, p.hostname, p.stop, p.health, p.ports, p.networks, p.mounts,
 	} {
 		if err := step(wish); err != nil {
 			return nil, err
@@ -67,6 +67,7 @@ func newOutcome(rec *record.Container) *Outcome {
 	c, h := *rec.Config, *rec.HostConfig
 	c.Env, c.Labels, c.ExposedPorts, c.Volumes = slices.Clone(c.Env), maps.Clone(c.Labels), maps.Clone(c.ExposedPorts), maps.Clone(c.Volumes)
 	h.Binds, h.Mounts, h.Tmpfs, h.PortBindings = slices.Clone(h.Binds), slices.Clone(h.Mounts), maps.Clone(h.Tmpfs), maps.Clone(h.PortBindings)
+	h.Annotations = maps.Clone(h.Annotations)
 	out := &Outcome{Config: &c, HostConfig: &h, Networking: rec.NetworkingConfig, Plan: dialect.Plan{Settings: []dialect.Setting{}, Warnings: []string{}}}
 	if rec.Origin != nil {
 		o := *rec.Origin
@@ -273,6 +274,35 @@ func (p *planner) labels(wish *dialect.Change) error {
 			p.note("label "+name, quoted(from, set), quoted(*to, true), true)
 		}
 		p.own("Labels." + name)
+	}
+	return nil
+}
+
+// ownAnnotations begin the names of those that the engine looks at when they
+// matter; all others are handed to the runtime at the start.
+const ownAnnotations = "com.davit."
+
+func (p *planner) annotations(wish *dialect.Change) error {
+	h := p.out.HostConfig
+	for _, name := range slices.Sorted(maps.Keys(wish.Annotations)) {
+		to := wish.Annotations[name]
+		from, set := h.Annotations[name]
+		live := strings.HasPrefix(name, ownAnnotations)
+		switch {
+		case name == "":
+			return invalid("invalid annotation: its name is empty")
+		case to == nil && !set:
+			return invalid("the container has no annotation %s that could be taken away (Annotations)", name)
+		case to == nil:
+			delete(h.Annotations, name)
+			p.note("annotation "+name, quoted(from, set), "", live)
+		default:
+			if h.Annotations == nil {
+				h.Annotations = map[string]string{}
+			}
+			h.Annotations[name] = *to
+			p.note("annotation "+name, quoted(from, set), quoted(*to, true), live)
+		}
 	}
 	return nil
 }

@@ -74,6 +74,7 @@ func TestPlans(t *testing.T) {
 		{name: "variables without an origin", wish: `{"Env":{"B":"2"}}`, change: func(r *record.Container) { r.Origin = nil }},
 		{name: "host name", wish: `{"Hostname":"shop"}`},
 		{name: "no host name", wish: `{"Hostname":""}`, change: func(r *record.Container) { r.Origin.Own("Hostname") }},
+		{name: "annotations", wish: `{"Annotations":{"com.davit.health-on-failure":"restart","org.example.x":"1"}}`},
 		{name: "no health check", wish: `{"Healthcheck":{"Test":["NONE"]}}`},
 		{name: "another health check", wish: `{"Healthcheck":{"Test":["CMD","true"]}}`},
 		{name: "ports", wish: `{"PortBindings":{"80/tcp":null,"443/tcp":[{"HostIp":"127.0.0.1","HostPort":"8443"}],"53/udp":[{}]}}`},

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/moby/moby/api/types/container"
+
 	enginetest "github.com/davit-engine/davit/test/engine"
 )
 
@@ -159,15 +161,17 @@ func TestChange(t *testing.T) {
 	// A volume is the container's as long as it is mounted.
 	volume := "data-" + n
 	t.Cleanup(func() { cli.Run(t, "volume", "rm", "-f", volume) })
+	line := "\nA=2, first 1"
 	cli.OK(t, "update", "-v", volume+":/data", n)
+	says("A=1, first 1" + strings.Repeat(line, 3))
 	cli.OK(t, "update", "-v", volume+":/data:ro", n)
+	says("A=1, first 1" + strings.Repeat(line, 4))
 	if m := inspect(t, cli, n).Mounts; len(m) != 2 || m[1].Name != volume || m[1].RW {
 		t.Errorf("mounts: %+v", m)
 	}
 	cli.Fails(t, 1, "in use", "volume", "rm", volume)
 	cli.OK(t, "update", "--mount-rm", "/data", n)
 	cli.OK(t, "volume", "rm", volume)
-	line := "\nA=2, first 1"
 	says("A=1, first 1" + strings.Repeat(line, 5))
 
 	cli.OK(t, "stop", n)
@@ -177,6 +181,46 @@ func TestChange(t *testing.T) {
 	}
 	cli.OK(t, "start", n)
 	says("A=1, first 1" + strings.Repeat(line, 5) + "\nA=, first 1")
+}
+
+// TestChangeHealth gives a container that runs a health check, another, and none.
+func TestChangeHealth(t *testing.T) {
+	cli := engine(t).Davit()
+	n := name(t, cli)
+	cli.OK(t, "run", "-d", "--name", n, "--stop-timeout", "0", "busybox", "sleep", "1000")
+	pid := inspect(t, cli, n).State.Pid
+	becomes := func(want container.HealthStatus) {
+		t.Helper()
+		enginetest.Eventually(t, 10*time.Second, func() error {
+			s := inspect(t, cli, n).State
+			if s.Pid != pid {
+				return fmt.Errorf("pid %d, was %d", s.Pid, pid)
+			}
+			if s.Health == nil && want == "" || s.Health != nil && s.Health.Status == want {
+				return nil
+			}
+			return fmt.Errorf("health %+v, want %s", s.Health, want)
+		})
+	}
+	cli.OK(t, "update", "--health-cmd", "true", "--health-interval", "100ms", n)
+	becomes(container.Healthy)
+	cli.OK(t, "update", "--health-cmd", "false", "--health-retries", "2", n)
+	becomes(container.Unhealthy)
+	cli.OK(t, "update", "--no-healthcheck", n)
+	becomes("")
+	cli.OK(t, "update", "--health-cmd", "test -e /ok", "--health-interval", "100ms", "--health-retries", "2", n)
+	becomes(container.Unhealthy)
+
+	// What is not healthy in time does not replace it, nor what is never.
+	r := cli.Run(t, "replace", "--wait-healthy", "20s", n)
+	if now := inspect(t, cli, n); r.Code != 1 || !strings.Contains(r.Stderr, "is unhealthy: its check ended with exit code 1") || now.State.Status != "running" {
+		t.Errorf("exit code %d, %s\nstderr: %s", r.Code, now.State.Status, r.Stderr)
+	}
+	cli.OK(t, "update", "--health-cmd", "true", n)
+	old := inspect(t, cli, n).ID
+	if id := cli.OK(t, "replace", "--wait-healthy", "20s", n); id == old || inspect(t, cli, n).State.Health.Status != container.Healthy {
+		t.Errorf("replaced %s by %s", old, id)
+	}
 }
 
 // TestRunReplace puts one container in the place of another.
