@@ -3,14 +3,9 @@ package client
 import (
 	"bufio"
 	"context"
-	"encoding/json"
-	"errors"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
-
-	"github.com/moby/moby/api/types/container"
 
 	"github.com/davit-engine/davit/errs"
 )
@@ -88,44 +83,4 @@ func (c *Client) upgrade(ctx context.Context, r request) (*Stream, error) {
 		return nil, ctx.Err()
 	}
 	return &Stream{conn, buffer}, nil
-}
-
-// Waiting is the engine's promise to say how a container ends.
-type Waiting struct {
-	answer io.ReadCloser
-	err    error // why there is no answer
-}
-
-// Wait asks how a container ends. It returns when the engine has
-// understood: an end after that is not missed. An error comes with the result.
-func (c Containers) Wait(ctx context.Context, id string, condition container.WaitCondition) *Waiting {
-	at, err := containerPath(id, "/wait")
-	if err != nil {
-		return &Waiting{err: err}
-	}
-	query := url.Values{}
-	set(query, "condition", string(condition))
-	answer, err := c.api.stream(ctx, request{method: http.MethodPost, path: at, query: query})
-	return &Waiting{answer, err}
-}
-
-// maxWaitText bounds what is shown of an answer that is no JSON.
-const maxWaitText = 2 << 10
-
-// Result waits for the end. It may be called once.
-func (w *Waiting) Result() (result container.WaitResponse, err error) {
-	if w.err != nil {
-		return result, w.err
-	}
-	defer w.answer.Close()
-	// The value counts, not the end of the stream behind it.
-	decoder := json.NewDecoder(w.answer)
-	err = decoder.Decode(&result)
-	var syntax *json.SyntaxError
-	if errors.As(err, &syntax) {
-		// The status was sent long ago, so a proxy that gives up can only write into the answer.
-		text, _ := io.ReadAll(io.LimitReader(io.MultiReader(decoder.Buffered(), w.answer), maxWaitText))
-		err = errors.New(string(text))
-	}
-	return result, err
 }

@@ -126,9 +126,18 @@ type Background struct {
 // it still does. Its two output streams are kept together.
 func (c CLI) Start(t testing.TB, args ...string) *Background {
 	t.Helper()
+	return c.StartWith(t, nil, args...)
+}
+
+// StartWith is Start with input; nil is none.
+func (c CLI) StartWith(t testing.TB, stdin *os.File, args ...string) *Background {
+	t.Helper()
 	b := &Background{done: make(chan struct{})}
 	b.cmd = c.Command(context.Background(), args...)
 	b.cmd.Stdout, b.cmd.Stderr = &b.out, &b.out
+	if stdin != nil {
+		b.cmd.Stdin = stdin
+	}
 	if err := b.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
