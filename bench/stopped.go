@@ -49,13 +49,13 @@ func stopped(bin, rootfs string, runs int) (err error) {
 	fmt.Printf("\n## Containers that do not run\n\n| containers | start to first answer | list, API | ps -aq, whole client | ps -a, whole client | davitd, MiB PSS |\n|---|---|---|---|---|---|\n")
 	for _, n := range []int{1, count} {
 		if n > 1 {
-			if _, err := e.Bounce(func() error { return e.Multiply(seed.Container.ID, n-1) }); err != nil {
+			if _, err := enginetest.Bounce(e, func() error { return enginetest.Multiply(e, seed.Container.ID, n-1) }); err != nil {
 				return err
 			}
 		}
 		var ready, list, quiet, full sample
 		for range runs {
-			took, err := e.Bounce(nothing)
+			took, err := enginetest.Bounce(e, nothing)
 			if err != nil {
 				return err
 			}

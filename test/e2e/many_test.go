@@ -21,10 +21,10 @@ func TestManyStopped(t *testing.T) {
 	cli := e.Davit()
 	cli.OK(t, "run", "--name", "seed", "busybox", "true")
 	id := inspect(t, cli, "seed").ID
-	if _, err := e.Bounce(func() error { return e.Multiply(id, count-1) }); err != nil {
+	if _, err := enginetest.Bounce(e, func() error { return enginetest.Multiply(e, id, count-1) }); err != nil {
 		t.Fatal(err)
 	}
-	ready, err := e.Bounce(func() error { return nil })
+	ready, err := enginetest.Bounce(e, func() error { return nil })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +40,7 @@ func TestManyStopped(t *testing.T) {
 		t.Errorf("the last one: %+v", s)
 	}
 	// One by one they would take long to remove.
-	if _, err := e.Bounce(func() error { return os.RemoveAll(filepath.Join(e.Data, "containers")) }); err != nil {
+	if _, err := enginetest.Bounce(e, func() error { return os.RemoveAll(filepath.Join(e.Data, "containers")) }); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -15,7 +15,7 @@ import (
 // Bounce ends the engine as a service manager would, does something while it
 // does not run, and starts it again. ready is how long that took, from the
 // start of the process to its first answer.
-func (e *Engine) Bounce(between func() error) (ready time.Duration, err error) {
+func Bounce(e *Engine, between func() error) (ready time.Duration, err error) {
 	if err := e.end(unix.SIGTERM); err != nil {
 		return 0, err
 	}
@@ -30,7 +30,7 @@ func (e *Engine) Bounce(between func() error) (ready time.Duration, err error) {
 // Multiply makes count more containers of one that does not run, named after it
 // with a number, by copying what the engine has on disk. The engine must not
 // run.
-func (e *Engine) Multiply(id string, count int) error {
+func Multiply(e *Engine, id string, count int) error {
 	from := filepath.Join(e.Data, "containers", id)
 	text, err := os.ReadFile(filepath.Join(from, "container.json"))
 	if err != nil {
