@@ -52,7 +52,7 @@ func (e *Engine) Create(ctx context.Context, o CreateOptions) (_ container.Creat
 	if err := e.keeper.mounts.settle(ctx, rec, &undo); err != nil {
 		return container.CreateResponse{}, err
 	}
-	if err := e.store.Create(rec, !rec.HostConfig.AutoRemove); err != nil {
+	if err := e.store.Create(rec, !rec.HostConfig.AutoRemove, e.keeper.mounts.limiting(rec, &undo)); err != nil {
 		return container.CreateResponse{}, err
 	}
 	e.table.add(rec)

@@ -54,7 +54,7 @@ func (l *launcher) startOrder(rec *record.Container, who spec.User, files spec.F
 	order := &wire.Start{
 		ID: rec.ID, Spec: s, Log: log, MakeCwd: true,
 		Root: program.Root{IDMap: userns != nil, Overlay: &program.Overlay{
-			Lower: append(slices.Clip(rec.Image.Lower), l.base), Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"), Volatile: h.AutoRemove,
+			Lower: append(slices.Clip(rec.Image.Lower), l.base), Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"), Volatile: h.AutoRemove, Limited: rec.Project != 0,
 		}},
 		Stdio: wire.Stdio{Stdin: rec.Config.OpenStdin, StdinOnce: rec.Config.StdinOnce},
 	}

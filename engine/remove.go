@@ -111,6 +111,7 @@ func (k *keeper) removeOwned(c *ctr, volumes bool) error {
 		if err := purge(); err != nil {
 			k.log.Error("deleting a removed container's files", "container", c.id, "error", err)
 		}
+		k.mounts.unlimit(&rec)
 		if err := os.RemoveAll(k.runDir(c.id)); err != nil {
 			k.log.Error("deleting a removed container's files", "container", c.id, "error", err)
 		}

@@ -108,7 +108,7 @@ func TestRestoreRanges(t *testing.T) {
 	var all []*ctr
 	for id, r := range map[string]idrange.Range{"ab": theirs, "cd": mine} {
 		c := rec(id, id, func(c *record.Container) { c.UserNS, c.State.Status = rangeUserNS(r), container.StateExited })
-		if err := store.Create(c, false); err != nil {
+		if err := store.Create(c, false, nil); err != nil {
 			t.Fatal(err)
 		}
 		all = append(all, rs.table.add(c))
@@ -175,7 +175,7 @@ func TestGiveIDs(t *testing.T) {
 		"12": nil,
 	} {
 		r := rec(id, id, func(r *record.Container) { r.UserNS = u })
-		if err := store.Create(r, false); err != nil {
+		if err := store.Create(r, false, nil); err != nil {
 			t.Fatal(err)
 		}
 		c := k.table.add(r)

@@ -23,7 +23,7 @@ func (d *drafter) validate(req container.CreateRequest) (warnings []string, err 
 	c, h := req.Config, req.HostConfig
 	d.settle(h)
 	for _, check := range []func(*container.Config, *container.HostConfig) error{
-		validateConfig, validateNamespaces, d.settleRuntime, d.validateUserNS, validateNetwork, unsupported, validateLog, validateLimits, d.validateRealtime,
+		validateConfig, validateNamespaces, d.settleRuntime, d.validateUserNS, validateNetwork, unsupported, validateLog, validateLimits, d.validateStorage, d.validateRealtime,
 	} {
 		if err := check(c, h); err != nil {
 			return nil, err
@@ -172,7 +172,6 @@ func unsupported(c *container.Config, h *container.HostConfig) error {
 	}{
 		{len(h.PortBindings) > 0, "-p/--publish"},
 		{h.PublishAllPorts, "-P/--publish-all"},
-		{len(h.StorageOpt) > 0, "--storage-opt"},
 		{!h.Isolation.IsDefault(), "--isolation " + string(h.Isolation)},
 	} {
 		if u.asked {

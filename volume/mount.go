@@ -284,7 +284,7 @@ func (v *entry) fillAside(put func(dir *os.File) error) (err error) {
 	if err := put(dir); err != nil {
 		return err
 	}
-	err = unix.Rename(aside, v.data()) // os.Rename refuses directories
+	err = unix.Rename(aside, v.data())                                 // os.Rename refuses directories
 	if errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST) { // somebody of the host was faster
 		return remove(aside)
 	}

@@ -1,9 +1,11 @@
 package volume
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -181,7 +183,7 @@ func loop(t *testing.T, mkfs ...string) string {
 	image := filepath.Join(t.TempDir(), "disk")
 	f, err := os.Create(image)
 	if err == nil {
-		err = f.Truncate(64 << 20)
+		err = f.Truncate(400 << 20)
 		f.Close()
 	}
 	if err != nil {
@@ -190,13 +192,43 @@ func loop(t *testing.T, mkfs ...string) string {
 	if out, err := exec.Command(mkfs[0], append(mkfs[1:], image)...).CombinedOutput(); err != nil {
 		t.Skipf("%v: %s", err, out)
 	}
-	out, err := exec.Command("losetup", "--find", "--show", image).Output()
+	device, err := attach(t, image)
 	if err != nil {
 		t.Skipf("needs a loop device: %v", err)
 	}
-	device := strings.TrimSpace(string(out))
-	t.Cleanup(func() { _ = exec.Command("losetup", "-d", device).Run() })
 	return device
+}
+
+// attach makes a file a block device until the test ends.
+func attach(t *testing.T, image string) (string, error) {
+	t.Helper()
+	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
+	if err != nil {
+		return "", err
+	}
+	defer control.Close()
+	file, err := os.OpenFile(image, os.O_RDWR, 0)
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	for range 10 { // somebody else may take the one that was free
+		n, err := unix.IoctlRetInt(int(control.Fd()), unix.LOOP_CTL_GET_FREE)
+		if err != nil {
+			return "", err
+		}
+		device := fmt.Sprintf("/dev/loop%d", n)
+		loop, err := os.OpenFile(device, os.O_RDWR, 0)
+		if err != nil {
+			return "", err
+		}
+		t.Cleanup(func() { loop.Close() })
+		if err := unix.IoctlSetInt(int(loop.Fd()), unix.LOOP_SET_FD, int(file.Fd())); err == nil {
+			t.Cleanup(func() { _ = unix.IoctlSetInt(int(loop.Fd()), unix.LOOP_CLR_FD, 0) })
+			return device, nil
+		}
+	}
+	return "", unix.EBUSY
 }
 
 func TestMountOfADevice(t *testing.T) {
@@ -219,12 +251,22 @@ func TestMountOfADevice(t *testing.T) {
 }
 
 func TestSize(t *testing.T) {
-	device := loop(t, "mkfs.ext4", "-q", "-O", "quota,project")
+	for kind, mkfs := range map[string][]string{"ext4": {"mkfs.ext4", "-q", "-O", "quota,project"}, "xfs": {"mkfs.xfs", "-q"}} {
+		t.Run(kind, func(t *testing.T) { testSize(t, kind, loop(t, mkfs...)) })
+	}
+}
+
+func testSize(t *testing.T, kind, device string) {
 	at := t.TempDir()
-	if err := unix.Mount(device, at, "ext4", 0, "prjquota"); err != nil {
+	if err := unix.Mount(device, at, kind, 0, "prjquota"); err != nil {
 		t.Skipf("needs project quotas: %v", err)
 	}
 	t.Cleanup(func() { _ = unix.Unmount(at, unix.MNT_DETACH) })
+	// What root may without a limit. Overlayfs writes as who has mounted it,
+	// which the runtime sees to.
+	runtime.LockOSThread()
+	t.Cleanup(runtime.UnlockOSThread)
+	withoutResource(t)
 	s := open(t, filepath.Join(at, "volumes"))
 	path := create(t, s, Request{Name: "small", Options: map[string]string{"size": "1m"}})
 	if err := os.WriteFile(filepath.Join(path, "fits"), make([]byte, 512<<10), 0o644); err != nil {
@@ -264,4 +306,21 @@ func TestSizeNeedsQuotas(t *testing.T) {
 	if left, _ := os.ReadDir(s.root); len(left) > 0 {
 		t.Errorf("left: %v", left)
 	}
+}
+
+// withoutResource takes CAP_SYS_RESOURCE, which goes past the limits of ext4,
+// from this thread until the test ends.
+func withoutResource(t *testing.T) {
+	t.Helper()
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var now [2]unix.CapUserData
+	if err := unix.Capget(&header, &now[0]); err != nil {
+		t.Fatal(err)
+	}
+	less := now
+	less[0].Effective &^= 1 << unix.CAP_SYS_RESOURCE
+	if err := unix.Capset(&header, &less[0]); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Capset(&header, &now[0]) })
 }

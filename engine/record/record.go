@@ -52,6 +52,7 @@ type Container struct {
 	UserNS   *UserNS   `json:",omitempty"` // nil: the host's user namespace
 	Links    []Link    `json:",omitempty"` // containers that this one knows by names of its own
 	Mounts   []Mount   `json:",omitempty"` // in the order in which they were asked for
+	Project  uint32    `json:",omitempty"` // whose quota limits the writable layer; 0: none does
 
 	State State
 }
@@ -207,8 +208,10 @@ func (s *Store) Dir(id string) string { return filepath.Join(s.root, id) }
 
 // Create gives the container its directory with the record in it. Both appear in
 // one step, so that a crash leaves a whole container or none. durable says that it
-// must survive a power loss from now on. On error nothing is left.
-func (s *Store) Create(c *Container, durable bool) (err error) {
+// must survive a power loss from now on. prepare, which may be nil, does what is
+// to be done to the directory before, and may still change c. On error nothing
+// is left.
+func (s *Store) Create(c *Container, durable bool, prepare func(dir string) error) (err error) {
 	var made string
 	select {
 	case made = <-s.ready:
@@ -223,6 +226,11 @@ func (s *Store) Create(c *Container, durable bool) (err error) {
 			_ = os.RemoveAll(made)
 		}
 	}()
+	if prepare != nil {
+		if err := prepare(made); err != nil {
+			return err
+		}
+	}
 	if err := save(made, c, durable); err != nil {
 		return err
 	}

@@ -30,10 +30,10 @@ func TestStoreRoundTrip(t *testing.T) {
 	}
 	c := sample()
 	for _, durable := range []bool{true, false} {
-		if err := s.Create(c, durable); err != nil {
+		if err := s.Create(c, durable, nil); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.Create(c, durable); !errors.Is(err, fs.ErrExist) {
+		if err := s.Create(c, durable, nil); !errors.Is(err, fs.ErrExist) {
 			t.Errorf("creating twice: %v", err)
 		}
 		got, err := s.Load(c.ID)
@@ -66,7 +66,7 @@ func TestOpenFinishesRemovals(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := sample()
-	if err := s.Create(c, false); err != nil {
+	if err := s.Create(c, false, nil); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Remove(c.ID, false); err != nil {
@@ -147,13 +147,13 @@ func TestReadyDirectories(t *testing.T) {
 		t.Errorf("%d directories are ready, want %d", n, readyDirs)
 	}
 	c := sample()
-	if err := s.Create(c, false); err != nil {
+	if err := s.Create(c, false, nil); err != nil {
 		t.Fatal(err)
 	}
 	if n := waiting(); n != readyDirs-1 {
 		t.Errorf("%d directories are left, want %d", n, readyDirs-1)
 	}
-	if err := s.Create(c, false); !errors.Is(err, fs.ErrExist) {
+	if err := s.Create(c, false, nil); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("a container was created over another: %v", err)
 	}
 	if _, err := Open(root); err != nil {

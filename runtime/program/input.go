@@ -25,6 +25,7 @@ type Overlay struct {
 	Upper    string   `json:"upper,omitempty"`
 	Work     string   `json:"work,omitempty"`     // empty, on Upper's filesystem
 	Volatile bool     `json:"volatile,omitempty"` // no sync on unmount: the content need not survive a power loss
+	Limited  bool     `json:"limited,omitempty"`  // Upper has a quota, which is to hold
 }
 
 // Facts is what a program depends on of the machine that it runs on.

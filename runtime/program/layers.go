@@ -89,10 +89,20 @@ func below(base, dir string) string {
 // noSetuidFixup is SECBIT_NO_SETUID_FIXUP of linux/securebits.h.
 const noSetuidFixup = 1 << 2
 
-// asOwner has f run with the ids that the files which it makes get on an
-// idmapped mount: overlayfs keeps the credentials of who mounts it, and the
-// host's root has no id there.
-func (c rootfs) asOwner(mapped bool, f func()) {
+// asOwner has f, which mounts the overlay, run with the ids that the files which
+// it makes get on an idmapped mount: overlayfs keeps the credentials of who
+// mounts it, and the host's root has no id there. Nor may they hold what lets
+// a process write past the quota of an ext4.
+func (c rootfs) asOwner(o *Overlay, mapped bool, f func()) {
+	if o.Limited && c.caps&(1<<unix.CAP_SYS_RESOURCE) != 0 {
+		mount := f
+		f = func() {
+			e := entry{container: c.container}
+			e.capset(capSets{effective: c.caps &^ (1 << unix.CAP_SYS_RESOURCE), permitted: c.caps})
+			mount()
+			e.capset(capSets{effective: c.caps, permitted: c.caps})
+		}
+	}
 	if !mapped {
 		f()
 		return
@@ -143,7 +153,7 @@ func (c rootfs) overlayByPath(o *Overlay, mapped bool) Reg {
 	}
 	c.call(unix.SYS_FCHDIR, "entering the place for the layers", nil, fd(dir))
 	c.mkdirat(cwd, "m", 0o700, "creating a mount point")
-	c.asOwner(mapped, func() {
+	c.asOwner(o, mapped, func() {
 		c.call(unix.SYS_MOUNT, "mounting overlay", nil, c.text("overlay"), c.text("m"), c.text("overlay"), imm(0, formMS), c.text(options))
 	})
 	m := c.open(unix.SYS_OPEN_TREE, None, "detaching the overlay", nil, cwd, c.text("m"), imm(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC, formTree))

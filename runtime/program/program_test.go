@@ -167,6 +167,7 @@ func TestGoldens(t *testing.T) {
 			in.Root.IDMap, in.Facts.DetachedLayers, in.Root.Overlay.Volatile = true, false, true
 			add(in, cgroupMount)
 		},
+		"limited": func(in *Input) { in.Root.Overlay.Limited = true },
 		"users-joined": func(in *Input) {
 			in.Root = Root{Dir: "/srv/root"}
 			addNS(in, specs.LinuxNamespace{Type: specs.UserNamespace, Path: "/proc/7/ns/user"})

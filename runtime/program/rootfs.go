@@ -116,7 +116,7 @@ func (c rootfs) tree() (attached bool) {
 	if o.Volatile {
 		c.fsset(r, "volatile", nil)
 	}
-	c.asOwner(mapped, func() { c.fscreate(r) })
+	c.asOwner(o, mapped, func() { c.fscreate(r) })
 	c.root = c.fsmount(r, 0)
 	return false
 }
@@ -154,7 +154,9 @@ func (c rootfs) legacyOverlay(o *Overlay) {
 		c.close(c.openat(cwd, dir, unix.O_PATH|unix.O_DIRECTORY, "opening "+dir))
 	}
 	c.call(unix.SYS_CHDIR, "entering "+base, nil, c.text(base))
-	c.call(unix.SYS_MOUNT, "mounting overlay", nil, c.text("overlay"), c.text(target), c.text("overlay"), imm(0, formMS), c.text(s.String()))
+	c.asOwner(o, false, func() {
+		c.call(unix.SYS_MOUNT, "mounting overlay", nil, c.text("overlay"), c.text(target), c.text("overlay"), imm(0, formMS), c.text(s.String()))
+	})
 	c.root = c.openat(cwd, target, unix.O_PATH|unix.O_DIRECTORY, "opening "+target)
 }
 

@@ -82,14 +82,17 @@ func Limit(dirs []string, size uint64) (uint32, error) {
 	return id, nil
 }
 
-// Supported reports whether directories below dir can be limited.
-func Supported(dir string) bool {
+// Check fails as Limit would for directories below dir.
+func Check(dir string) error {
 	f, err := os.Open(dir)
 	if err != nil {
-		return false
+		return err
 	}
 	defer f.Close()
-	return enforced(f)
+	if !enforced(f) {
+		return unsupported(dir)
+	}
+	return nil
 }
 
 // Clear takes a project's limit away, when its directories are gone. dir is
