@@ -18,6 +18,7 @@ mount --make-rshared /
 hostname vm
 ip link set lo up
 modprobe overlay
+modprobe loop
 ulimit -Hn 1048576
 ulimit -Sn 1024
 
