@@ -17,6 +17,7 @@ import (
 type ctr struct {
 	id      string
 	created time.Time
+	lent    atomic.Bool   // another container joins its network, or did
 	verb    chan struct{} // capacity 1: full while a verb owns the container
 
 	mu         sync.Mutex

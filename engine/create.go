@@ -2,12 +2,25 @@ package engine
 
 import (
 	"context"
+	"fmt"
 
+	"github.com/containerd/platforms"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/events"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/davit-engine/davit/errs"
 )
+
+// platformWarning says that an image is not for this host, where nobody asked
+// for another platform than the host's.
+func platformWarning(p ocispec.Platform) []string {
+	if p.Architecture == "" || platforms.Default().Match(p) {
+		return nil
+	}
+	return []string{fmt.Sprintf("The requested image's platform (%s) does not match the detected host platform (%s) and no specific platform was requested",
+		platforms.FormatAll(p), platforms.FormatAll(platforms.DefaultSpec()))}
+}
 
 // Create makes a container of an image, without starting it. Errors: NotFound
 // for the image, Conflict for a name in use, InvalidParameter and
@@ -30,6 +43,9 @@ func (e *Engine) Create(ctx context.Context, o CreateOptions) (_ container.Creat
 	img, err := e.cfg.Images.Get(ctx, req.Config.Image, o.Platform)
 	if err != nil {
 		return container.CreateResponse{}, err
+	}
+	if o.Platform == nil {
+		warnings = append(warnings, platformWarning(img.Platform)...)
 	}
 	rec, more, err := e.drafter.newRecord(req, img)
 	if err != nil {

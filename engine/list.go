@@ -251,6 +251,10 @@ func (l *lister) filterBy(ctx context.Context, key string, values []string) (fun
 		return func(rec *record.Container) bool {
 			return !slices.ContainsFunc(values, func(v string) bool { return hasLabel(rec.Config.Labels, v) == (key == "label!") })
 		}, nil
+	case "annotation":
+		return func(rec *record.Container) bool {
+			return !slices.ContainsFunc(values, func(v string) bool { return !hasLabel(rec.HostConfig.Annotations, v) })
+		}, nil
 	case "status":
 		for _, v := range values {
 			if err := container.ValidateContainerState(container.ContainerState(v)); err != nil {

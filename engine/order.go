@@ -33,6 +33,9 @@ func (l *launcher) startOrder(rec *record.Container, who spec.User, files spec.F
 	if in.Variables, err = l.linkVariables(rec); err != nil {
 		return nil, err
 	}
+	if in.Sysctls, err = endpointParameters(h, rec.NetworkingConfig); err != nil {
+		return nil, err
+	}
 	if err := hostDevices(&in); err != nil {
 		return nil, err
 	}

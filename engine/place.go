@@ -12,6 +12,8 @@ import (
 	"slices"
 	"syscall"
 
+	"github.com/moby/moby/api/types/container"
+
 	"github.com/davit-engine/davit/engine/record"
 	"github.com/davit-engine/davit/errs"
 	"github.com/davit-engine/davit/network"
@@ -112,6 +114,7 @@ func (l *launcher) enterNetwork(ctx context.Context, rec *record.Container, empt
 		return nil, nil
 	case h.NetworkMode.IsContainer():
 		pid, err := l.pidOf(h.NetworkMode.ConnectedContainer())
+		l.lend(h)
 		if err != nil {
 			return nil, err
 		}
@@ -161,6 +164,28 @@ func wish(rec *record.Container) network.Wish {
 		}
 	}
 	return w
+}
+
+// lend notes of the container whose network another one joins that it does.
+func (e *core) lend(h *container.HostConfig) {
+	if !h.NetworkMode.IsContainer() {
+		return
+	}
+	if c, err := e.table.find(h.NetworkMode.ConnectedContainer()); err == nil {
+		c.lent.Store(true)
+	}
+}
+
+// quitNetwork is leaveNetwork for a container that has run. Where another one
+// may be in its network the interface does not go by itself.
+func (k *keeper) quitNetwork(c *ctr, rec *record.Container) {
+	p, ok := endpointOf(rec)
+	if !ok || !c.lent.Load() {
+		k.leaveNetwork(rec)
+		return
+	}
+	k.cfg.Network.Disconnect(p)
+	rec.Endpoint = nil
 }
 
 // leaveNetwork gives the container's address back. Interfaces go with the

@@ -71,6 +71,7 @@ func (rs *restorer) restore(ctx context.Context) error {
 	}
 	rs.mounts.restored()
 	for _, c := range rs.table.all() {
+		rs.lend(c.snapshot().HostConfig)
 		rs.reviver.hold(c)
 	}
 	if err := rs.cfg.Images.ReleaseUnpinned(ctx); err != nil {

@@ -22,6 +22,9 @@ import (
 func (d *drafter) validate(req container.CreateRequest) (warnings []string, err error) {
 	c, h := req.Config, req.HostConfig
 	d.settle(h)
+	if err := validateEndpoints(h, req.NetworkingConfig); err != nil {
+		return nil, err
+	}
 	for _, check := range []func(*container.Config, *container.HostConfig) error{
 		validateConfig, validateNamespaces, d.settleRuntime, d.validateUserNS, validateNetwork, unsupported, validateLog, validateLimits, d.validateStorage, d.validateRealtime,
 	} {
@@ -35,6 +38,9 @@ func (d *drafter) validate(req container.CreateRequest) (warnings []string, err 
 	sec, err := spec.ParseSecurity(h.SecurityOpt, d.cfg.Defaults.NoNewPrivileges)
 	if err != nil {
 		return nil, err
+	}
+	if mode := h.CgroupnsMode; sec.WritableCgroups && !h.Privileged && (mode.IsHost() || mode.IsEmpty() && d.cfg.Defaults.CgroupNS.IsHost()) {
+		return nil, errs.New(errs.InvalidParameter, "conflicting options: --security-opt writable-cgroups lets the container change its own cgroup only, which takes --cgroupns private")
 	}
 	in := spec.Input{Container: &record.Container{Config: c, HostConfig: h}, Host: spec.Host{Capabilities: d.host.capabilities}}
 	caps, err := spec.Capabilities(in)
@@ -91,6 +97,9 @@ func validateConfig(c *container.Config, h *container.HostConfig) error {
 	if len(c.Hostname) > 64 || len(c.Domainname) > 64 {
 		return errs.New(errs.InvalidParameter, "invalid hostname: the kernel allows at most 64 bytes")
 	}
+	if h.Umask != nil && *h.Umask > 0o777 {
+		return errs.New(errs.InvalidParameter, "invalid Umask %#o: it must be between 0 and 0777", *h.Umask)
+	}
 	for k := range h.Annotations {
 		if k == "" {
 			return errs.New(errs.InvalidParameter, "invalid Annotations: the empty string is not permitted as an annotation key")
@@ -145,21 +154,6 @@ func validateNamespaces(_ *container.Config, h *container.HostConfig) error {
 	case !h.Cgroup.Valid() || h.Cgroup.IsContainer():
 		return errs.New(errs.NotImplemented, "HostConfig.Cgroup %q is not supported", h.Cgroup)
 	}
-	return nil
-}
-
-func validateNetwork(c *container.Config, h *container.HostConfig) error {
-	m := h.NetworkMode
-	switch {
-	case m.IsContainer() && c.Hostname != "":
-		return errs.New(errs.InvalidParameter, "conflicting options: hostname and the network mode")
-	case h.UTSMode.IsHost() && c.Hostname != "":
-		return errs.New(errs.InvalidParameter, "conflicting options: hostname and the UTS mode")
-	case m.IsContainer() && m.ConnectedContainer() == "":
-		return errs.New(errs.InvalidParameter, "invalid container format container:<name|id>")
-	}
-	// Whether the network or the other container exists is asked at the start:
-	// Docker's client takes a 404 of create for a missing image, and pulls it.
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"strings"
@@ -352,6 +353,34 @@ func (b *Bridge) Release(e Endpoint) {
 	delete(b.inUse, a)
 	b.addresses.give(a)
 	b.pool.wakeUp()
+}
+
+// Disconnect is Release for an endpoint whose namespace lives on, because
+// somebody else is in it too: the interface is removed first, in the
+// background, so that nobody answers for an address that is another's by then.
+func (b *Bridge) Disconnect(e Endpoint) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return // the next engine finds the interface and removes it
+	}
+	b.work.Go(func() {
+		defer b.Release(e)
+		link, err := net.InterfaceByName(e.HostVeth)
+		if err != nil {
+			return // it is gone
+		}
+		r, err := openRtnl()
+		if err == nil {
+			defer r.close()
+			var one batch
+			one.delLink(link.Index)
+			err = r.do(&one)
+		}
+		if err != nil {
+			b.config.Log.Warn("the interface of a container that is gone stays", "interface", e.HostVeth, "error", err)
+		}
+	})
 }
 
 // Reserve keeps the endpoint of a container that runs already. To be called for

@@ -141,6 +141,9 @@ func validateCreate(req container.CreateRequest) error {
 // drops what it could not have meant.
 func oldDefaults(v Version, req container.CreateRequest, host Host) error {
 	c, hc, nc := req.Config, req.HostConfig, req.NetworkingConfig
+	if v.Before(25) { // whose clients removed containers themselves
+		hc.AutoRemove = false
+	}
 	if v.Before(40) && hc.IpcMode.IsEmpty() {
 		hc.IpcMode = container.IPCModeShareable
 	}

@@ -1,6 +1,10 @@
 package compat
 
-import "github.com/moby/moby/api/types/system"
+import (
+	"strings"
+
+	"github.com/moby/moby/api/types/system"
+)
 
 // Info returns the engine's facts as a client of version v expects them.
 func Info(v Version, i system.Info) any {
@@ -45,7 +49,33 @@ func Info(v Version, i system.Info) any {
 	if v.Before(53) {
 		i.NRI = nil
 	}
+	if v.Before(39) {
+		unknown := func(text *string) {
+			if *text == "" {
+				*text = "<unknown>"
+			}
+		}
+		unknown(&i.KernelVersion)
+		unknown(&i.OperatingSystem)
+	}
+	if v.Before(25) { // 1.25 brought options of the options
+		extra["ExecutionDriver"] = "<not supported>"
+		i.SecurityOptions = optionNames(i.SecurityOptions)
+	}
 	return Extended{Base: i, Add: extra}
+}
+
+// optionNames reduces name=seccomp,profile=builtin to seccomp.
+func optionNames(options []string) []string {
+	names := []string{}
+	for _, o := range options {
+		for field := range strings.SplitSeq(o, ",") {
+			if name, ok := strings.CutPrefix(field, "name="); ok {
+				names = append(names, name)
+			}
+		}
+	}
+	return names
 }
 
 // SystemVersion returns the versions of the engine's parts as a client of version

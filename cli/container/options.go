@@ -36,6 +36,7 @@ type identity struct {
 type process struct {
 	tty, stdin                                      bool
 	env, envFiles, groups                           flags.List
+	umask                                           flags.Umask
 	user, workdir, entrypoint, hostname, domainname string
 }
 
@@ -139,6 +140,7 @@ func (c *process) addTo(f *pflag.FlagSet) {
 	f.Var(&c.envFiles, "env-file", "Read in a file of environment variables")
 	f.StringVarP(&c.user, "user", "u", "", "Username or UID (format: <name|uid>[:<group|gid>])")
 	f.Var(&c.groups, "group-add", "Add additional groups to join")
+	f.Var(&c.umask, "umask", "Set the umask of the container's processes (octal)")
 	f.StringVarP(&c.workdir, "workdir", "w", "", "Working directory inside the container")
 	f.StringVar(&c.entrypoint, "entrypoint", "", "Overwrite the default ENTRYPOINT of the image")
 	f.StringVarP(&c.hostname, "hostname", "h", "", "Container host name")

@@ -134,6 +134,7 @@ func (c *creation) hostConfig(f *pflag.FlagSet) (*container.HostConfig, error) {
 		ContainerIDFile: c.cidFile, AutoRemove: c.autoRemove, RestartPolicy: restart,
 		LogConfig:  container.LogConfig{Type: c.logDriver, Config: flags.Pairs(c.logOptions.Values)},
 		Runtime:    c.runtime,
+		Umask:      c.umask.Value,
 		Privileged: c.privileged, ReadonlyRootfs: c.readOnly, OomScoreAdj: c.oomScoreAdj,
 		CapAdd: capabilities(c.capAdd.Values), CapDrop: capabilities(c.capDrop.Values), GroupAdd: c.groups.Values,
 		IpcMode: container.IpcMode(c.ipc), PidMode: container.PidMode(c.pid), UTSMode: container.UTSMode(c.uts),

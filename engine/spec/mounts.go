@@ -79,6 +79,9 @@ func system(in Input) []specs.Mount {
 	h := in.Container.HostConfig
 	sysOpts := []string{"nosuid", "noexec", "nodev", "ro"}
 	cgroupOpts := []string{"ro", "nosuid", "noexec", "nodev"}
+	if in.Security.WritableCgroups {
+		cgroupOpts = []string{"rw", "nosuid", "noexec", "nodev"}
+	}
 	if h.Privileged {
 		sysOpts = []string{"nosuid", "noexec", "nodev", "rw"}
 		cgroupOpts = []string{"rw", "nosuid", "noexec", "nodev"}

@@ -109,6 +109,7 @@ type Security struct {
 	Unconfined      bool   // no seccomp filter
 	Profile         string // JSON of a seccomp profile; empty: the default
 	SystemPaths     bool   // nothing masked or read-only
+	WritableCgroups bool   // /sys/fs/cgroup can be written
 	AppArmor        string
 	SELinux         string
 }
@@ -118,8 +119,12 @@ type Security struct {
 func ParseSecurity(opts []string, noNewPrivileges bool) (Security, error) {
 	s := Security{NoNewPrivileges: noNewPrivileges}
 	for _, o := range opts {
-		if o == "no-new-privileges" {
+		switch o {
+		case "no-new-privileges":
 			s.NoNewPrivileges = true
+			continue
+		case "writable-cgroups":
+			s.WritableCgroups = true
 			continue
 		}
 		key, value, ok := strings.Cut(o, "=")
@@ -161,7 +166,14 @@ func ParseSecurity(opts []string, noNewPrivileges bool) (Security, error) {
 				s.SELinux = value
 			}
 		case "writable-cgroups":
-			return s, errs.New(errs.NotImplemented, "--security-opt writable-cgroups is not supported yet")
+			switch value {
+			case "true":
+				s.WritableCgroups = true
+			case "false":
+				s.WritableCgroups = false
+			default:
+				return s, errs.New(errs.InvalidParameter, "invalid --security-opt 2: %q", o)
+			}
 		default:
 			return s, errs.New(errs.InvalidParameter, "invalid --security-opt 2: %q", o)
 		}

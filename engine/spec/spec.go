@@ -8,6 +8,7 @@
 package spec
 
 import (
+	"maps"
 	"path"
 	"sort"
 	"strings"
@@ -26,6 +27,7 @@ type Input struct {
 	Host      Host
 	Defaults  Defaults
 	Join      Join
+	Sysctls   map[string]string // of the container's network interface
 	Variables []string          // that the engine adds before the user's
 	IDMap     map[string]string // mount option ("idmap", "ridmap", "") of each bind mount of the user's, by its target
 }
@@ -136,7 +138,7 @@ func process(in Input) *specs.Process {
 	c, h := in.Container.Config, in.Container.HostConfig
 	p := &specs.Process{
 		Terminal:        c.Tty,
-		User:            specs.User{UID: in.User.UID, GID: in.User.GID, AdditionalGids: in.User.Groups},
+		User:            specs.User{UID: in.User.UID, GID: in.User.GID, AdditionalGids: in.User.Groups, Umask: h.Umask},
 		Args:            append([]string{in.Container.Path}, in.Container.Args...),
 		Env:             environment(in),
 		Cwd:             c.WorkingDir,
@@ -273,9 +275,8 @@ func sysctls(in Input) map[string]string {
 		out["net.ipv4.ip_unprivileged_port_start"] = "0"
 		out["net.ipv4.ping_group_range"] = "0 2147483647"
 	}
-	for k, v := range h.Sysctls {
-		out[k] = v
-	}
+	maps.Copy(out, h.Sysctls)
+	maps.Copy(out, in.Sysctls)
 	if len(out) == 0 {
 		return nil
 	}

@@ -60,12 +60,17 @@ func TestLimits(t *testing.T) {
 		{"period and quota", []string{"--cpu-period", "50000", "--cpu-quota", "25000"}, []file{
 			{"cpu/cpu.cfs_period_us", "cpu.max", "50000"}, {"cpu/cpu.cfs_quota_us", "cpu.max", "25000"}}},
 		{"swappiness", []string{"--memory-swappiness", "7"}, []file{{"memory/memory.swappiness", "", "7"}}},
+		{"real time", []string{"--cpu-rt-period", "1000000", "--cpu-rt-runtime", "1000"}, []file{{"cpu/cpu.rt_runtime_us", "", "1000"}, {"cpu/cpu.rt_period_us", "", "1000000"}}},
 		{"no OOM killer", []string{"--memory", "64m", "--oom-kill-disable"}, []file{{"memory/memory.oom_control", "", "oom_kill_disable 1"}}},
 	}
 	e := engine(t)
 	each(t, func(t *testing.T, cli enginetest.CLI) {
 		for _, test := range tests {
 			t.Run(test.name, func(t *testing.T) {
+				if test.name == "real time" && !exists("/sys/fs/cgroup/cpu/cpu.rt_runtime_us") {
+					cli.Fails(t, 125, "kernel does not support CPU real-time scheduler", append(append([]string{"run", "--rm"}, test.flags...), "busybox", "true")...)
+					return
+				}
 				n := name(t, cli)
 				cli.OK(t, append(append([]string{"run", "-d", "--name", n}, test.flags...), "busybox", "sleep", "1000")...)
 				id := strings.TrimSpace(cli.OK(t, "inspect", "-f", "{{.Id}}", n))
