@@ -18,6 +18,8 @@
 //	hostile fds                lists its descriptors
 //	hostile grow BYTES         uses memory
 //	hostile flood BYTES        writes so much to its standard output
+//
+// By any other name it is a trap, and makes the file /davit-trapped.
 package main
 
 import (
@@ -33,6 +35,10 @@ import (
 )
 
 func main() {
+	if filepath.Base(os.Args[0]) != "hostile" { // a trap: whoever executes it is found out
+		_ = os.WriteFile("/davit-trapped", []byte(os.Args[0]), 0o644)
+		return
+	}
 	if len(os.Args) < 2 {
 		fmt.Fprintln(os.Stderr, "hostile: do what?")
 		os.Exit(2)
