@@ -200,6 +200,8 @@ type stormClient struct {
 	random *rand.Rand
 	made   int
 	boxes  []*box
+
+	stayers []*stayer
 }
 
 // box is a container as its client knows it.
@@ -218,6 +220,10 @@ type box struct {
 func (c *stormClient) work() {
 	for c.over.Err() == nil {
 		c.operations.Add(1)
+		if c.random.IntN(6) == 0 {
+			c.tendStayers()
+			continue
+		}
 		if len(c.boxes) < 2 || len(c.boxes) < 5 && c.random.IntN(6) == 0 {
 			c.create()
 			continue
@@ -228,6 +234,9 @@ func (c *stormClient) work() {
 	}
 	for len(c.boxes) > 0 {
 		c.remove(c.boxes[0])
+	}
+	for len(c.stayers) > 0 {
+		c.removeStayer(c.stayers[0])
 	}
 }
 
