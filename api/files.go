@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net/http"
 
@@ -136,7 +135,7 @@ func (h fileRoutes) export(c *call) error {
 func (h fileRoutes) changes(c *call) error {
 	list, err := h.part.Changes(c.ctx, c.container())
 	if err != nil {
-		return fmt.Errorf("comparing container %s with its image: %w", c.container(), err)
+		return err
 	}
 	return c.json(http.StatusOK, list)
 }

@@ -130,10 +130,13 @@ func await(ctx context.Context, done <-chan struct{}) {
 	}
 }
 
-// execIDs lists a container's execs for inspect; nil if it has none.
+// execIDs lists those of a container's execs that have not ended, for inspect; nil
+// if it has none.
 func (e *core) execIDs(c *ctr) (ids []string) {
 	for _, x := range e.execs.of(c) {
-		ids = append(ids, x.id)
+		if !x.is(execEnded) {
+			ids = append(ids, x.id)
+		}
 	}
 	slices.Sort(ids)
 	return ids
