@@ -1,9 +1,7 @@
 package volume
 
 import (
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -12,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/davit-engine/davit/errs"
+	enginetest "github.com/davit-engine/davit/test/engine"
 )
 
 func needRoot(t *testing.T) {
@@ -173,66 +172,8 @@ func TestMountFails(t *testing.T) {
 	}
 }
 
-// loop makes a file system in a file and returns its loop device.
-func loop(t *testing.T, mkfs ...string) string {
-	t.Helper()
-	needRoot(t)
-	if _, err := exec.LookPath(mkfs[0]); err != nil {
-		t.Skipf("needs %s", mkfs[0])
-	}
-	image := filepath.Join(t.TempDir(), "disk")
-	f, err := os.Create(image)
-	if err == nil {
-		err = f.Truncate(400 << 20)
-		f.Close()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.Command(mkfs[0], append(mkfs[1:], image)...).CombinedOutput(); err != nil {
-		t.Skipf("%v: %s", err, out)
-	}
-	device, err := attach(t, image)
-	if err != nil {
-		t.Skipf("needs a loop device: %v", err)
-	}
-	return device
-}
-
-// attach makes a file a block device until the test ends.
-func attach(t *testing.T, image string) (string, error) {
-	t.Helper()
-	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
-	if err != nil {
-		return "", err
-	}
-	defer control.Close()
-	file, err := os.OpenFile(image, os.O_RDWR, 0)
-	if err != nil {
-		return "", err
-	}
-	defer file.Close()
-	for range 10 { // somebody else may take the one that was free
-		n, err := unix.IoctlRetInt(int(control.Fd()), unix.LOOP_CTL_GET_FREE)
-		if err != nil {
-			return "", err
-		}
-		device := fmt.Sprintf("/dev/loop%d", n)
-		loop, err := os.OpenFile(device, os.O_RDWR, 0)
-		if err != nil {
-			return "", err
-		}
-		t.Cleanup(func() { loop.Close() })
-		if err := unix.IoctlSetInt(int(loop.Fd()), unix.LOOP_SET_FD, int(file.Fd())); err == nil {
-			t.Cleanup(func() { _ = unix.IoctlSetInt(int(loop.Fd()), unix.LOOP_CLR_FD, 0) })
-			return device, nil
-		}
-	}
-	return "", unix.EBUSY
-}
-
 func TestMountOfADevice(t *testing.T) {
-	device := loop(t, "mkfs.ext4", "-q")
+	device := enginetest.Loop(t, "mkfs.ext4", "-q")
 	s := open(t, t.TempDir())
 	path := create(t, s, Request{Name: "disk", Options: map[string]string{"type": "ext4", "device": device, "o": "noatime,errors=remount-ro"}})
 	t.Cleanup(func() { _ = unmountAll(path) })
@@ -252,7 +193,7 @@ func TestMountOfADevice(t *testing.T) {
 
 func TestSize(t *testing.T) {
 	for kind, mkfs := range map[string][]string{"ext4": {"mkfs.ext4", "-q", "-O", "quota,project"}, "xfs": {"mkfs.xfs", "-q"}} {
-		t.Run(kind, func(t *testing.T) { testSize(t, kind, loop(t, mkfs...)) })
+		t.Run(kind, func(t *testing.T) { testSize(t, kind, enginetest.Loop(t, mkfs...)) })
 	}
 }
 
