@@ -68,7 +68,7 @@ func stage(t *testing.T) *fake.Engine {
 	raw("GET /containers/web/json", `{"Id":"`+long+`","Name":"/web","Created":"2026-01-02T03:04:05Z","Path":"nginx","Args":["-g"],"State":{"Status":"running","Running":true,"Pid":42},"Image":"`+digest+`","Config":{"Image":"nginx","Labels":{"a":"<b>"},"Tty":false},"HostConfig":{"NetworkMode":"default"},"NetworkSettings":{"Networks":{}},"SomethingNew":{"Deep":1234567890123}}`)
 	raw("GET /images/nginx/json", `{"Id":"`+digest+`","RepoTags":["nginx:latest"],"Created":"2026-01-02T03:04:05Z","Architecture":"amd64","Os":"linux","Size":7654321,"Config":{"Cmd":["nginx"]}}`)
 	engine.JSON("GET /volumes", 200, map[string]any{"Warnings": nil, "Volumes": []any{
-		map[string]any{"Name": "web-data", "Driver": "local", "Mountpoint": "/v/web-data/_data", "Scope": "local", "CreatedAt": "2026-01-02T03:04:05Z", "Labels": map[string]string{"b": "2", "a": "1"}, "Options": nil},
+		map[string]any{"Name": "web-data", "Driver": "local", "Mountpoint": "/v/web-data/_data", "Scope": "local", "CreatedAt": "2026-01-02T03:04:05Z", "Labels": map[string]string{"a": "1"}, "Options": nil},
 		map[string]any{"Name": long, "Driver": "local", "Mountpoint": "/v/x/_data", "Scope": "local", "Labels": nil, "Options": map[string]string{"type": "tmpfs"}},
 	}})
 	raw("GET /volumes/web-data", `{"CreatedAt":"2026-01-02T03:04:05Z","Driver":"local","Labels":{"a":"1"},"Mountpoint":"/v/web-data/_data","Name":"web-data","Options":null,"Scope":"local"}`)
@@ -130,6 +130,7 @@ var listings = []string{
 	"stats --no-stream --format json web", "container stats --no-stream --format table\u00a0{{.Name}}\\t{{.CPUPerc}}",
 	"system df", "system df -v", "system df --format json", "system df --format {{.Type}}={{.Active}}/{{.TotalCount}}\u00a0{{.Size}}\u00a0{{.Reclaimable}}",
 	"system df --format table\u00a0{{.Type}}",
+	"volume prune", "volume prune -f", "volume prune -af", "volume prune -a", "volume prune -f --filter label!=keep", "volume prune -a --filter all=1",
 	"container prune", "container prune -f", "container prune -f --filter until=1h --filter label=x", "image prune -a", "image prune", "image prune -f -a",
 	"system prune", "system prune -f", "system prune -a -f --volumes", "system prune -a --volumes --filter label=x --filter label!=y", "system prune --volumes --filter until=1h",
 	"top web", "top web -o pid,cmd", "container top web", "top",

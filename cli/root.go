@@ -210,7 +210,7 @@ func images(e *env.Env) *cobra.Command {
 
 func volumes(e *env.Env) *cobra.Command {
 	return group("volume", "Manage volumes",
-		volume.NewCreateCmd(e), system.NewVolumeInspectCmd(e), volume.NewLsCmd(e), volume.NewRmCmd(e),
+		volume.NewCreateCmd(e), system.NewVolumeInspectCmd(e), volume.NewLsCmd(e), volume.NewPruneCmd(e), volume.NewRmCmd(e),
 	)
 }
 

@@ -325,6 +325,34 @@ func TestVolumeOptions(t *testing.T) {
 	}
 }
 
+// TestVolumePrune removes what no container has, and counts it.
+func TestVolumePrune(t *testing.T) {
+	e := enginetest.Start(t, enginetest.Config{})
+	e.Busybox(t)
+	for _, cli := range e.CLIs(t) {
+		cli.OK(t, "volume", "create", "named")
+		cli.OK(t, "volume", "create", "--label", "keep", "labelled")
+		cli.OK(t, "create", "--name", "holder", "-v", "/held", "-v", "used:/used", "busybox")
+		unnamed := cli.OK(t, "volume", "create")
+		cli.OK(t, "run", "--rm", "-v", unnamed+":/v", "-v", "named:/n", "busybox", "sh", "-c", "head -c 1000 /dev/zero | tee /v/f > /n/f")
+		if out := cli.OK(t, "system", "df", "--format", "{{.Type}} {{.TotalCount}} {{.Active}} {{.Size}} {{.Reclaimable}}"); !strings.Contains(out, "Local Volumes 5 2 2kB 2kB (100%)") {
+			t.Errorf("df: %s", out)
+		}
+		if out := cli.OK(t, "volume", "prune", "-f"); out != "Deleted Volumes:\n"+unnamed+"\n\nTotal reclaimed space: 1kB" {
+			t.Errorf("prune: %q", out)
+		}
+		if out := cli.OK(t, "volume", "prune", "-f", "-a", "--filter", "label!=keep"); out != "Deleted Volumes:\nnamed\n\nTotal reclaimed space: 1kB" {
+			t.Errorf("prune -a: %q", out)
+		}
+		cli.Fails(t, 1, "invalid filter", "volume", "prune", "-f", "--filter", "driver=local")
+		cli.OK(t, "rm", "-v", "holder")
+		cli.OK(t, "volume", "prune", "-f", "-a")
+		if out := cli.OK(t, "volume", "ls", "-q"); out != "" {
+			t.Errorf("left: %s", out)
+		}
+	}
+}
+
 // TestVolumesOutliveTheEngine kills the engine while volumes are made and
 // removed: what was answered holds, and nothing is half there.
 func TestVolumesOutliveTheEngine(t *testing.T) {
