@@ -2,6 +2,7 @@ package logs
 
 import (
 	"compress/gzip"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -49,15 +50,44 @@ func openRotated(path string, i int) (*file, error) {
 }
 
 // openAll opens the files of a log, newest first. The first is nil if there is
-// no current file. It tries again when the log is rotated meanwhile.
+// no current file. A rotation moves files one by one, the oldest first, so it
+// looks again until nothing has moved under its eyes.
 func openAll(path string) (files []*file, err error) {
-	for range 10 {
-		if files, err = openOnce(path); err != nil || current(path, files[0]) {
+	for pause := 100 * time.Microsecond; ; pause *= 2 {
+		if files, err = openOnce(path); err != nil || still(path, files) {
 			return files, err
 		}
+		if pause > time.Second { // somebody moves files who is no writer of ours
+			return files, nil
+		}
 		closeAll(files)
+		time.Sleep(pause)
 	}
-	return openOnce(path)
+}
+
+// still reports whether files are what the names of the log stand for.
+func still(path string, files []*file) bool {
+	for i, f := range files {
+		switch {
+		case i == 0:
+			if !current(path, f) {
+				return false
+			}
+		default:
+			info, err := os.Stat(f.Name())
+			if err != nil || !os.SameFile(info, f.info) {
+				return false
+			}
+		}
+	}
+	for i := len(files); i <= len(files)+1; i++ { // a gap of one is where a rotation is
+		for _, ext := range []string{"", ".gz"} {
+			if _, err := os.Lstat(fmt.Sprintf("%s.%d%s", path, i, ext)); err == nil {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // current reports whether f is still what path names.
@@ -142,14 +172,14 @@ func (f *file) unzipped() (*gzip.Reader, error) {
 	return gzip.NewReader(io.NewSectionReader(f, 0, f.info.Size()))
 }
 
-// unzippedSize reads the size of the content, modulo 2^32, from a compressed
-// file's last four bytes (RFC 1952, ISIZE).
-func (f *file) unzippedSize() uint32 {
-	var b [4]byte
-	if _, err := f.ReadAt(b[:], f.info.Size()-4); err != nil {
-		return 0
+// trailer reads what a compressed file's last eight bytes tell of its content:
+// its CRC-32, and its size modulo 2^32 (RFC 1952).
+func (f *file) trailer() (sum, size uint32) {
+	var b [8]byte
+	if _, err := f.ReadAt(b[:], f.info.Size()-int64(len(b))); err != nil {
+		return 0, 0
 	}
-	return uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16 | uint32(b[3])<<24
+	return binary.LittleEndian.Uint32(b[:]), binary.LittleEndian.Uint32(b[4:])
 }
 
 // Exists reports whether there is a log at path, or what was rotated out of

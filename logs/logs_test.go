@@ -323,7 +323,7 @@ func TestFollow(t *testing.T) {
 				defer close(done)
 				w, err := logfile.Open(path, c.o)
 				for i := 0; i < lines && err == nil; i++ {
-					err = w.Write(logfile.Stdout, fmt.Appendf(nil, "%d\n", i))
+					err = w.Write(logfile.Stdout, fmt.Appendf(nil, "%04d\n", i)) // files have the same size, too
 					if i == lines/2 {
 						<-halfway // the reader has come that far
 					}
@@ -334,7 +334,7 @@ func TestFollow(t *testing.T) {
 			ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 			defer cancel()
 			err := Read(ctx, path, Options{Stdout: true, Tail: -1, Follow: true, Done: done}, func(e *Entry) error {
-				if string(e.Line) != fmt.Sprintln(next) {
+				if string(e.Line) != fmt.Sprintf("%04d\n", next) {
 					return fmt.Errorf("got %q, want %d", e.Line, next)
 				}
 				if next == lines/2 {

@@ -172,7 +172,10 @@ func (r *reader) resume(files []*file) (position, []*file, error) {
 			continue
 		}
 		base, ok := f.base()
-		if !ok && f.info.Size() > 0 {
+		if !ok && f.info.Size() == 0 {
+			continue // nothing is known of it yet
+		}
+		if !ok {
 			break // of another format: what is older does not count either
 		}
 		if newest && r.pos > base+f.info.Size() && !f.zipped {

@@ -30,10 +30,10 @@ type compressor struct {
 }
 
 // start compresses what is to be compressed, in the background.
-func (c *compressor) start(path string, files int, last time.Time) {
+func (c *compressor) start(path string, files int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.last, c.again = last, true
+	c.again = true
 	if c.running == nil {
 		c.running = make(chan struct{})
 		go c.run(path, files, c.running)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,7 +23,7 @@ func (w *Writer) rotateIfFull() error {
 		return first(failed, err)
 	}
 	if w.o.Compress && w.o.MaxFile > 1 {
-		w.compressor.start(w.path, w.o.MaxFile, w.o.Now())
+		w.compressor.start(w.path, w.o.MaxFile)
 	}
 	return failed
 }
@@ -35,6 +36,7 @@ func (w *Writer) rotate(files int) error {
 		return fmt.Errorf("rotating log: %w", err)
 	}
 	w.compressor.shifts++
+	w.compressor.last = time.Unix(0, w.now.nano) // no entry is newer than this Write
 	old, size := w.file, w.size
 	if err := w.open(os.O_EXCL); err != nil {
 		if files > 1 {

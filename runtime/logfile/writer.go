@@ -127,6 +127,7 @@ func (w *Writer) goOn() error {
 		return fmt.Errorf("opening log: %w", err)
 	}
 	if format, known := Detect(head); known && format != w.o.Format {
+		w.setTime()
 		return w.rotate(max(w.o.MaxFile, 2))
 	}
 	if w.o.Format == Local {
