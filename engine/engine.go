@@ -138,6 +138,7 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 	if err := (&restorer{keeper: e.keeper}).restore(ctx); err != nil {
 		return nil, err
 	}
+	e.work.Go(e.shipRest)
 	e.launcher.ahead.soon()
 	if cfg.Network != nil {
 		cfg.Network.Ready()
@@ -148,7 +149,7 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 // assemble joins the parts.
 func assemble(c *core) *Engine {
 	c.runtimes, c.hostsFiles = newRuntimes(&c.cfg), &hostsFiles{store: c.store}
-	c.logging = &logging{store: c.store, hostname: c.cfg.About.Name}
+	c.logging = newLogging(c)
 	c.execs = newExecTable(c.dropExecFiles)
 	k := &keeper{core: c, mounts: &mounter{core: c, early: true}}
 	f := newFilterCache(c.cfg.SeccompProfile)
@@ -179,6 +180,7 @@ func (e *Engine) Close(ctx context.Context) error {
 	e.launcher.ahead.stop()
 	e.launcher.shims.close()
 	e.spaces.close()
+	e.logging.shippers.close()
 	e.logging.watcher.Close()
 	for _, c := range e.table.all() {
 		c.cancelRetry()

@@ -114,6 +114,7 @@ func (e *core) warnings() []string {
 	if e.cfg.Network != nil {
 		w = append(w, e.cfg.Network.Info().Warnings...)
 	}
+	w = append(w, e.logging.shippers.warnings()...)
 	return w
 }
 

@@ -15,11 +15,20 @@ import (
 	"github.com/moby/moby/api/types/container"
 )
 
-// logging knows where containers' logs are and what is in them.
+// logging knows where containers' logs are, what is in them, and who else gets
+// them.
 type logging struct {
 	store    *record.Store
 	hostname string
 	watcher  logs.Watcher // tells all readers what is new
+	shippers *shippers
+}
+
+func newLogging(c *core) *logging {
+	return &logging{
+		store: c.store, hostname: c.cfg.About.Name,
+		shippers: &shippers{log: c.cfg.Log, work: &c.work, all: map[string]*shipper{}},
+	}
 }
 
 // logSettings reads a container's log configuration.
@@ -27,9 +36,6 @@ func logSettings(c container.LogConfig) (driver.Settings, error) {
 	s, err := driver.Parse(c.Type, c.Config)
 	if err != nil {
 		return s, errs.Wrap(errs.InvalidParameter, err)
-	}
-	if s.Remote() {
-		return s, errs.New(errs.NotImplemented, "log driver '%s' is not supported yet", s.Driver)
 	}
 	return s, nil
 }

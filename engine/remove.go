@@ -78,6 +78,7 @@ func (k *keeper) removeOwned(c *ctr, volumes bool) error {
 	c.mu.Unlock()
 	closeAll(pending)
 	c.cancelRetry()
+	k.logging.shippers.finish(c.id)
 	k.mounts.forget(&rec, volumes || rec.HostConfig.AutoRemove)
 
 	purge, err := k.store.Remove(c.id, !rec.HostConfig.AutoRemove)

@@ -192,6 +192,7 @@ func (k *keeper) begun(c *ctr, rec *record.Container, client *wire.Client, state
 	c.rec, c.run, c.used = &now, r, true
 	c.mu.Unlock()
 	k.checker.begin(c, r, fresh)
+	k.logging.ship(&now, r.exited)
 	k.work.Add(1)
 	go func() {
 		defer k.work.Done()

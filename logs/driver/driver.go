@@ -60,6 +60,15 @@ var drivers = map[string]func(*options, *Settings){
 	GELF:     gelfOptions,
 }
 
+// Remote reports whether a driver sends the log somewhere.
+func Remote(name string) bool {
+	switch name {
+	case Journald, Syslog, Fluentd, GELF:
+		return true
+	}
+	return false
+}
+
 // elsewhere are drivers of Docker's for services and systems that are not
 // served from here.
 var elsewhere = []string{"awslogs", "splunk", "gcplogs", "etwlogs"}

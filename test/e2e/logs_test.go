@@ -1,10 +1,13 @@
 package e2e
 
 import (
+	"bufio"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -125,4 +128,123 @@ func TestNonBlockingLog(t *testing.T) {
 			t.Errorf("%d lines, stderr %.300q", strings.Count(r.Stdout, "\n"), r.Stderr)
 		}
 	})
+}
+
+// syslogServer takes lines by tcp.
+type syslogServer struct {
+	listen net.Listener
+	mu     sync.Mutex
+	lines  []string // guarded by mu
+}
+
+func serveSyslog(t *testing.T, address string) *syslogServer {
+	t.Helper()
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	s := &syslogServer{listen: l}
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				for in := bufio.NewScanner(conn); in.Scan(); {
+					_, text, _ := strings.Cut(in.Text(), "]: ")
+					s.mu.Lock()
+					s.lines = append(s.lines, text)
+					s.mu.Unlock()
+				}
+			}()
+		}
+	}()
+	return s
+}
+
+func (s *syslogServer) address() string { return s.listen.Addr().String() }
+
+// await waits until lines 0 to n-1 have come, in order but for repetitions.
+func (s *syslogServer) await(t *testing.T, n int) {
+	t.Helper()
+	enginetest.Eventually(t, 20*time.Second, func() error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		next := 0
+		for _, l := range s.lines {
+			if l == fmt.Sprintf("%099d", next) {
+				next++
+			}
+		}
+		if next != n {
+			return fmt.Errorf("%d of %d lines, %d with repetitions", next, n, len(s.lines))
+		}
+		return nil
+	})
+}
+
+// TestLogShipped: a driver with a target sends all, also of a container that is
+// removed at its end, and the log is read as ever.
+func TestLogShipped(t *testing.T) {
+	each(t, func(t *testing.T, cli enginetest.CLI) {
+		n := name(t, cli)
+		server := serveSyslog(t, "127.0.0.1:0")
+		opts := []string{"--log-driver", "syslog", "--log-opt", "syslog-address=tcp://" + server.address(), "busybox", "sh", "-c", lines(20_000)}
+		cli.OK(t, append([]string{"run", "--rm"}, opts...)...)
+		server.await(t, 20_000)
+
+		other := serveSyslog(t, "127.0.0.1:0")
+		opts[3] = "syslog-address=tcp://" + other.address()
+		cli.OK(t, append([]string{"run", "--name", n}, opts...)...)
+		other.await(t, 20_000)
+		if out := cli.OK(t, "logs", "--tail", "1", n); out != fmt.Sprintf("%099d", 19_999) {
+			t.Errorf("logs: %q", out)
+		}
+		cli.Fails(t, 125, "unknown log opt 'max-size' for syslog log driver", "run", "--log-driver", "syslog", "--log-opt", "max-size=1m", "busybox", "true")
+	})
+}
+
+// TestLogShippedLater: nothing waits for a target that is away, and it gets
+// everything when it is back, whatever happened to the engine meanwhile.
+func TestLogShippedLater(t *testing.T) {
+	enginetest.NeedRoot(t)
+	e := enginetest.Start(t, enginetest.Config{})
+	e.Busybox(t)
+	cli := e.Davit()
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := free.Addr().String()
+	free.Close()
+	cli.OK(t, "run", "-d", "--name", "slow", "--log-driver", "syslog", "--log-opt", "syslog-address=tcp://"+address, "busybox", "sh", "-c",
+		`busybox awk 'BEGIN{for(i=0;i<300;i++) {printf "%099d\n", i; fflush(); system("busybox usleep 10000")}}'`)
+	cli.OK(t, "run", "--name", "quick", "--log-driver", "syslog", "--log-opt", "syslog-address=tcp://"+address, "--log-opt", "tag=quick", "busybox", "echo", "done")
+	enginetest.Eventually(t, 10*time.Second, func() error {
+		if out := cli.Run(t, "info"); !strings.Contains(out.Stdout+out.Stderr, "do not reach their targets") {
+			return fmt.Errorf("info says nothing of it: %s", out.Stdout)
+		}
+		return nil
+	})
+	e.Kill(t)
+	server := serveSyslog(t, address)
+	e.Restart(t)
+	enginetest.Eventually(t, 10*time.Second, func() error {
+		server.mu.Lock()
+		defer server.mu.Unlock()
+		if len(server.lines) < 30 {
+			return fmt.Errorf("%d lines", len(server.lines))
+		}
+		return nil
+	})
+	e.Kill(t)
+	e.Restart(t)
+	server.await(t, 300)
+	if got := strings.Count(strings.Join(server.lines, "\n"), "done"); got < 1 {
+		t.Errorf("the log of a container that had ended was sent %d times", got)
+	}
+	cli.OK(t, "rm", "-f", "slow", "quick")
 }
