@@ -93,18 +93,25 @@ func FuzzUnmarshal(f *testing.F) {
 	}
 	f.Add(whole)
 	f.Add([]byte(`{"ID":"fold","unknown":{"a":[1e5,-0.1,null,true]},"spec":null,"attachments":[null,{"id":1}]}`))
+	f.Add([]byte(`{"id":"e","process":{"args":["a"]},"client":{"id":1,"input":"aQ=="},"dieWithClient":true}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		var got, want Start
-		if unmarshal(data, &got) != nil {
-			return
-		}
-		if err := json.Unmarshal(data, &want); err != nil {
-			t.Fatalf("%q was taken, json says %v", data, err)
-		}
-		if !reflect.DeepEqual(got, want) {
-			t.Errorf("%q: got %+v, want %+v", data, got, want)
-		}
+		agree[Start](t, data)
+		agree[Exec](t, data)
 	})
+}
+
+// agree decodes data as a T twice.
+func agree[T any](t *testing.T, data []byte) {
+	var got, want T
+	if unmarshal(data, &got) != nil {
+		return
+	}
+	if err := json.Unmarshal(data, &want); err != nil {
+		t.Fatalf("%q was taken, json says %v", data, err)
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%q: got %+v, want %+v", data, got, want)
+	}
 }
 
 func BenchmarkUnmarshal(b *testing.B) {
