@@ -2,24 +2,17 @@ package oci
 
 import (
 	"cmp"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 
 	"github.com/davit-engine/davit/errs"
+	"github.com/davit-engine/davit/runtime/checkpoint"
 	"github.com/davit-engine/davit/runtime/criu"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
-
-// descriptorsName is the file among criu's in which restore finds what the
-// standard streams were: a list of three names by which criu knows them.
-const descriptorsName = "descriptors.json"
 
 // images are the options that checkpoint and restore have in common.
 type images struct {
@@ -88,20 +81,13 @@ func (o *images) call(i *invocation, kind criu.Kind, annotations map[string]stri
 	}
 	p := &c.Options
 	p.Text(criu.ConfigFile, config)
-	p.Number(criu.LogLevel, criu.LogVerbose)
-	p.Flag(criu.NotifyScripts, true)
-	p.Flag(criu.OrphanPtsMaster, true)
-	p.Flag(criu.ManageCgroups, true)
+	checkpoint.Common(p)
 	p.Number(criu.ManageCgroupsMode, mode)
-	p.Number(criu.EmptyNS, unix.CLONE_NEWNET)
 	p.Flag(criu.TCPEstablished, o.tcpEstablished)
 	p.Flag(criu.ExtUnixSk, o.extUnixSk)
 	p.Flag(criu.ShellJob, o.shellJob)
 	p.Flag(criu.FileLocks, o.fileLocks)
 	p.Flag(criu.AutoDedup, o.autoDedup)
-	if _, err := exec.LookPath("iptables-restore"); err != nil {
-		p.Number(criu.NetworkLock, criu.LockNFTables) // which criu is linked with
-	}
 	return c, nil
 }
 
@@ -162,18 +148,21 @@ func (i *invocation) checkpoint(id string, o *checkpointing) error {
 	if g := c.group(); g != nil {
 		p.Text(criu.FreezeCgroup, g.Freezer())
 	}
-	if err := c.givenNamespaces(p, b.spec); err != nil {
+	if err := checkpoint.GivenNamespaces(p, b.spec, c.Pid); err != nil {
 		return err
 	}
 	if !o.preDump {
-		if err := c.describe(call, b); err != nil {
+		if _, err := os.Stat(c.notifyDir()); err == nil {
+			b.spec.Mounts = append(b.spec.Mounts, c.notifyMount())
+		}
+		if err := checkpoint.Describe(call, b.spec, c.Pid, c.Pipes); err != nil {
 			return err
 		}
 	}
 	if _, err := call.Do(); err != nil {
 		return err
 	}
-	if err := giveImages(call.Images, b.spec.Linux); err != nil {
+	if err := checkpoint.GiveImages(call.Images, b.spec.Linux); err != nil {
 		return err
 	}
 	if o.preDump || o.leaveRunning {
@@ -181,23 +170,6 @@ func (i *invocation) checkpoint(id string, o *checkpointing) error {
 	}
 	c.Checkpointed = true
 	return c.save()
-}
-
-// giveImages gives criu's files to the root of a user namespace, who is to read
-// them at restore.
-func giveImages(dir string, l *specs.Linux) error {
-	uid, gid := hostID(l.UIDMappings, 0), hostID(l.GIDMappings, 0)
-	if uid < 0 || gid < 0 {
-		return nil
-	}
-	entries, err := os.ReadDir(dir)
-	if err == nil {
-		err = os.Lchown(dir, uid, gid)
-	}
-	for _, e := range entries {
-		err = errors.Join(err, os.Lchown(filepath.Join(dir, e.Name()), uid, gid))
-	}
-	return errs.Wrap(errs.System, err)
 }
 
 // prepare makes the directory for criu's files.
@@ -221,89 +193,4 @@ func (o *checkpointing) prepare(call *criu.Call) error {
 	call.Options.Text(criu.ParentImages, o.parent)
 	call.Options.Flag(criu.TrackMem, true)
 	return nil
-}
-
-// describe tells criu what of the container is not its own, and keeps the
-// names of the streams for restore.
-func (c *container) describe(call *criu.Call, b *bundle) error {
-	mounts, err := mountsOf(c.Pid)
-	if err != nil {
-		return err
-	}
-	if _, err := os.Stat(c.notifyDir()); err == nil {
-		b.spec.Mounts = append(b.spec.Mounts, c.notifyMount())
-	}
-	outside, err := b.outside(mounts, c.Pid)
-	if err != nil {
-		return err
-	}
-	for _, at := range outside {
-		call.Options.Pair(criu.ExtMount, at, at)
-	}
-	streams := c.streams(mounts)
-	for _, key := range streams {
-		if strings.HasPrefix(key, "file[") {
-			call.Options.Text(criu.External, key)
-		}
-	}
-	text, err := json.Marshal(streams)
-	if err == nil {
-		err = os.WriteFile(filepath.Join(call.Images, descriptorsName), text, 0o600)
-	}
-	if err != nil {
-		return errs.New(errs.System, "keeping the streams' names: %w", err)
-	}
-	return nil
-}
-
-// streams are criu's names of the standard streams that came from outside:
-// pipes as they were at create, since the first process may have put others
-// in their place, and files of the host.
-func (c *container) streams(mounts []mountPoint) []string {
-	names := make([]string, 3)
-	copy(names, c.Pipes)
-	for n := range names {
-		if names[n] != "" {
-			continue
-		}
-		var st unix.Stat_t
-		if err := unix.Stat(fmt.Sprintf("/proc/%d/fd/%d", c.Pid, n), &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG && st.Rdev != unix.Mkdev(1, 3) {
-			continue // closed; or a terminal or a socket, which criu knows
-		}
-		if id, ok := mountOf(c.Pid, n); ok && !contains(mounts, id) {
-			names[n] = fmt.Sprintf("file[%x:%x]", id, st.Ino)
-		}
-	}
-	return names
-}
-
-// pipes are criu's names of those of files that are pipes.
-func pipes(streams ...*os.File) []string {
-	names := make([]string, len(streams))
-	for n, f := range streams {
-		var st unix.Stat_t
-		if err := unix.Fstat(int(f.Fd()), &st); err == nil && st.Mode&unix.S_IFMT == unix.S_IFIFO {
-			names[n] = fmt.Sprintf("pipe:[%d]", st.Ino)
-		}
-	}
-	return names
-}
-
-// readStreams reads what describe has kept.
-func readStreams(dir string) ([]string, error) {
-	text, err := os.ReadFile(filepath.Join(dir, descriptorsName))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, errs.New(errs.NotFound, "%s holds no checkpoint: %w", dir, err)
-	}
-	var names []string
-	if err == nil {
-		err = json.Unmarshal(text, &names)
-	}
-	if err == nil && len(names) > 3 {
-		err = fmt.Errorf("%d streams", len(names))
-	}
-	if err != nil {
-		return nil, errs.New(errs.InvalidParameter, "reading the streams' names: %w", err)
-	}
-	return names, nil
 }

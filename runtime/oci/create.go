@@ -10,6 +10,7 @@ import (
 	"github.com/davit-engine/davit/errs"
 	"github.com/davit-engine/davit/runtime/cgroup"
 	"github.com/davit-engine/davit/runtime/cgroup/systemd"
+	"github.com/davit-engine/davit/runtime/checkpoint"
 	"github.com/davit-engine/davit/runtime/seccomp"
 	"github.com/davit-engine/davit/runtime/spawn"
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -174,7 +175,7 @@ func (i *invocation) begin(id string, b *bundle) (*session, error) {
 	s.record = record{Version: specs.Version, ID: id, Creating: true, Bundle: b.dir, Rootfs: b.spec.Root.Path,
 		Created: time.Now().UTC(), Owner: os.Geteuid(), Annotations: b.spec.Annotations}
 	if !b.spec.Process.Terminal {
-		s.Pipes = pipes(os.Stdin, os.Stdout, os.Stderr)
+		s.Pipes = checkpoint.Pipes(os.Stdin, os.Stdout, os.Stderr)
 	}
 	if err := writeFile(filepath.Join(s.dir, configName), b.raw, 0o600); err != nil {
 		s.undo(i)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/davit-engine/davit/runtime/cgroup"
 	"github.com/davit-engine/davit/runtime/cgroup/systemd"
+	"github.com/davit-engine/davit/runtime/checkpoint"
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
@@ -75,16 +76,6 @@ func delegation(s *specs.Spec) (uid, gid int, ok bool) {
 	writable := slices.ContainsFunc(s.Mounts, func(m specs.Mount) bool {
 		return (m.Type == "cgroup" || m.Type == "cgroup2") && !slices.Contains(m.Options, "ro")
 	})
-	uid, gid = hostID(s.Linux.UIDMappings, 0), hostID(s.Linux.GIDMappings, 0)
+	uid, gid = checkpoint.HostID(s.Linux.UIDMappings, 0), checkpoint.HostID(s.Linux.GIDMappings, 0)
 	return uid, gid, makes(specs.UserNamespace) && makes(specs.CgroupNamespace) && writable && uid >= 0
-}
-
-// hostID is what an id of the container is outside; -1: nobody.
-func hostID(m []specs.LinuxIDMapping, id uint32) int {
-	for _, x := range m {
-		if id >= x.ContainerID && id-x.ContainerID < x.Size {
-			return int(x.HostID + id - x.ContainerID)
-		}
-	}
-	return -1
 }

@@ -2,14 +2,11 @@ package oci
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
-	"strconv"
-	"strings"
 
 	"github.com/davit-engine/davit/errs"
+	"github.com/davit-engine/davit/runtime/checkpoint"
 	"github.com/davit-engine/davit/runtime/criu"
 	"github.com/davit-engine/davit/runtime/spawn"
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -62,7 +59,7 @@ func (i *invocation) restore(id string, o *restoration) (_ *session, err error) 
 	if err != nil {
 		return nil, err
 	}
-	streams, err := readStreams(call.Images)
+	streams, err := checkpoint.ReadStreams(call.Images)
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +86,7 @@ func (i *invocation) restore(id string, o *restoration) (_ *session, err error) 
 	if err := s.prepare(call, o, streams, &open); err != nil {
 		return nil, err
 	}
-	call.Started = func(pid int) error { return s.join(pid, groups, &call.Options) }
+	call.Started = func(pid int) error { return checkpoint.Join(pid, groups, &call.Options) }
 	var console *os.File
 	call.Notify = func(e criu.Event) error {
 		if e.File != nil {
@@ -145,23 +142,15 @@ func (s *session) prepare(call *criu.Call, o *restoration, streams []string, ope
 	p.Flag(criu.EvasiveDevices, true)
 	p.Text(criu.LSMProfile, o.lsmProfile)
 	p.Text(criu.LSMMountContext, o.lsmMountContext)
-	if err := giveNamespaces(p, s.bundle.spec, open); err != nil {
+	if err := checkpoint.GiveNamespaces(p, s.bundle.spec, open.add); err != nil {
 		return err
 	}
-	if err := s.bundle.inPlace(p); err != nil {
+	if err := checkpoint.InPlace(p, s.bundle.spec, s.bundle.spec.Root.Path); err != nil {
 		return err
 	}
 	p.Pair(criu.ExtMount, notifyInside, s.notifyDir()) // if the checkpoint has it; what it had to say is said
 	call.Streams = &[3]*os.File{os.Stdin, os.Stdout, os.Stderr}
-	for n, key := range streams {
-		switch {
-		case strings.HasPrefix(key, "pipe:["):
-			ownPipe(call.Streams[n], s.bundle.spec)
-			p.Stream(key, n)
-		case strings.HasPrefix(key, "file["):
-			p.Stream(key, n)
-		}
-	}
+	checkpoint.GiveStreams(call, streams, func(f *os.File) { ownPipe(f, s.bundle.spec) })
 	call.Apart = func() error { return mountRoot(s.Rootfs, root) }
 	return nil
 }
@@ -171,7 +160,7 @@ func (s *session) prepare(call *criu.Call, o *restoration, streams []string, ope
 func ownPipe(f *os.File, s *specs.Spec) {
 	uid, gid := int(s.Process.User.UID), -1
 	if l := s.Linux; len(l.UIDMappings) > 0 {
-		uid, gid = hostID(l.UIDMappings, s.Process.User.UID), hostID(l.GIDMappings, 0)
+		uid, gid = checkpoint.HostID(l.UIDMappings, s.Process.User.UID), checkpoint.HostID(l.GIDMappings, 0)
 	}
 	_ = unix.Fchown(int(f.Fd()), uid, gid) // not every pipe can be given away; then it stays as it is
 }
@@ -179,49 +168,12 @@ func ownPipe(f *os.File, s *specs.Spec) {
 // mountRoot gives criu the root filesystem as a mount point, which it wants,
 // in a mount namespace that ends with it.
 func mountRoot(rootfs, at string) error {
-	err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS)
-	if err == nil {
-		err = unix.Mount("", "/", "", unix.MS_SLAVE|unix.MS_REC, "")
-	}
+	err := checkpoint.Apart()
 	if err == nil {
 		err = unix.Mount(rootfs, at, "", unix.MS_BIND|unix.MS_REC, "")
 	}
 	if err != nil {
 		return errs.New(errs.System, "mounting the root filesystem for criu: %w", err)
-	}
-	return nil
-}
-
-// join puts criu into the container's groups, into which its children are born,
-// and has it take them for those that were written down.
-func (s *session) join(pid int, groups *spawn.Request, o *criu.Options) error {
-	for _, tasks := range append(groups.CgroupTasks, groups.Resctrl...) {
-		if _, err := fmt.Fprint(tasks, pid); err != nil {
-			return errs.New(errs.System, "joining the control group: %w", err)
-		}
-	}
-	if dir := groups.CgroupDir; dir != nil {
-		fd, err := unix.Openat(int(dir.Fd()), "cgroup.procs", unix.O_WRONLY|unix.O_CLOEXEC, 0)
-		if err == nil {
-			_, err = unix.Write(fd, []byte(strconv.Itoa(pid)))
-			unix.Close(fd)
-		}
-		if err != nil {
-			return errs.New(errs.System, "joining the control group: %w", err)
-		}
-	}
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
-	if err != nil {
-		return errs.Wrap(errs.System, err)
-	}
-	for line := range strings.Lines(string(b)) { // number:controllers:path
-		f := strings.SplitN(strings.TrimSpace(line), ":", 3)
-		if len(f) < 3 {
-			continue
-		}
-		for controller := range strings.SplitSeq(f[1], ",") {
-			o.Pair(criu.CgroupRoot, controller, f[2])
-		}
 	}
 	return nil
 }
@@ -243,35 +195,8 @@ func (s *session) restoring(e criu.Event) error {
 		return s.runHooks(spec.Hooks, &createRuntime, specs.StateCreating)
 	case "post-restore": // all is there, and nothing runs yet
 		if spec.Root.Readonly {
-			return makeReadonly(e.Pid)
+			return checkpoint.MakeReadonly(e.Pid)
 		}
-	}
-	return nil
-}
-
-// makeReadonly makes a process's root filesystem read-only, which criu does to
-// all other mounts. The thread that enters its mount namespace is given up.
-func makeReadonly(pid int) error {
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		done <- func() error {
-			ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/mnt", pid))
-			if err != nil {
-				return err
-			}
-			defer ns.Close()
-			if err := unix.Unshare(unix.CLONE_FS); err != nil {
-				return os.NewSyscallError("unshare", err)
-			}
-			if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNS); err != nil {
-				return os.NewSyscallError("setns", err)
-			}
-			return os.NewSyscallError("mount_setattr", unix.MountSetattr(unix.AT_FDCWD, "/", 0, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}))
-		}()
-	}()
-	if err := <-done; err != nil {
-		return errs.New(errs.System, "making the root filesystem read-only: %w", err)
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-package oci
+package checkpoint
 
 import (
 	"errors"
@@ -15,10 +15,6 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
-
-// What criu cannot make again is outside of the container: at a checkpoint it
-// gets a name, and at restore something else takes its place. A mount's name
-// is its mount point.
 
 // mountPoint is a line of /proc/PID/mountinfo.
 type mountPoint struct {
@@ -90,9 +86,9 @@ func (p placed) directory() bool {
 }
 
 // place finds the mount points of the spec's mounts below root.
-func (b *bundle) place(root string) (all []placed, err error) {
-	for n := range b.spec.Mounts {
-		m := &b.spec.Mounts[n]
+func place(spec *specs.Spec, root string) (all []placed, err error) {
+	for n := range spec.Mounts {
+		m := &spec.Mounts[n]
 		if slices.Contains(m.Options, "remount") {
 			continue
 		}
@@ -150,14 +146,14 @@ func inside(p, dir string) bool {
 
 // outside are the mount points in a running container of what is the host's:
 // bind mounts with all below them, and devices.
-func (b *bundle) outside(mounts []mountPoint, pid int) (all []string, err error) {
+func outside(spec *specs.Spec, mounts []mountPoint, pid int) (all []string, err error) {
 	root := fmt.Sprintf("/proc/%d/root", pid)
-	ours, err := b.place(root)
+	ours, err := place(spec, root)
 	if err != nil {
 		return nil, err
 	}
 	var own []string // bind mounts of the container's own files
-	for _, p := range slices.Concat(b.spec.Linux.MaskedPaths, b.spec.Linux.ReadonlyPaths) {
+	for _, p := range slices.Concat(spec.Linux.MaskedPaths, spec.Linux.ReadonlyPaths) {
 		own = append(own, resolve(root, p))
 	}
 	for _, m := range mounts {
@@ -170,10 +166,10 @@ func (b *bundle) outside(mounts []mountPoint, pid int) (all []string, err error)
 	return all, nil
 }
 
-// inPlace tells criu what takes the place of the mounts that are outside, and
-// makes their mount points as create would have.
-func (b *bundle) inPlace(o *criu.Options) error {
-	ours, err := b.place(b.spec.Root.Path)
+// InPlace tells criu what takes the place of the mounts that are outside, and
+// makes their mount points below root as the creation of a container would have.
+func InPlace(o *criu.Options, spec *specs.Spec, root string) error {
+	ours, err := place(spec, root)
 	if err != nil {
 		return err
 	}
@@ -188,11 +184,11 @@ func (b *bundle) inPlace(o *criu.Options) error {
 			o.Pair(criu.ExtMount, at, source)
 		}
 	}
-	for _, p := range b.spec.Linux.MaskedPaths { // in a user namespace by the host's /dev/null
-		give(resolve(b.spec.Root.Path, p), os.DevNull)
+	for _, p := range spec.Linux.MaskedPaths { // in a user namespace by the host's /dev/null
+		give(resolve(root, p), os.DevNull)
 	}
 	for n, m := range ours {
-		if err := b.makeMountPoint(ours[:n], m); err != nil {
+		if err := makeMountPoint(root, ours[:n], m); err != nil {
 			return err
 		}
 		if !m.bind() {
@@ -208,7 +204,7 @@ func (b *bundle) inPlace(o *criu.Options) error {
 	for _, name := range [...]string{"null", "zero", "full", "random", "urandom", "tty"} { // the same
 		give("/dev/"+name, "/dev/"+name)
 	}
-	for _, d := range b.spec.Linux.Devices {
+	for _, d := range spec.Linux.Devices {
 		give(d.Path, d.Path)
 	}
 	return nil
@@ -216,8 +212,8 @@ func (b *bundle) inPlace(o *criu.Options) error {
 
 // makeMountPoint makes a mount point that is missing, in the root or in the
 // source of a bind mount; of other file systems criu restores the content.
-func (b *bundle) makeMountPoint(before []placed, m placed) error {
-	dir, at := b.spec.Root.Path, m.at
+func makeMountPoint(root string, before []placed, m placed) error {
+	dir, at := root, m.at
 	if p, ok := covering(before, m.at); ok {
 		if !p.bind() || !p.directory() {
 			return nil
@@ -280,16 +276,16 @@ func kernelName(t specs.LinuxNamespaceType) string {
 	return string(t)
 }
 
-// givenNamespaces has criu leave the namespaces alone that the spec gives by a
+// GivenNamespaces has criu leave the namespaces alone that the spec gives by a
 // path, of the kinds for which it can.
-func (c *container) givenNamespaces(o *criu.Options, s *specs.Spec) error {
+func GivenNamespaces(o *criu.Options, s *specs.Spec, pid int) error {
 	for n, ns := range s.Linux.Namespaces {
 		key := outsideKey(ns.Type)
 		if ns.Path == "" || key == "" {
 			continue
 		}
 		var st unix.Stat_t
-		if err := unix.Stat(fmt.Sprintf("/proc/%d/ns/%s", c.Pid, kernelName(ns.Type)), &st); err != nil {
+		if err := unix.Stat(fmt.Sprintf("/proc/%d/ns/%s", pid, kernelName(ns.Type)), &st); err != nil {
 			return errs.New(errs.System, "linux.namespaces[%d]: %w", n, err)
 		}
 		o.Text(criu.External, fmt.Sprintf("%s[%d]:%s", kernelName(ns.Type), st.Ino, key))
@@ -297,9 +293,9 @@ func (c *container) givenNamespaces(o *criu.Options, s *specs.Spec) error {
 	return nil
 }
 
-// giveNamespaces has criu restore into the namespaces that the spec gives by a
-// path.
-func giveNamespaces(o *criu.Options, s *specs.Spec, open *files) error {
+// GiveNamespaces has criu restore into the namespaces that the spec gives by a
+// path. open gets the files that the caller closes after the call.
+func GiveNamespaces(o *criu.Options, s *specs.Spec, open func(*os.File)) error {
 	for n, ns := range s.Linux.Namespaces {
 		switch key := outsideKey(ns.Type); {
 		case ns.Path == "":
@@ -308,7 +304,7 @@ func giveNamespaces(o *criu.Options, s *specs.Spec, open *files) error {
 			if err != nil {
 				return errs.New(errs.InvalidParameter, "linux.namespaces[%d]: %w", n, err)
 			}
-			open.add(f)
+			open(f)
 			o.Inherit(key, f)
 		case ns.Type == specs.CgroupNamespace:
 			return errs.New(errs.NotImplemented, "linux.namespaces[%d]: criu cannot join a cgroup namespace", n)
