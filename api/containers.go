@@ -17,7 +17,7 @@ import (
 // name, an ID or the beginning of an ID.
 type Lifecycle interface {
 	Create(ctx context.Context, o engine.CreateOptions) (container.CreateResponse, error)
-	Start(ctx context.Context, ref string) error // NotModified when it runs
+	Start(ctx context.Context, ref string, o engine.StartOptions) error // NotModified when it runs
 	Stop(ctx context.Context, ref string, o engine.StopOptions) error
 	Restart(ctx context.Context, ref string, o engine.StopOptions) error
 	Kill(ctx context.Context, ref, signal string) error
@@ -84,10 +84,8 @@ func (h lifecycleRoutes) start(c *call) error {
 	if c.r.ContentLength > 7 || c.r.ContentLength == -1 {
 		return errs.New(errs.InvalidParameter, "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24")
 	}
-	if c.r.Form.Get("checkpoint") != "" {
-		return errs.New(errs.NotImplemented, "starting from a checkpoint is not implemented by this engine")
-	}
-	if err := h.part.Start(c.ctx, c.container()); err != nil {
+	o := engine.StartOptions{Checkpoint: c.r.Form.Get("checkpoint"), CheckpointDir: c.r.Form.Get("checkpoint-dir")}
+	if err := h.part.Start(c.ctx, c.container(), o); err != nil {
 		return err
 	}
 	return c.empty(http.StatusNoContent)

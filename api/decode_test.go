@@ -103,7 +103,7 @@ func TestParseTime(t *testing.T) {
 }
 
 func TestMatch(t *testing.T) {
-	s := New(Parts{}, Config{Log: discard()})
+	s := New(Parts{Checkpoints: struct{ Checkpoints }{}}, Config{Log: discard()})
 	for _, tc := range []struct{ method, path, pattern string }{
 		{"GET", "/containers/a/checkpoints", "/containers/{id}/checkpoints"},
 		{"DELETE", "/containers/a/checkpoints/b", "/containers/{id}/checkpoints/{checkpoint}"},

@@ -102,7 +102,10 @@ func (f *fake) Create(_ context.Context, o engine.CreateOptions) (container.Crea
 	return container.CreateResponse{ID: id}, nil
 }
 
-func (f *fake) Start(_ context.Context, ref string) error { f.note("start " + ref); return f.find(ref) }
+func (f *fake) Start(_ context.Context, ref string, o engine.StartOptions) error {
+	f.note("start " + ref + o.Checkpoint)
+	return f.find(ref)
+}
 
 func (f *fake) Stop(_ context.Context, ref string, o engine.StopOptions) error {
 	return f.stopped(ref, o)

@@ -44,6 +44,8 @@ type Parts struct {
 	Usage     Usage
 	Space     Space
 	Execs     Execs
+
+	Checkpoints Checkpoints
 }
 
 // Server is an http.Handler for Docker's API.
@@ -75,6 +77,7 @@ func New(p Parts, c Config) *Server {
 	t.usage(p.Usage, s)
 	t.space(p.Space)
 	t.execs(p.Execs)
+	t.checkpoints(p.Checkpoints)
 	t.transfer(p.Transfer)
 	t.images(p.Images)
 	t.files(p.Files)

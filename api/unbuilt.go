@@ -6,7 +6,6 @@ package api
 var unbuilt = map[string][]string{
 	"DELETE": {
 		"/configs/{id}",
-		"/containers/{id}/checkpoints/{checkpoint}",
 		"/nodes/{id}",
 		"/plugins/{name}",
 		"/secrets/{id}",
@@ -15,7 +14,6 @@ var unbuilt = map[string][]string{
 	"GET": {
 		"/configs",
 		"/configs/{id}",
-		"/containers/{id}/checkpoints",
 		"/distribution/{name}/json",
 		"/images/get",
 		"/images/search",
@@ -40,7 +38,6 @@ var unbuilt = map[string][]string{
 		"/build",
 		"/configs/create",
 		"/configs/{id}/update",
-		"/containers/{id}/checkpoints",
 		"/grpc",
 		"/images/load",
 		"/networks/create",

@@ -17,6 +17,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/davit-engine/davit/cli/checkpoint"
 	"github.com/davit-engine/davit/cli/container"
 	"github.com/davit-engine/davit/cli/env"
 	"github.com/davit-engine/davit/cli/flags"
@@ -94,6 +95,7 @@ func newRoot(e *env.Env, build system.Build, args []string) *cobra.Command {
 		{"images", groupCommon, image.NewImagesCmd},
 		{"version", groupCommon, func(e *env.Env) *cobra.Command { return system.NewVersionCmd(e, build) }},
 		{"info", groupCommon, func(e *env.Env) *cobra.Command { return system.NewInfoCmd(e, build) }},
+		{"checkpoint", groupManagement, checkpoints},
 		{"container", groupManagement, containers},
 		{"image", groupManagement, images},
 		{"system", groupManagement, func(e *env.Env) *cobra.Command { return systems(e, build) }},
@@ -199,6 +201,10 @@ func containers(e *env.Env) *cobra.Command {
 		container.NewUpdateCmd(e),
 		container.NewWaitCmd(e),
 	)
+}
+
+func checkpoints(e *env.Env) *cobra.Command {
+	return group("checkpoint", "Manage checkpoints", checkpoint.NewCreateCmd(e), checkpoint.NewLsCmd(e), checkpoint.NewRmCmd(e))
 }
 
 func images(e *env.Env) *cobra.Command {

@@ -85,7 +85,7 @@ func wire(ctx context.Context, c *Config, log *slog.Logger) (_ parts, err error)
 			Volumes:  e.Volumes(),
 			Changes:  e.Changes(),
 			Networks: e.Networks(), Usage: e.Usage(), Space: e.Space(),
-			Execs: e.Execs(),
+			Execs: e.Execs(), Checkpoints: e.Checkpoints(),
 			Files: e.Files(), Committer: e.Files(),
 			Registry: login{insecure: c.Images.Insecure, agent: "davit/" + conf.About.Version},
 		},

@@ -17,12 +17,22 @@ import (
 	"github.com/davit-engine/davit/runtime/wire"
 )
 
+// StartOptions says how to start a container. The zero value starts its command.
+type StartOptions struct {
+	Checkpoint    string // the name of a checkpoint to go on from
+	CheckpointDir string // where it is; empty: with the container
+}
+
 // Start runs a container that does not run. Errors: NotModified when it does,
 // Conflict in states that cannot start, InvalidParameter when its command,
 // user or mounts cannot be had; then nothing is left but the record with the
 // error.
-func (e *Engine) Start(ctx context.Context, ref string) error {
+func (e *Engine) Start(ctx context.Context, ref string, o StartOptions) error {
 	c, err := e.table.find(ref)
+	if err != nil {
+		return err
+	}
+	from, err := e.launcher.checkpointOf(c, o)
 	if err != nil {
 		return err
 	}
@@ -37,7 +47,7 @@ func (e *Engine) Start(ctx context.Context, ref string) error {
 	defer c.disown()
 	e.keeper.reviver.settle(c)
 	// From here on a client that goes away changes nothing.
-	return e.launcher.start(context.WithoutCancel(ctx), c)
+	return e.launcher.startFrom(context.WithoutCancel(ctx), c, from)
 }
 
 // launcher brings containers to life.
@@ -61,7 +71,10 @@ func (l *launcher) makeReady() {
 }
 
 // start is Start for the owner of c.
-func (l *launcher) start(ctx context.Context, c *ctr) (err error) {
+func (l *launcher) start(ctx context.Context, c *ctr) error { return l.startFrom(ctx, c, nil) }
+
+// startFrom is start from a checkpoint, if that is not nil.
+func (l *launcher) startFrom(ctx context.Context, c *ctr, from *wire.Checkpoint) (err error) {
 	rec, upper := c.snapshot(), filepath.Join(l.store.Dir(c.id), "upper")
 	switch rec.State.Status {
 	case container.StateRunning:
@@ -143,6 +156,7 @@ func (l *launcher) start(ctx context.Context, c *ctr) (err error) {
 	if err != nil {
 		return err
 	}
+	order.Checkpoint = from
 	order.RunDir, order.NetNS, order.UserNS = runDir, at.netns != nil, at.userns != nil
 	if at.shm != nil {
 		order.Trees = append(order.Trees, spec.ShmMount)
@@ -163,6 +177,9 @@ func (l *launcher) start(ctx context.Context, c *ctr) (err error) {
 	state, err := s.client.Start(ctx, order, descriptors...)
 	if err != nil {
 		_ = s.client.Close()
+		if from != nil {
+			return errs.New(errs.KindOf(err), "Cannot restore container %s from checkpoint %s: %s%s", rec.Name, filepath.Base(from.Dir), err, criuAdvice(err))
+		}
 		return err
 	}
 	l.begun(c, &rec, s.client, state, true)

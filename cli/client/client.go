@@ -54,6 +54,8 @@ type Client struct {
 	Volumes    Volumes
 	Execs      Execs
 
+	Checkpoints Checkpoints
+
 	host      string  // as configured, for people
 	base      url.URL // scheme, host and path of every request
 	headers   http.Header
@@ -71,6 +73,7 @@ type Client struct {
 func New(config Config) (*Client, error) {
 	c := &Client{host: config.Host, warn: config.Warn, version: newest, headers: http.Header{}}
 	c.Containers, c.Images, c.Volumes, c.Execs = Containers{c}, Images{c}, Volumes{c}, Execs{c}
+	c.Checkpoints = Checkpoints{c}
 	if config.Version != "" {
 		v, err := parseVersion(config.Version)
 		if err != nil {

@@ -69,6 +69,8 @@ type Call struct {
 	Work    string // directory for the log and other files; empty: Images
 	Options Options
 
+	Env []string // criu's environment, by which it finds other programs; nil: this process's
+
 	// Streams are criu's standard streams, for Options.Stream; nil: /dev/null.
 	Streams *[3]*os.File
 
@@ -130,6 +132,7 @@ func (c *Call) start() (*exec.Cmd, *os.File, error) {
 	ours, theirs := os.NewFile(uintptr(pair[0]), "criu"), os.NewFile(uintptr(pair[1]), "criu's end")
 	defer theirs.Close()
 	cmd := exec.Command(c.Program, "swrk", "3")
+	cmd.Env = c.Env
 	if s := c.Streams; s != nil {
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = s[0], s[1], s[2]
 	}

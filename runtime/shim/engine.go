@@ -80,7 +80,7 @@ func (s *supervisor) serve(conn *wire.Conn) {
 		if err != nil {
 			break
 		}
-		if m.Type == wire.TypeExec {
+		if m.Type == wire.TypeExec || m.Type == wire.TypeDump {
 			go s.answer(conn, m) // which takes its time
 			continue
 		}
@@ -133,6 +133,11 @@ func (s *supervisor) handle(m *wire.Message) (wire.Type, any) {
 		var st wire.ExecState
 		if st, err = s.execs.start(m); err == nil {
 			return wire.TypeExecStarted, st
+		}
+	case wire.TypeDump:
+		var r wire.Dump
+		if err = decode(m, &r); err == nil {
+			err = s.dump(&r)
 		}
 	case wire.TypeExecList:
 		return wire.TypeExecs, s.execs.list()

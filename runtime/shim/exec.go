@@ -57,16 +57,22 @@ func newExecs(shim *supervisor, facts *program.Facts) *execs {
 		if err != nil {
 			return nil, err
 		}
-		return &process{pid: p.Pid, pidfd: p.PidFD, console: p.Console, wait: func() (unix.WaitStatus, error) {
-			_ = control(p.PidFD, func(fd int) error {
-				own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
-				if err == nil {
-					pidfd.Await(own) // in the poller; Wait would keep a thread for each exec
-				}
-				return err
-			})
-			return p.Wait()
-		}}, nil
+		return pollingProcess(p), nil
+	}}
+}
+
+// pollingProcess is a process that is waited for in the poller, where Wait
+// would keep a thread.
+func pollingProcess(p *spawn.Process) *process {
+	return &process{pid: p.Pid, pidfd: p.PidFD, console: p.Console, wait: func() (unix.WaitStatus, error) {
+		_ = control(p.PidFD, func(fd int) error {
+			own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+			if err == nil {
+				pidfd.Await(own)
+			}
+			return err
+		})
+		return p.Wait()
 	}}
 }
 

@@ -92,6 +92,7 @@ type supervisor struct {
 
 	listener *os.File
 
+	dumping sync.Mutex   // held while criu writes a checkpoint
 	serving sync.RWMutex // read-locked while a request is answered
 
 	mu      sync.Mutex

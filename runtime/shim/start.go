@@ -111,7 +111,12 @@ func (s *supervisor) start(m *wire.Message) (err error) {
 		_ = unix.Unlinkat(int(s.runDir.Fd()), wire.SocketName, 0)
 	})
 
-	if s.process, err = s.spawn(request); err != nil {
+	if r.Checkpoint != nil {
+		s.process, err = s.restore(&r, request, streams)
+	} else {
+		s.process, err = s.spawn(request)
+	}
+	if err != nil {
 		return err
 	}
 	if s.foreign != nil {

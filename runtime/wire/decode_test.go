@@ -54,6 +54,7 @@ func TestUnmarshalAgreesWithJSON(t *testing.T) {
 		&Error{Kind: errs.Conflict, Message: "no", ExitCode: 127}, &Hello{Version: 1}, &Resize{1, 65535}, &Signal{Signal: -1, All: true}, &Detached{ID: 1, Exec: "e"},
 		&Exec{ID: "e", Process: full().Spec.Process, Seccomp: []byte{1}, Client: &Attach{ID: 1, Stdin: true, Input: []byte("in")}, DieWithClient: true}, &Exec{},
 		&Execs{List: []ExecState{{ID: "e", Pid: 4, PidStart: 1 << 60, StartedAt: time.Unix(3, 0).UTC()}, {}}}, &Execs{}, &ExecSignal{ID: "e", Signal: 9, All: true},
+		&Dump{Checkpoint: Checkpoint{Criu: "criu", Dir: "/d", Work: "/w"}, Spec: full().Spec, LeaveRunning: true}, &Start{Checkpoint: &Checkpoint{Dir: "/d"}},
 		&ExecResize{ID: "e", Width: 1, Height: 65535}, &ExecExit{ID: "e", ExitCode: 137, Signal: 9, ExitedAt: time.Unix(2, 7).UTC()},
 	} {
 		data, err := json.Marshal(v)

@@ -7,6 +7,8 @@
 //	  | <------ started {pid, ...} | error ----- |   state.json is on disk by then
 //	  | -- attach {streams} + client's socket -> |   any number
 //	  | -- signal | resize | state ------------> |
+//	  | -- dump {where} -----------------------> |   write the processes to files, by criu
+//	  | <------------------------- ok | error -- |
 //	  | -- exec {process} + client's socket ---> |   one more process; any number
 //	  | <----------- exec-started {pid} | error  |
 //	  | -- exec-signal | exec-resize ----------> |
@@ -65,6 +67,8 @@ const (
 	TypeDetached Type = "detached" // event: Detached
 	TypeExited   Type = "exited"   // event: Exit
 
+	TypeDump Type = "dump" // request: Dump; reply: TypeOK
+
 	TypeExec        Type = "exec"         // request: Exec + the client's socket if it has one; reply: TypeExecStarted
 	TypeExecStarted Type = "exec-started" // reply: ExecState
 	TypeExecSignal  Type = "exec-signal"  // request: ExecSignal; reply: TypeOK
@@ -97,6 +101,8 @@ type Start struct {
 
 	Seccomp      []byte `json:"seccomp,omitempty"` // classic BPF, 8 bytes an instruction, host byte order
 	SeccompFlags uint32 `json:"seccompFlags,omitempty"`
+
+	Checkpoint *Checkpoint `json:"checkpoint,omitempty"` // make the processes of these files, instead of new ones
 
 	NetNS       bool     `json:"netns,omitempty"`
 	UserNS      bool     `json:"userns,omitempty"`  // its maps are those of Spec
