@@ -429,7 +429,7 @@ func (f *fake) parts() api.Parts {
 		Lifecycle: f, Freezer: f, Streams: f, Catalog: f, Changes: f, System: f,
 		Transfer: fakeImages{f}, Images: fakeImages{f}, Registry: f,
 		Networks: fakeNetworks{f}, Usage: f, Space: f,
-		Execs: fakeExecs{f}, Volumes: fakeVolumes{f},
+		Execs: fakeExecs{f}, Checkpoints: fakeCheckpoints{f}, Volumes: fakeVolumes{f},
 		Files: fakeFiles{f}, Committer: fakeFiles{f},
 	}
 }
