@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 
+	"github.com/davit-engine/davit/api/compat"
 	"github.com/davit-engine/davit/engine"
 	"github.com/davit-engine/davit/engine/stats"
 	"github.com/moby/moby/api/types/container"
@@ -39,7 +40,9 @@ func (h usageRoutes) stats(c *call) error {
 	defer cancel()
 	p := &progress{c: c}
 	return p.end(h.part.Stats(ctx, c.container(), o, func(s *stats.Sample) error {
-		p.send(s)
+		seen := *s
+		seen.StatsResponse = compat.Stats(c.version, s.StatsResponse)
+		p.send(&seen)
 		return nil // a client that is gone ends ctx
 	}))
 }
