@@ -12,6 +12,7 @@ import (
 	"github.com/davit-engine/davit/engine/record"
 	"github.com/davit-engine/davit/engine/tree"
 	"github.com/davit-engine/davit/errs"
+	"github.com/davit-engine/davit/volume"
 )
 
 // source is a detached mount that the shim is given, and where it goes.
@@ -121,6 +122,29 @@ func (m *mounter) ended(rec *record.Container) {
 			m.publishMount(rec.ID, o, events.ActionUnmount)
 		}
 	}
+}
+
+// withVolumes has the volumes of a container that does not run mounted, for
+// whoever looks at its files, until release.
+func withVolumes(store *volume.Store, rec *record.Container) (release func(), err error) {
+	user := rec.ID + "/files" // no container is called that
+	var names []string
+	release = func() {
+		for _, n := range names {
+			_ = store.Unmount(n, user) // tried again by whoever uses it next
+		}
+	}
+	for _, o := range rec.Mounts {
+		if o.Type != mount.TypeVolume || slices.Contains(names, o.Name) {
+			continue
+		}
+		if _, err := store.Mount(o.Name, user); err != nil {
+			release()
+			return nil, err
+		}
+		names = append(names, o.Name)
+	}
+	return release, nil
 }
 
 func closeSources(list []source) {

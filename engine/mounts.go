@@ -261,9 +261,8 @@ func (m *mounter) restored() {
 	for _, f := range later {
 		f()
 	}
-	if m.cfg.Volumes != nil {
-		m.cfg.Volumes.Settle()
-	}
+	// A server that does not answer must not keep the engine from starting.
+	m.work.Go(m.cfg.Volumes.Settle)
 }
 
 // restore holds what a container that was just found has mounted. One from

@@ -181,14 +181,20 @@ func (w *viewer) stoppedRoot(ctx context.Context, c *ctr) (*rootView, error) {
 		Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"),
 		ReadOnly: rec.HostConfig.ReadonlyRootfs, Binds: w.binds(&rec),
 	}
+	release, err := withVolumes(w.cfg.Volumes, &rec)
+	if err != nil {
+		return nil, err
+	}
 	root, ns, err := rootfs.Mount(m)
 	if err != nil {
+		release()
 		return nil, fmt.Errorf("mounting the root filesystem of container %s: %w", c.id, err)
 	}
 	v := w.newView(ctx, root, rootfs.IDs{})
 	v.close = func() {
 		_ = root.Close()
 		_ = ns.Close()
+		release()
 		c.disown()
 	}
 	return v, nil

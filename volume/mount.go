@@ -130,10 +130,11 @@ func unmountAll(path string) error {
 	}
 }
 
-// mounted reports whether something is mounted on path.
+// mounted reports whether something is mounted on path. It does not ask a
+// server that may not answer.
 func mounted(path string) (bool, error) {
 	var st unix.Statx_t
-	if err := unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, 0, &st); err != nil {
+	if err := unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT|unix.AT_STATX_DONT_SYNC, 0, &st); err != nil {
 		return false, fmt.Errorf("looking at %s: %w", path, err)
 	}
 	return st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0, nil

@@ -27,9 +27,12 @@ func (s *Store) Remove(name string, force bool) (purge func() error, err error) 
 		}
 		return nil, err
 	}
-	v.turn.Lock()
-	defer v.turn.Unlock()
-	purge, err = s.remove(v)
+	// Before the turn, which somebody who uses the volume may have for long.
+	if err = s.unused(v); err == nil {
+		v.turn.Lock()
+		defer v.turn.Unlock()
+		purge, err = s.remove(v)
+	}
 	if err != nil {
 		return nil, failed("remove", name, err)
 	}

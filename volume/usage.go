@@ -4,7 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -13,19 +13,18 @@ import (
 // measure is how large a volume was when somebody asked. Who asks while it is
 // being found out waits for the answer.
 type measure struct {
-	mu   sync.Mutex
-	at   time.Time // guarded by mu; zero: not known
-	size int64     // guarded by mu
+	turn   chan struct{} // capacity 1: full while somebody measures, who owns what follows
+	at     time.Time     // zero: not known
+	size   int64
+	as     uint64        // writes when the measuring began
+	writes atomic.Uint64 // how often somebody began or ended to use the volume
 }
 
 // fresh is how long an answer is good for while nobody is known to write.
 const fresh = 2 * time.Second
 
-func (m *measure) forget() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.at = time.Time{}
-}
+// forget says that the content may be another from now on.
+func (m *measure) forget() { m.writes.Add(1) }
 
 // Usage returns the bytes that the volume's files hold, each inode once. It is
 // -1 for a volume with a file system of its own that is not mounted. It may
@@ -40,17 +39,23 @@ func (s *Store) Usage(ctx context.Context, name string) (int64, error) {
 			return -1, err
 		}
 	}
-	v.size.mu.Lock()
-	defer v.size.mu.Unlock()
-	if !v.size.at.IsZero() && time.Since(v.size.at) < fresh {
-		return v.size.size, nil
+	m := &v.size
+	select {
+	case m.turn <- struct{}{}:
+		defer func() { <-m.turn }()
+	case <-ctx.Done():
+		return 0, context.Cause(ctx)
 	}
-	sum, err := sum(ctx, v.data())
+	now := m.writes.Load()
+	if m.as == now && !m.at.IsZero() && time.Since(m.at) < fresh {
+		return m.size, nil
+	}
+	size, err := sum(ctx, v.data())
 	if err != nil {
 		return 0, err
 	}
-	v.size.size, v.size.at = sum, time.Now()
-	return sum, nil
+	m.size, m.at, m.as = size, time.Now(), now
+	return size, nil
 }
 
 // Users returns how many hold the volume.

@@ -101,7 +101,7 @@ type entry struct {
 }
 
 func newEntry(r Record, path string) *entry {
-	return &entry{Record: r, path: path, ready: make(chan struct{}), users: map[string]bool{}, mounted: map[string]bool{}}
+	return &entry{Record: r, path: path, ready: make(chan struct{}), users: map[string]bool{}, mounted: map[string]bool{}, size: measure{turn: make(chan struct{}, 1)}}
 }
 
 func (v *entry) data() string { return filepath.Join(v.path, dataDir) }

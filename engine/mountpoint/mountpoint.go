@@ -53,8 +53,8 @@ func Parse(c *container.Config, h *container.HostConfig, taken func(destination 
 			return nil, err
 		}
 	}
-	for _, m := range h.Mounts {
-		if err := add(fromMount(m, h.VolumeDriver)); err != nil {
+	for _, m := range h.Mounts { // which say themselves which driver they want
+		if err := add(fromMount(m, "")); err != nil {
 			return nil, err
 		}
 	}
