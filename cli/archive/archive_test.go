@@ -124,7 +124,7 @@ func TestRoundTrip(t *testing.T) {
 	}
 	source, err := Source(src, false)
 	must(t, err)
-	archive := Pack(source)
+	archive := Pack(source, "")
 	defer archive.Close()
 	must(t, Extract(archive, source, filepath.Join(base, "copy"), Options{}))
 	for _, name := range []string{"sub", "sub/f", "g", "up", "sparse"} {

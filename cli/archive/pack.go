@@ -13,18 +13,63 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Pack returns a source as a tar archive. It has to be closed.
-func Pack(source Info) io.ReadCloser {
-	r, w := io.Pipe()
-	go func() {
-		p := packer{tw: tar.NewWriter(w), seen: map[[2]uint64]string{}, buf: make([]byte, pieceSize)}
-		err := p.pack(source)
-		if err == nil {
-			err = p.tw.Close()
-		}
-		_ = w.CloseWithError(err)
-	}()
-	return r
+// Packed is a source that becomes a tar archive when it is written or read, once.
+type Packed struct {
+	source Info
+	name   string
+	pipe   *io.PipeReader // nil until it is read
+}
+
+// Pack returns a source as a tar archive, in which it is called name; "" is its
+// own. It has to be closed.
+func Pack(source Info, name string) *Packed {
+	if name == "" {
+		name = source.Name()
+	}
+	return &Packed{source: source, name: name}
+}
+
+// WriteTo implements io.WriterTo: nothing is between the files and w.
+func (p *Packed) WriteTo(w io.Writer) (int64, error) {
+	counted := &counter{Writer: w}
+	k := packer{tw: tar.NewWriter(counted), seen: map[[2]uint64]string{}, buf: make([]byte, pieceSize)}
+	err := k.pack(p.source, p.name)
+	if err == nil {
+		err = k.tw.Close()
+	}
+	return counted.n, err
+}
+
+type counter struct {
+	io.Writer
+	n int64
+}
+
+func (c *counter) Write(b []byte) (int, error) {
+	n, err := c.Writer.Write(b)
+	c.n += int64(n)
+	return n, err
+}
+
+// Read implements io.Reader.
+func (p *Packed) Read(b []byte) (int, error) {
+	if p.pipe == nil {
+		r, w := io.Pipe()
+		p.pipe = r
+		go func() {
+			_, err := p.WriteTo(w)
+			_ = w.CloseWithError(err)
+		}()
+	}
+	return p.pipe.Read(b)
+}
+
+// Close implements io.Closer.
+func (p *Packed) Close() error {
+	if p.pipe != nil {
+		return p.pipe.Close()
+	}
+	return nil
 }
 
 type packer struct {
@@ -33,13 +78,8 @@ type packer struct {
 	buf  []byte
 }
 
-func (p *packer) pack(source Info) error {
-	dir, base := Split(source.Path)
-	root := filepath.Join(dir, base)
-	name := base
-	if source.Rebase != "" {
-		name = source.Rebase
-	}
+func (p *packer) pack(source Info, name string) error {
+	root := filepath.Join(Split(source.Path))
 	return filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
 		if path != root && errors.Is(err, fs.ErrNotExist) { // it went while we were looking
 			return nil

@@ -151,23 +151,28 @@ func Destination(path string) (Info, error) {
 	}
 }
 
-// Prepare decides which directory an archive is extracted to, and renames its
-// entries where the copy is to have another name.
-func Prepare(content io.Reader, source, destination Info) (dir string, prepared io.ReadCloser, err error) {
+// Plan decides which directory a copy is extracted to, and what the source is
+// called there; "" is its own name.
+func Plan(source, destination Info) (dir, name string, err error) {
 	parent, base := Split(destination.Path)
-	_, name := Split(source.Path)
 	switch {
 	case destination.Exists && destination.IsDir:
-		return destination.Path, io.NopCloser(content), nil
+		return destination.Path, "", nil
 	case destination.Exists && source.IsDir:
-		return "", nil, errCannotCopyDir
+		return "", "", errCannotCopyDir
 	case !destination.Exists && !source.IsDir && (hasSlash(destination.Path) || hasDot(destination.Path)):
-		return "", nil, errDirNotExists
+		return "", "", errDirNotExists
 	}
-	if source.Rebase != "" {
-		name = source.Rebase
+	return parent, base, nil
+}
+
+// Name is what a source is called in an archive of it.
+func (i Info) Name() string {
+	if i.Rebase != "" {
+		return i.Rebase
 	}
-	return parent, Rebase(content, name, base), nil
+	_, base := Split(i.Path)
+	return base
 }
 
 // Rebase renames the first element of all names in an archive.

@@ -27,18 +27,22 @@ func Extract(content io.Reader, source Info, path string, o Options) error {
 	if err != nil {
 		return err
 	}
-	dir, prepared, err := Prepare(content, source, destination)
+	dir, name, err := Plan(source, destination)
 	if err != nil {
 		return err
 	}
-	defer prepared.Close()
+	if name != "" {
+		rebased := Rebase(content, source.Name(), name)
+		defer rebased.Close()
+		content = rebased
+	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return err
 	}
 	defer root.Close()
 	x := extractor{root: root, dir: dir, opts: o, buf: make([]byte, pieceSize)}
-	return x.run(tar.NewReader(prepared))
+	return x.run(tar.NewReader(content))
 }
 
 // extractor makes files below a directory, which os.Root holds it to.

@@ -187,14 +187,13 @@ func (o *cpOptions) in(ctx context.Context, e *env.Env, api *client.Client) erro
 	if err != nil {
 		return err
 	}
-	content := archive.Pack(source)
-	defer content.Close()
-	dir, prepared, err := archive.Prepare(content, source, destination)
+	dir, name, err := archive.Plan(source, destination)
 	if err != nil {
 		return err
 	}
-	defer prepared.Close()
-	meter := o.meter(e, "Copying to container", prepared)
+	content := archive.Pack(source, name)
+	defer content.Close()
+	meter := o.meter(e, "Copying to container", content)
 	err = api.Containers.CopyTo(ctx, o.container, dir, meter, o.owners)
 	meter.done(err, o.container+":"+destination.Path)
 	return err
@@ -248,11 +247,32 @@ func (o *cpOptions) meter(e *env.Env, what string, r io.Reader) *meter {
 // Read implements io.Reader.
 func (m *meter) Read(p []byte) (int, error) {
 	n, err := m.Reader.Read(p)
+	m.add(n)
+	return n, err
+}
+
+func (m *meter) add(n int) {
 	m.n += int64(n)
 	if !m.quiet && m.e.Err.IsTerminal() && time.Since(m.shown) > 200*time.Millisecond {
 		m.shown = time.Now()
 		fmt.Fprintf(m.e.Err, "\r\x1b[2K%s - %s", m.what, m.size())
 	}
+}
+
+// WriteTo implements io.WriterTo, for what can write itself.
+func (m *meter) WriteTo(w io.Writer) (int64, error) {
+	return io.CopyBuffer(struct{ io.Writer }{&meteredWriter{m, w}}, m.Reader, make([]byte, 256<<10))
+}
+
+// meteredWriter is a writer whose bytes are counted.
+type meteredWriter struct {
+	m *meter
+	w io.Writer
+}
+
+func (w *meteredWriter) Write(p []byte) (int, error) {
+	n, err := w.w.Write(p)
+	w.m.add(n)
 	return n, err
 }
 
