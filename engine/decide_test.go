@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -403,6 +405,23 @@ func TestDetachKeys(t *testing.T) {
 		if (err != nil) != (want == nil) || !bytes.Equal(got, want) {
 			t.Errorf("%q: %v, %v; want %v", text, got, err, want)
 		}
+	}
+}
+
+// TestOverlayOptions turns off what the kernel does by default, and nothing
+// else.
+func TestOverlayOptions(t *testing.T) {
+	dir := t.TempDir()
+	for name, value := range map[string]string{"redirect_dir": "Y\n", "metacopy": "N\n", "index": "Y\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(value), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := overlayOptions(dir); !slices.Equal(got, []string{"redirect_dir=off"}) {
+		t.Errorf("got %q", got)
+	}
+	if got := overlayOptions(filepath.Join(dir, "none")); got != nil {
+		t.Errorf("without the module: %q", got)
 	}
 }
 

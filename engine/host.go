@@ -29,7 +29,8 @@ type hostFacts struct {
 	nofile       uint64 // hard limit of open files
 	oomScoreAdj  int    // the engine's own
 	thermal      []string
-	memory       int64 // bytes
+	memory       int64    // bytes
+	overlay      []string // options of each overlay
 	kernel       string
 	osName       string
 	osVersion    string
@@ -72,6 +73,7 @@ func detectHost() (*hostFacts, error) {
 		return nil, fmt.Errorf("reading the engine's oom_score_adj: %w", err)
 	}
 	h.thermal, _ = filepath.Glob("/sys/devices/system/cpu/cpu[0-9]*/thermal_throttle")
+	h.overlay = overlayOptions("/sys/module/overlay/parameters")
 	var info unix.Sysinfo_t
 	if err := unix.Sysinfo(&info); err == nil {
 		h.memory = int64(info.Totalram) * int64(info.Unit)
@@ -250,4 +252,19 @@ func devicesBelow(root, target string) []specs.LinuxDevice {
 		return nil
 	})
 	return out
+}
+
+// overlayOptions returns what turns off in each overlay what some kernels turn
+// on by default: to keep a renamed directory, or a file whose owner has
+// changed, in the container's layer as a reference to the image's. Then the
+// layer alone would not say what is in it, and nothing that is made of it, such
+// as an image, would be whole.
+func overlayOptions(parameters string) (options []string) {
+	for _, name := range []string{"redirect_dir", "metacopy"} {
+		value, err := os.ReadFile(filepath.Join(parameters, name))
+		if err == nil && strings.TrimSpace(string(value)) == "Y" {
+			options = append(options, name+"=off")
+		}
+	}
+	return options
 }

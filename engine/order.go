@@ -58,6 +58,7 @@ func (l *launcher) startOrder(rec *record.Container, who spec.User, files spec.F
 		ID: rec.ID, Spec: s, Log: log, MakeCwd: true,
 		Root: program.Root{IDMap: userns != nil, Overlay: &program.Overlay{
 			Lower: append(slices.Clip(rec.Image.Lower), l.base), Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"), Volatile: h.AutoRemove, Limited: rec.Project != 0,
+			Options: l.host.overlay,
 		}},
 		Stdio: wire.Stdio{Stdin: rec.Config.OpenStdin, StdinOnce: rec.Config.StdinOnce},
 	}

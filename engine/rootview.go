@@ -179,7 +179,7 @@ func (w *viewer) stoppedRoot(ctx context.Context, c *ctr) (*rootView, error) {
 	m := rootfs.Mounts{
 		Lower: append(slices.Clip(rec.Image.Lower), w.base),
 		Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"),
-		ReadOnly: rec.HostConfig.ReadonlyRootfs, Binds: w.binds(&rec),
+		Options: w.host.overlay, ReadOnly: rec.HostConfig.ReadonlyRootfs, Binds: w.binds(&rec),
 	}
 	release, err := withVolumes(w.cfg.Volumes, &rec)
 	if err != nil {

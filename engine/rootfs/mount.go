@@ -18,6 +18,7 @@ import (
 type Mounts struct {
 	Lower       []string // directories, topmost first
 	Upper, Work string
+	Options     []string // further ones of overlayfs, KEY=VALUE
 	ReadOnly    bool
 	Binds       []Bind // in the order in which they are made
 }
@@ -56,7 +57,7 @@ func Mount(m Mounts) (root, namespace *os.File, err error) {
 		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
 			return errs.New(errs.System, "parting from the host's mounts: %w", err)
 		}
-		top, err := overlay(m.Lower, m.Upper, m.Work)
+		top, err := overlay(m)
 		if err != nil {
 			return err
 		}
@@ -90,7 +91,7 @@ func Mount(m Mounts) (root, namespace *os.File, err error) {
 }
 
 // overlay mounts layers on each other, attached to nothing that anybody sees.
-func overlay(lower []string, upper, work string) (int, error) {
+func overlay(m Mounts) (int, error) {
 	fs, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		return -1, errs.New(errs.System, "mounting overlay: %w", err)
@@ -104,20 +105,26 @@ func overlay(lower []string, upper, work string) (int, error) {
 		defer unix.Close(fd)
 		return unix.FsconfigSetFd(fs, key, fd)
 	}
-	for _, dir := range lower {
+	for _, dir := range m.Lower {
 		err := set("lowerdir+", dir)
 		if errors.Is(err, unix.EINVAL) { // before Linux 6.13: by name only
-			return overlayByName(lower, upper, work)
+			return overlayByName(m)
 		}
 		if err != nil {
 			return -1, errs.New(errs.System, "adding layer %s: %w", dir, err)
 		}
 	}
-	if err := errors.Join(set("upperdir", upper), set("workdir", work)); err != nil {
-		return -1, errs.New(errs.System, "adding layer %s: %w", upper, err)
+	if err := errors.Join(set("upperdir", m.Upper), set("workdir", m.Work)); err != nil {
+		return -1, errs.New(errs.System, "adding layer %s: %w", m.Upper, err)
+	}
+	for _, option := range m.Options {
+		key, value, _ := strings.Cut(option, "=")
+		if err := unix.FsconfigSetString(fs, key, value); err != nil {
+			return -1, errs.New(errs.System, "setting %s: %w", option, err)
+		}
 	}
 	if err := unix.FsconfigCreate(fs); err != nil {
-		return -1, errs.New(errs.System, "mounting overlay on %s: %w", upper, err)
+		return -1, errs.New(errs.System, "mounting overlay on %s: %w", m.Upper, err)
 	}
 	top, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, 0)
 	if err != nil {
@@ -130,8 +137,8 @@ func overlay(lower []string, upper, work string) (int, error) {
 // hence names from the directory that the layers have in common. The mount
 // covers its own first directory, which the overlay does not mind, and is
 // taken off from there.
-func overlayByName(lower []string, upper, work string) (int, error) {
-	all := append(append([]string{}, lower...), upper, work)
+func overlayByName(m Mounts) (int, error) {
+	all := append(append([]string{}, m.Lower...), m.Upper, m.Work)
 	base := common(all)
 	short := func(dir string) string {
 		name, err := filepath.Rel(base, dir)
@@ -140,19 +147,19 @@ func overlayByName(lower []string, upper, work string) (int, error) {
 		}
 		return strings.NewReplacer(`\`, `\\`, ",", `\,`, ":", `\:`).Replace(name)
 	}
-	names := make([]string, len(lower))
-	for i, dir := range lower {
+	names := make([]string, len(m.Lower))
+	for i, dir := range m.Lower {
 		names[i] = short(dir)
 	}
-	options := "lowerdir=" + strings.Join(names, ":") + ",upperdir=" + short(upper) + ",workdir=" + short(work)
+	options := strings.Join(append([]string{"lowerdir=" + strings.Join(names, ":"), "upperdir=" + short(m.Upper), "workdir=" + short(m.Work)}, m.Options...), ",")
 	if len(options) >= 4096 {
-		return -1, errs.New(errs.System, "mounting overlay: the names of %d layers do not fit the options of a mount", len(lower))
+		return -1, errs.New(errs.System, "mounting overlay: the names of %d layers do not fit the options of a mount", len(m.Lower))
 	}
 	if err := unix.Chdir(base); err != nil {
 		return -1, errs.New(errs.System, "entering %s: %w", base, err)
 	}
 	if err := unix.Mount("overlay", all[0], "overlay", 0, options); err != nil {
-		return -1, errs.New(errs.System, "mounting overlay on %s: %w", upper, err)
+		return -1, errs.New(errs.System, "mounting overlay on %s: %w", m.Upper, err)
 	}
 	top, err := unix.OpenTree(unix.AT_FDCWD, all[0], unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
 	if err != nil {

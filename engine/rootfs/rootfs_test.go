@@ -581,7 +581,7 @@ func TestMount(t *testing.T) {
 	before, err := os.ReadFile("/proc/self/mountinfo")
 	must(t, err)
 	root, ns, err := Mount(Mounts{
-		Lower: l.Lower, Upper: filepath.Join(base, "upper"), Work: filepath.Join(base, "work"),
+		Lower: l.Lower, Upper: filepath.Join(base, "upper"), Work: filepath.Join(base, "work"), Options: []string{"redirect_dir=off", "metacopy=off"},
 		Binds: []Bind{
 			{Source: filepath.Join(base, "volume"), Target: "/vol", Recursive: true},
 			{Source: filepath.Join(base, "volume"), Subpath: "sub", Target: "/made/here", ReadOnly: true},
@@ -665,7 +665,7 @@ func TestOverlayByName(t *testing.T) {
 		if err := errors.Join(unix.Unshare(unix.CLONE_NEWNS), unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")); err != nil {
 			return err
 		}
-		top, err := overlayByName(lower, filepath.Join(base, "upper"), filepath.Join(base, "work"))
+		top, err := overlayByName(Mounts{Lower: lower, Upper: filepath.Join(base, "upper"), Work: filepath.Join(base, "work"), Options: []string{"redirect_dir=off"}})
 		if err != nil {
 			return err
 		}

@@ -26,6 +26,10 @@ type Overlay struct {
 	Work     string   `json:"work,omitempty"`     // empty, on Upper's filesystem
 	Volatile bool     `json:"volatile,omitempty"` // no sync on unmount: the content need not survive a power loss
 	Limited  bool     `json:"limited,omitempty"`  // Upper has a quota, which is to hold
+
+	// Options are further ones of overlayfs, KEY=VALUE, where the kernel's
+	// defaults will not do.
+	Options []string `json:"options,omitempty"`
 }
 
 // Facts is what a program depends on of the machine that it runs on.

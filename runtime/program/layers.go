@@ -139,6 +139,9 @@ func (c rootfs) overlayByPath(o *Overlay, mapped bool) Reg {
 	if o.Volatile {
 		options += ",volatile"
 	}
+	for _, option := range o.Options {
+		options += "," + option
+	}
 	c.unshare(unix.CLONE_NEWNS, "creating a mount namespace for the layers")
 	c.slaveMounts()
 	r := c.fsopen("tmpfs")

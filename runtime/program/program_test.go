@@ -49,8 +49,9 @@ func TestGoldens(t *testing.T) {
 		"base": nil,
 		"legacy-overlay": func(in *Input) {
 			in.Facts.OverlayFD = false
-			in.Root.Overlay = &Overlay{Lower: []string{"/d/a,b/fs", "/d/2/fs"}, Upper: "/d/u", Work: "/d/w", Volatile: true}
+			in.Root.Overlay = &Overlay{Lower: []string{"/d/a,b/fs", "/d/2/fs"}, Upper: "/d/u", Work: "/d/w", Volatile: true, Options: []string{"metacopy=off"}}
 		},
+		"overlay-options": func(in *Input) { in.Root.Overlay.Options = []string{"redirect_dir=off", "metacopy=off"} },
 		"directory-readonly": func(in *Input) {
 			in.Root = Root{Dir: "/srv/root"}
 			in.Spec.Root.Readonly = true

@@ -116,6 +116,7 @@ func (c rootfs) tree() (attached bool) {
 	if o.Volatile {
 		c.fsset(r, "volatile", nil)
 	}
+	c.options(r, o.Options)
 	c.asOwner(o, mapped, func() { c.fscreate(r) })
 	c.root = c.fsmount(r, 0)
 	return false
@@ -143,6 +144,9 @@ func (c rootfs) legacyOverlay(o *Overlay) {
 	}
 	if o.Volatile {
 		s.WriteString(",volatile")
+	}
+	for _, option := range o.Options {
+		s.WriteString("," + option)
 	}
 	if label := c.linux.MountLabel; label != "" {
 		s.WriteString(`,context="` + label + `"`)

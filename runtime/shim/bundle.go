@@ -119,6 +119,12 @@ func setLayers(fs int, o *program.Overlay) error {
 			return err
 		}
 	}
+	for _, option := range o.Options {
+		key, value, _ := strings.Cut(option, "=")
+		if err := unix.FsconfigSetString(fs, key, value); err != nil {
+			return err
+		}
+	}
 	if o.Volatile {
 		return unix.FsconfigSetFlag(fs, "volatile")
 	}

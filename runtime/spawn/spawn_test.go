@@ -448,7 +448,7 @@ func TestRoots(t *testing.T) {
 				lower = append(lower, d)
 			}
 			r := &Request{Spec: dockerSpec("sh", "-c", "cat /who; echo upper >/new; cat /new; cat /proc/self/mountinfo"), Root: overlay(t, append(lower, dir)...), Facts: facts}
-			r.Root.Overlay.Volatile = true
+			r.Root.Overlay.Volatile, r.Root.Overlay.Options = true, []string{"redirect_dir=off", "metacopy=off"}
 			expect(t, mustRun(t, r), "layer 0\nupper\n", "volatile")
 			if read(t, filepath.Join(r.Root.Overlay.Upper, "new")) != "upper\n" {
 				t.Error("it is not in the upper directory")
