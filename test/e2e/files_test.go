@@ -264,6 +264,85 @@ func TestCopyStopped(t *testing.T) {
 	}
 }
 
+// TestCopyToVolume copies to a volume before the first start, as one does to
+// fill it, to a part of one, and to one below another.
+func TestCopyToVolume(t *testing.T) {
+	each(t, func(t *testing.T, cli enginetest.CLI) {
+		n := name(t, cli)
+		data, inner := n+"-data", n+"-inner"
+		t.Cleanup(func() { cli.Run(t, "volume", "rm", "-f", data, inner) })
+		file := filepath.Join(t.TempDir(), "f")
+		must(t, os.WriteFile(file, []byte("filled"), 0o644))
+		cli.OK(t, "create", "--name", n, "-v", data+":/data", "-v", inner+":/data/in", "-v", data+":/ro:ro", "--mount", "type=image,src=busybox,dst=/img", "busybox",
+			"sh", "-c", "cat /data/f /data/in/f; ls /data/in /data")
+		cli.OK(t, "cp", file, n+":/data")
+		cli.OK(t, "cp", file, n+":/data/in/f")
+		cli.Fails(t, 1, "mounted volume is marked read-only", "cp", file, n+":/ro")
+		cli.Fails(t, 1, "mounted volume is marked read-only", "cp", file, n+":/img")
+		if got := listing(t, strings.NewReader(cli.Run(t, "cp", n+":/img/etc/passwd", "-").Stdout)); !strings.Contains(got, "passwd") {
+			t.Errorf("from an image: %s", got)
+		}
+		if got := cli.OK(t, "start", "-a", n); got != "filledfilled/data:\nf\nin\n\n/data/in:\nf" {
+			t.Errorf("the container sees %q", got)
+		}
+		if got := cli.OK(t, "diff", n); strings.Contains(got, "/data/") {
+			t.Errorf("a volume's files are in the container's layer: %q", got)
+		}
+		cli.OK(t, "rm", n)
+		cli.OK(t, "volume", "rm", data, inner)
+	})
+}
+
+// TestCopyPrivate copies to and from a stopped container with a user namespace
+// of its own, and makes an image of it.
+func TestCopyPrivate(t *testing.T) {
+	e := private.get(t)
+	cli := e.Davit()
+	n := name(t, cli)
+	dir := t.TempDir()
+	file := filepath.Join(dir, "f")
+	must(t, os.WriteFile(file, []byte("x"), 0o640))
+	must(t, os.Chown(file, 33, 44))
+	cli.OK(t, "create", "--name", n, "-v", dir+":/bound", "busybox", "sh", "-c", "stat -c '%u:%g %a' /f /bound/f; echo own > /own; chown 5:6 /own")
+	cli.OK(t, "cp", file, n+":/f")
+	if got := cli.OK(t, "start", "-a", n); got != "33:44 640\n33:44 640" {
+		t.Errorf("the container sees %q", got)
+	}
+	for path, want := range map[string]string{"/f": "0 0640 33:44 f \"x\"\n", "/own": "0 0644 5:6 own \"own\\n\"\n", "/bound/f": "0 0640 33:44 f \"x\"\n"} {
+		if got := listing(t, strings.NewReader(cli.Run(t, "cp", n+":"+path, "-").Stdout)); got != want {
+			t.Errorf("%s: %s, want %s", path, got, want)
+		}
+	}
+	cli.OK(t, "commit", n, "private-image")
+	t.Cleanup(func() { cli.Run(t, "rmi", "-f", "private-image") })
+	for _, userns := range []string{"host", "auto"} {
+		if got := cli.OK(t, "run", "--rm", "--userns", userns, "private-image", "stat", "-c", "%u:%g", "/f", "/own"); got != "33:44\n5:6" {
+			t.Errorf("in the image with --userns %s: %q", userns, got)
+		}
+	}
+	cli.OK(t, "rm", n)
+}
+
+// TestCopyElsewhere: the files of a process that has gone to the host's mount
+// namespace are not the container's.
+func TestCopyElsewhere(t *testing.T) {
+	cli := engine(t).Davit()
+	n := name(t, cli)
+	cli.OK(t, "run", "-d", "--name", n, "--privileged", "--pid", "host", "busybox", "nsenter", "-t", fmt.Sprint(os.Getpid()), "-m", "sleep", "1000")
+	enginetest.Eventually(t, 30*time.Second, func() error {
+		r := cli.Run(t, "cp", n+":/etc/passwd", "-")
+		if r.Code != 1 || !strings.Contains(r.Stderr, "has left for the host's mount namespace") {
+			return fmt.Errorf("exit code %d: %s", r.Code, r.Stderr)
+		}
+		return nil
+	})
+	cli.OK(t, "kill", n)
+	cli.OK(t, "wait", n)
+	if got := cli.Run(t, "cp", n+":/etc/passwd", "-"); !strings.Contains(got.Stdout, "nobody:x:65534:65534:nobody:/home") {
+		t.Errorf("of the stopped one: %s%s", got.Stdout, got.Stderr)
+	}
+}
+
 // TestCopyOwners looks at whose files become.
 func TestCopyOwners(t *testing.T) {
 	for _, l := range []*lazyEngine{&shared, &private} {
