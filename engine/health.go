@@ -41,9 +41,11 @@ type checks struct {
 	over   bool               // results count no more
 }
 
-// begin has the container's health checked from now on, for its owner. fresh
-// says that it was started just now, not taken over or unpaused.
+// begin has the container's health checked from now on, as its record says, for
+// its owner. fresh says that it was started just now, not taken over or
+// unpaused; then it begins as starting.
 func (k *checker) begin(c *ctr, r *run, fresh bool) {
+	c.endChecks(r)
 	rec := c.snapshot()
 	check, ok := health.Of(rec.Config)
 	c.mu.Lock()

@@ -105,6 +105,9 @@ func (l *launcher) startFrom(ctx context.Context, c *ctr, from *wire.Checkpoint)
 
 	c.mu.Lock()
 	fresh, pending, cooling := !c.used, c.pending, c.cooling
+	if rec.State.Status != container.StateRestarting {
+		c.waited = 0
+	}
 	c.used, c.pending = true, nil
 	c.mu.Unlock()
 	defer closeAll(pending) // the shim has its own descriptors by then
@@ -201,6 +204,8 @@ func (k *keeper) begun(c *ctr, rec *record.Container, client *wire.Client, state
 	now.State = record.State{
 		Status: rec.State.Status, Pid: state.Pid, StartedAt: state.StartedAt.UTC(), FinishedAt: rec.State.FinishedAt, RestartCount: rec.State.RestartCount,
 	}
+	// That a user has asked for the end of this very run still holds.
+	now.State.ManuallyStopped = !fresh && rec.State.ManuallyStopped && rec.State.StartedAt.Equal(state.StartedAt)
 	if err := now.State.To(container.StateRunning); err != nil {
 		k.log.Error("a container runs that should not", "container", c.id, "error", err)
 		now.State.Status = container.StateRunning

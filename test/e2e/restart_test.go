@@ -185,6 +185,33 @@ func TestRestartWithEngine(t *testing.T) {
 	}
 }
 
+// TestStopOutlivesEngine kills the engine while a container takes its time to
+// end: it was told to, and is not started again.
+func TestStopOutlivesEngine(t *testing.T) {
+	e := enginetest.Start(t, enginetest.Config{})
+	e.Busybox(t)
+	cli := e.Davit()
+	cli.OK(t, "run", "-d", "--name", "slow", "--restart", "unless-stopped", "busybox", "sh", "-c", "trap 'echo told; sleep 0.7; exit 5' TERM; echo up; while :; do sleep 0.02; done")
+	log := cli.Start(t, "attach", "--no-stdin", "slow")
+	enginetest.Eventually(t, 10*time.Second, func() error {
+		if cli.OK(t, "logs", "slow") != "up" {
+			return fmt.Errorf("it is not up")
+		}
+		return nil
+	})
+	stop := cli.Start(t, "stop", "slow")
+	log.WaitFor(t, "told")
+	e.Kill(t)
+	stop.Wait(t)
+	e.Restart(t)
+	becomes(t, cli, "slow", "{{.State.Status}} {{.State.ExitCode}} {{.RestartCount}}", "exited 5 0")
+	e.Kill(t)
+	e.Restart(t)
+	if s := inspect(t, cli, "slow").State; s.Status != "exited" {
+		t.Errorf("the next engine has it %s", s.Status)
+	}
+}
+
 // TestRestartRemoved restarts a container that is removed when it ends.
 func TestRestartRemoved(t *testing.T) {
 	each(t, func(t *testing.T, cli enginetest.CLI) {
