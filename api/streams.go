@@ -195,6 +195,13 @@ func (h streamRoutes) logs(c *call) error {
 		}
 		fmt.Fprintf(out, "Error grabbing logs: %v\n", err)
 	}
+	select {
+	case <-h.stop:
+		if o.Follow {
+			panic(http.ErrAbortHandler) // the log goes on, and its reader shall know
+		}
+	default:
+	}
 	return nil
 }
 

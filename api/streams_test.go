@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -218,7 +219,9 @@ func TestEndStreams(t *testing.T) {
 	bodies = append(bodies, resp)
 	s.EndStreams()
 	for _, resp := range bodies {
-		if _, err := io.ReadAll(resp.Body); err != nil {
+		_, err := io.ReadAll(resp.Body)
+		// A log that goes on does not end as one that is over.
+		if want := resp.Request.URL.Path == "/containers/web/logs"; errors.Is(err, io.ErrUnexpectedEOF) != want || !want && err != nil {
 			t.Errorf("%s: %v", resp.Request.URL, err)
 		}
 	}

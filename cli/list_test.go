@@ -347,13 +347,14 @@ func TestStatsStream(t *testing.T) {
 }
 
 func TestLogs(t *testing.T) {
+	const stamp = "2026-01-02T03:04:05.000000006Z "
 	engine := fake.Start(t)
 	engine.Handle("GET /containers/{id}/logs", func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = io.WriteString(w, "\x01\x00\x00\x00\x00\x00\x00\x04out\n\x02\x00\x00\x00\x00\x00\x00\x04err\n")
+		_, _ = io.WriteString(w, "\x01\x00\x00\x00\x00\x00\x00\x23"+stamp+"out\n\x02\x00\x00\x00\x00\x00\x00\x04err\n")
 	})
 	engine.JSON("GET /containers/{id}/json", 200, map[string]any{"Id": "abc", "Config": map[string]any{"Tty": false}})
 	got := invocation{engine: engine}.run(t, "logs", "-f", "-n", "5", "--since", "10m", "-t", "--details", "web")
-	if got != (result{"out\n", "err\n", 0}) {
+	if got != (result{stamp + "out\n", "err\n", 0}) {
 		t.Errorf("got %+v", got)
 	}
 	q := engine.Last(t, "GET", "/containers/abc/logs").Query

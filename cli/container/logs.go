@@ -27,12 +27,16 @@ func NewLogsCmd(e *env.Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			tty := c.Config != nil && c.Config.Tty
+			if follows(o) {
+				return followLogs(cmd.Context(), e, api, c.ID, tty, o)
+			}
 			lines, err := api.Containers.Logs(cmd.Context(), c.ID, o)
 			if err != nil {
 				return err
 			}
 			defer lines.Close()
-			if c.Config != nil && c.Config.Tty {
+			if tty {
 				_, err = io.Copy(e.Out, lines)
 			} else {
 				_, err = stdcopy.StdCopy(e.Out, e.Err, lines)

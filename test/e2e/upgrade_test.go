@@ -59,6 +59,8 @@ func upgrade(t *testing.T, e *enginetest.Engine, replace func()) {
 	attached := cli.Start(t, "attach", "--no-stdin", "tick")
 	attached.WaitFor(t, "1")
 	waiting := cli.Start(t, "wait", "tick")
+	followed := cli.Start(t, "logs", "-f", "tick")
+	followed.WaitFor(t, "1\n2\n")
 	foreground := cli.Start(t, "run", "--name", "front", "--stop-signal", "USR1", "busybox", "sh", "-c", "trap 'echo bye; exit 6' USR1; echo there; while :; do sleep 0.02; done")
 	foreground.WaitFor(t, "there")
 	gone := cli.Start(t, "run", "--rm", "--name", "gone", "busybox", "sh", "-c", "echo there; while :; do sleep 0.02; [ ! -e /go ] || exit 4; done")
@@ -108,6 +110,9 @@ func upgrade(t *testing.T, e *enginetest.Engine, replace func()) {
 	cli.OK(t, "stop", "tick", "front")
 	if code := waiting.Wait(t); code != 0 || strings.TrimSpace(waiting.Output()) != "5" {
 		t.Errorf("wait ended with %d: %q", code, waiting.Output())
+	}
+	if code := followed.Wait(t); code != 0 || strings.TrimSpace(followed.Output()) != cli.OK(t, "logs", "tick") {
+		t.Errorf("logs -f ended with %d and %d lines, want 0 and %d", code, strings.Count(followed.Output(), "\n"), strings.Count(cli.OK(t, "logs", "tick"), "\n"))
 	}
 	if code := attached.Wait(t); code != 5 {
 		t.Errorf("attach ended with %d", code)
