@@ -426,7 +426,7 @@ func (f *fake) Login(_ context.Context, a registry.AuthConfig) (string, error) {
 
 func (f *fake) parts() api.Parts {
 	return api.Parts{
-		Lifecycle: f, Freezer: f, Streams: f, Catalog: f, Changes: f, System: f,
+		Lifecycle: f, Freezer: f, Streams: f, Catalog: f, Changes: f, Explainer: fakeExplainer{f}, System: f,
 		Transfer: fakeImages{f}, Images: fakeImages{f}, Registry: f,
 		Networks: fakeNetworks{f}, Usage: f, Space: f,
 		Execs: fakeExecs{f}, Checkpoints: fakeCheckpoints{f}, Volumes: fakeVolumes{f},

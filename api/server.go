@@ -33,6 +33,7 @@ type Parts struct {
 	Streams   Streams
 	Catalog   Catalog
 	Changes   Changes
+	Explainer Explainer
 	System    System
 	Transfer  Transfer
 	Images    Images
@@ -73,6 +74,7 @@ func New(p Parts, c Config) *Server {
 	t.freezer(p.Freezer)
 	t.catalog(p.Catalog)
 	t.changes(p.Changes)
+	t.explainer(p.Explainer)
 	t.streams(p.Streams, s.stop)
 	t.usage(p.Usage, s)
 	t.space(p.Space)

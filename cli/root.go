@@ -106,6 +106,7 @@ func newRoot(e *env.Env, build system.Build, args []string) *cobra.Command {
 		{"create", groupOther, container.NewCreateCmd},
 		{"diff", groupOther, container.NewDiffCmd},
 		{"events", groupOther, system.NewEventsCmd},
+		{"explain", groupOther, system.NewExplainCmd},
 		{"export", groupOther, container.NewExportCmd},
 		{"history", groupOther, image.NewHistoryCmd},
 		{"import", groupOther, image.NewImportCmd},

@@ -86,7 +86,8 @@ func wire(ctx context.Context, c *Config, log *slog.Logger) (_ parts, err error)
 			Changes:  e.Changes(),
 			Networks: e.Networks(), Usage: e.Usage(), Space: e.Space(),
 			Execs: e.Execs(), Checkpoints: e.Checkpoints(),
-			Files: e.Files(), Committer: e.Files(),
+			Explainer: engine.NewExplainer(e),
+			Files:     e.Files(), Committer: e.Files(),
 			Registry: login{insecure: c.Images.Insecure, agent: "davit/" + conf.About.Version},
 		},
 		publish: conf.Events.Publish,
@@ -136,7 +137,7 @@ func engineConfig(c *Config, log *slog.Logger) (engine.Config, error) {
 		LogDriver: d.LogDriver, LogOpts: d.LogOpts,
 		CDIDirs:       cdiDirs(c),
 		LinkVariables: truth(os.Getenv("DOCKER_KEEP_DEPRECATED_LEGACY_LINKS_ENV_VARS")),
-		DNS:           d.DNS.Servers, DNSSearch: d.DNS.Search, DNSOptions: d.DNS.Options, SeccompProfile: profile,
+		DNS:           d.DNS.Servers, DNSSearch: d.DNS.Search, DNSOptions: d.DNS.Options, SeccompProfile: profile, Given: c.Given,
 		About: engine.About{
 			Version:    c.Version,
 			APIVersion: compat.Max.String(), MinAPIVersion: minAPI(c), Name: name, Labels: c.Labels, Debug: c.Log.Debug,

@@ -54,7 +54,8 @@ type Config struct {
 	DNS            []netip.Addr
 	DNSSearch      []string
 	DNSOptions     []string
-	SeccompProfile string // "", "unconfined" or the JSON of a profile
+	SeccompProfile string                // "", "unconfined" or the JSON of a profile
+	Given          func(key string) bool // whether a key of daemon.json was given, there or as an option; nil: none was
 	UserNS         UserNS
 	Runtimes       map[string]Runtime // beside the engine's own, by name
 	DefaultRuntime string             // "": the engine's own

@@ -19,14 +19,11 @@ import (
 // startOrder is everything that the shim must know.
 func (l *launcher) startOrder(rec *record.Container, who spec.User, files spec.Files, userns *os.File) (*wire.Start, error) {
 	h := rec.HostConfig
-	sec, err := spec.ParseSecurity(h.SecurityOpt, l.cfg.Defaults.NoNewPrivileges)
+	in, err := l.input(rec, who)
 	if err != nil {
 		return nil, err
 	}
-	in := spec.Input{
-		Container: rec, User: who, Files: files, Security: sec, Defaults: l.cfg.Defaults,
-		Host: spec.Host{Capabilities: l.host.capabilities, Nofile: l.host.nofile, OOMScoreAdj: l.host.oomScoreAdj, Thermal: l.host.thermal},
-	}
+	in.Files = files
 	if in.Join, err = l.joins(h); err != nil {
 		return nil, err
 	}
@@ -34,9 +31,6 @@ func (l *launcher) startOrder(rec *record.Container, who spec.User, files spec.F
 		return nil, err
 	}
 	if in.Sysctls, err = endpointParameters(h, rec.NetworkingConfig); err != nil {
-		return nil, err
-	}
-	if err := hostDevices(&in); err != nil {
 		return nil, err
 	}
 	if in.IDMap, err = mapMounts(rec, userns); err != nil {
@@ -71,15 +65,29 @@ func (l *launcher) startOrder(rec *record.Container, who spec.User, files spec.F
 			return nil, err
 		}
 		if order.Runtime == nil {
-			order.Seccomp, order.SeccompFlags, err = l.filter.get(sec, caps)
+			order.Seccomp, order.SeccompFlags, err = l.filter.get(in.Security, caps)
 		} else {
-			s.Linux.Seccomp, err = l.filter.spec(sec, caps)
+			s.Linux.Seccomp, err = l.filter.spec(in.Security, caps)
 		}
 		if err != nil {
 			return nil, err
 		}
 	}
 	return order, nil
+}
+
+// input is what the specification of a container is made of, as far as it is
+// known without starting it.
+func (l *launcher) input(rec *record.Container, who spec.User) (spec.Input, error) {
+	sec, err := spec.ParseSecurity(rec.HostConfig.SecurityOpt, l.cfg.Defaults.NoNewPrivileges)
+	if err != nil {
+		return spec.Input{}, err
+	}
+	in := spec.Input{
+		Container: rec, User: who, Security: sec, Defaults: l.cfg.Defaults,
+		Host: spec.Host{Capabilities: l.host.capabilities, Nofile: l.host.nofile, OOMScoreAdj: l.host.oomScoreAdj, Thermal: l.host.thermal},
+	}
+	return in, hostDevices(&in)
 }
 
 // joins finds the namespaces of other containers that h asks for.

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"slices"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 
+	"github.com/davit-engine/davit/dialect"
 	enginetest "github.com/davit-engine/davit/test/engine"
 )
 
@@ -294,4 +296,53 @@ func TestReplace(t *testing.T) {
 	}
 	cli.Fails(t, 1, "No such image", "replace", "--image", "nosuchimage", "--pull", "never", n)
 	cli.Fails(t, 1, "no such container", "replace", "nobody-"+n)
+}
+
+// TestExplain asks what runs and who has decided that.
+func TestExplain(t *testing.T) {
+	e := engine(t)
+	cli := e.Davit()
+	e.Publish(t, "told:1", enginetest.BusyboxTar(t), "ENV GREETING=hello", `ENTRYPOINT ["sleep"]`, `CMD ["1000"]`, "USER 1:2", "WORKDIR /tmp", "VOLUME /data", "EXPOSE 80", "STOPSIGNAL SIGINT")
+	cli.OK(t, "pull", "told:1")
+	facts := func(args ...string) map[string]string {
+		t.Helper()
+		var x dialect.Explanation
+		if err := json.Unmarshal([]byte(cli.OK(t, append([]string{"explain", "--json"}, args...)...)), &x); err != nil {
+			t.Fatal(err)
+		}
+		all := map[string]string{"kind": x.Kind}
+		for _, f := range x.Facts {
+			all[f.Name] = string(f.From) + ": " + f.Value
+		}
+		return all
+	}
+	check := func(what string, got, want map[string]string) {
+		t.Helper()
+		for k, v := range want {
+			if got[k] != v {
+				t.Errorf("%s: %s is %q, want %q", what, k, got[k], v)
+			}
+		}
+	}
+	check("the image", facts("told:1"), map[string]string{
+		"kind": "image", "runs": ": sleep 1000", "entrypoint": "image: sleep", "command": "image: 1000", "user": "image: 1:2 (uid 1, gid 2)", "directory": "image: /tmp",
+		"env GREETING": "image: hello", "/data": "image: anonymous volume", "port 80/tcp": "image: exposed, not published", "stop signal": "image: SIGINT",
+		"memory, CPUs, processes": "default: unlimited", "restarts": "default: no", "network": "default: bridge",
+	})
+	n := name(t, cli)
+	cli.OK(t, "run", "-d", "--name", n, "-u", "0", "-e", "MINE=1", "-e", "GREETING=bye", "-m", "64m", "--cap-drop", "ALL", "--cap-add", "CHOWN", "--read-only",
+		"--security-opt", "seccomp=unconfined", "-v", "/etc:/host:ro", "--stop-timeout", "0", "told:1", "500")
+	got := facts(n)
+	check("the container", got, map[string]string{
+		"kind": "container", "runs": ": sleep 500", "entrypoint": "image: sleep", "command": "user: 500", "user": "user: 0 (uid 0, gid 0)", "env GREETING": "user: bye",
+		"env MINE": "user: 1", "memory": "user: 64MiB", "memory with swap": "engine: 128MiB", "capabilities": "user: CHOWN", "system calls": "user: not filtered",
+		"/host": "user: bind of /etc, read-only", "/": "user: read-only: 1 layer of the image",
+	})
+	if !strings.HasPrefix(got["/data"], "image: anonymous volume ") || !strings.HasPrefix(got["address"], "engine: ") {
+		t.Errorf("/data is %q, the address %q", got["/data"], got["address"])
+	}
+	if out := cli.OK(t, "explain", n); !strings.Contains(out, "Container "+n) || !strings.Contains(out, "\nProcess\n") || !strings.Contains(out, "sleep 500") {
+		t.Errorf("for people:\n%s", out)
+	}
+	cli.Fails(t, 1, "there is no container and no image called", "explain", "nosuchthing")
 }
