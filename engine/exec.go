@@ -40,7 +40,7 @@ func (e *Execs) Create(_ context.Context, ref string, request container.ExecCrea
 	if err != nil {
 		return "", err
 	}
-	if _, err := executable(c); err != nil {
+	if _, err := executable(c, ref); err != nil {
 		return "", err
 	}
 	x, err := e.create(c, request, false)
@@ -51,7 +51,7 @@ func (e *Execs) Create(_ context.Context, ref string, request container.ExecCrea
 }
 
 // executable returns the run in which an exec may start.
-func executable(c *ctr) (*run, error) {
+func executable(c *ctr, ref string) (*run, error) {
 	rec, r := c.snapshot(), c.current()
 	switch {
 	case rec.State.Status == container.StateRestarting:
@@ -59,7 +59,7 @@ func executable(c *ctr) (*run, error) {
 	case r == nil:
 		return nil, errs.New(errs.Conflict, "container %s is not running", c.id)
 	case rec.State.Status == container.StatePaused:
-		return nil, errs.New(errs.Conflict, "Container %s is paused, unpause the container before exec", c.id)
+		return nil, errs.New(errs.Conflict, "Container %s is paused, unpause the container before exec", ref)
 	}
 	return r, nil
 }
@@ -83,7 +83,8 @@ func (e *execer) create(c *ctr, request container.ExecCreateRequest, hidden bool
 // are followed by its command.
 func (e *core) publishExec(x *execution, action events.Action, extra map[string]string) {
 	if action == events.ActionExecCreate || action == events.ActionExecStart {
-		action += events.Action(": " + strings.Join(x.request.Cmd, " "))
+		// With a space after a word that stands alone, as Docker has it.
+		action += events.Action(": " + x.request.Cmd[0] + " " + strings.Join(x.request.Cmd[1:], " "))
 	}
 	attrs := map[string]string{"execID": x.id}
 	for k, v := range extra {

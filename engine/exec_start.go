@@ -128,7 +128,7 @@ func (e *execer) start(ctx context.Context, x *execution, r *run, t execTerms) e
 		return err
 	}
 	defer c.disown() // until then it is not paused, which would stop the exec half way
-	switch now, err := executable(c); {
+	switch now, err := executable(c, c.id); {
 	case err != nil:
 		return err
 	case now != r:
@@ -146,6 +146,7 @@ func (e *execer) start(ctx context.Context, x *execution, r *run, t execTerms) e
 			return err
 		}
 	}
+	e.publishExec(x, events.ActionExecStart, nil)
 	if failed != nil {
 		e.cannotStart(x, failed)
 		return &execError{failed, client}
@@ -174,7 +175,6 @@ func (e *execer) launch(ctx context.Context, r *run, x *execution, order *wire.E
 			return err
 		}
 	}
-	e.publishExec(x, events.ActionExecStart, nil)
 	state, err := r.shim.Exec(ctx, order, sockets...)
 	if err != nil {
 		return err

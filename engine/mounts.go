@@ -104,8 +104,8 @@ func (m *mounter) inherited(from []string) ([]record.Mount, error) {
 			return nil, err
 		}
 		other, err := m.table.find(ref)
-		if err != nil {
-			return nil, err
+		if err != nil { // no 404, which Docker's client takes for a missing image
+			return nil, errs.Wrap(errs.InvalidParameter, err)
 		}
 		for _, theirs := range other.snapshot().Mounts {
 			if theirs.Hidden {

@@ -26,7 +26,7 @@ func (k *keeper) rename(c *ctr, name string) error {
 	if strings.TrimPrefix(name, "/") == old {
 		return errs.New(errs.InvalidParameter, "Renaming a container with the same name as its current name")
 	}
-	name, err := k.table.reserve(name, c.id)
+	name, err := k.table.reserve("/"+strings.TrimPrefix(name, "/"), c.id)
 	if err != nil {
 		return errs.New(errs.KindOf(err), "Error when allocating new name: %w", err)
 	}
