@@ -228,7 +228,7 @@ var variable = []struct {
 	{regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)`), "<time>"},
 	{regexp.MustCompile(`(Less than a second|About a minute|About an hour|\d+ (second|minute|hour)s?)( ago)?`), "<while>"},
 	{regexp.MustCompile(`\b\d+(\.\d+)?[kKMG]?i?B\b`), "<size>"},
-	{regexp.MustCompile(`(?m)^2> (.*): Error response from daemon: `), "2> $1: Error response from daemon: "},
+	{regexp.MustCompile(`/tmp/d[kv]\d+/`), "<engine>/"},
 }
 
 func normalise(text string) string {
