@@ -227,6 +227,33 @@ func (f *fake) PruneImages(_ context.Context, filters map[string]map[string]bool
 	return imagetypes.PruneReport{ImagesDeleted: []imagetypes.DeleteResponse{{Deleted: digest1}}, SpaceReclaimed: 7}, f.err
 }
 
+// Save writes the names.
+func (f fakeImages) Save(_ context.Context, w io.Writer, refs []string, o image.SaveOptions) error {
+	f.note([]any{refs, o})
+	if f.err != nil {
+		return f.err
+	}
+	_, err := fmt.Fprint(w, refs)
+	return err
+}
+
+// Load makes an image with a name, and one without.
+func (f fakeImages) Load(_ context.Context, r io.Reader, o image.LoadOptions) ([]image.Loaded, error) {
+	data, err := io.ReadAll(r)
+	if err != nil {
+		return nil, err
+	}
+	if o.Progress != nil {
+		o.Progress(jsonstream.Message{Status: "Loading layer", ID: "abc", Progress: &jsonstream.Progress{Current: 1, Total: 2}})
+	}
+	o.Progress = nil
+	f.note([]any{string(data), o})
+	if f.err != nil {
+		return nil, f.err
+	}
+	return []image.Loaded{{ID: digest1, Name: "a:1"}, {ID: digest1}}, nil
+}
+
 func (f *fake) Remove(_ context.Context, ref string, o engine.RemoveOptions) error {
 	f.note(o)
 	return f.find(ref)
@@ -428,7 +455,7 @@ func (f *fake) parts() api.Parts {
 	return api.Parts{
 		Lifecycle: f, Freezer: f, Streams: f, Catalog: f, Changes: f, Explainer: fakeExplainer{f}, System: f,
 		Transfer: fakeImages{f}, Images: fakeImages{f}, Registry: f,
-		Networks: fakeNetworks{f}, Usage: f, Space: f,
+		Networks: fakeNetworks{f}, Usage: f, Space: f, Archives: fakeImages{f},
 		Execs: fakeExecs{f}, Checkpoints: fakeCheckpoints{f}, Volumes: fakeVolumes{f},
 		Files: fakeFiles{f}, Committer: fakeFiles{f},
 	}

@@ -88,6 +88,10 @@ func TestRoutes(t *testing.T) {
 		{"GET", "/v1.41/system/df?type=image", "", 200, engine.DiskUsageOptions{Containers: true, Images: true, Volumes: true, BuildCache: true}},
 		{"POST", "/containers/prune?filters=" + url.QueryEscape(`{"until":["1h"]}`), "", 200, map[string]map[string]bool{"until": {"1h": true}}},
 		{"POST", "/images/prune?filters=" + url.QueryEscape(`{"dangling":{"false":true}}`), "", 200, map[string]map[string]bool{"dangling": {"false": true}}},
+		{"GET", "/images/get?names=a&names=b:1", "", 200, []any{[]string{"a", "b:1"}, image.SaveOptions{}}},
+		{"GET", "/images/docker.io/library/a/get?platform=" + platform, "", 200, []any{[]string{"docker.io/library/a"}, image.SaveOptions{Platforms: []ocispec.Platform{*amd64}}}},
+		{"GET", "/v1.47/images/a/get?platform=" + platform, "", 200, []any{[]string{"a"}, image.SaveOptions{}}},
+		{"POST", "/images/load?platform=" + platform, "x", 200, []any{"x", image.LoadOptions{Platforms: []ocispec.Platform{*amd64}}}},
 		{"GET", "/info", "", 200, nil},
 		{"GET", "/version", "", 200, nil},
 		{"POST", "/auth", `{"username":"u","password":"right","serveraddress":"r"}`, 200, registry.AuthConfig{Username: "u", Password: "right", ServerAddress: "r"}},
@@ -155,7 +159,7 @@ func TestErrors(t *testing.T) {
 		{"odd version", "GET", "/v1..2/info", "", "", nil, 400, `invalid API version "1..2"`},
 		{"not a version", "GET", "/v1.2x/info", "", "", nil, 404, "page not found"},
 		{"not built", "POST", "/swarm/init", "{}", "", nil, 501, "POST /swarm/init is not implemented by this engine"},
-		{"not built, with a name of many parts", "GET", "/images/a/b/get", "", "", nil, 501, "GET /images/{name}/get is not implemented by this engine"},
+		{"not built, with a name of many parts", "GET", "/images/a/b/attestations", "", "", nil, 501, "GET /images/{name}/attestations is not implemented by this engine"},
 		{"bad query", "GET", "/info?a=%zz", "", "", nil, 400, `invalid URL escape "%zz"`},
 
 		{"no such container", "GET", "/containers/x/json", "", "", nil, 404, "No such container: x"},
@@ -204,6 +208,10 @@ func TestErrors(t *testing.T) {
 		{"import an address", "POST", "/images/create?fromSrc=http://x/y", "", "", nil, 501, "importing from an address is not implemented by this engine: fetch http://x/y and send it with fromSrc=-"},
 		{"push nonsense", "POST", "/images/A/push", "", "", nil, 400, "invalid reference format: repository name (library/A) must be lowercase"},
 		{"identity alone", "GET", "/images/json?identity=1", "", "", nil, 400, "conflicting options: identity requires manifests=1"},
+		{"save nothing", "GET", "/images/get", "", "", nil, 400, "names: name at least one image to be saved"},
+		{"save what is not there", "GET", "/images/get?names=x", "", "", errs.New(errs.NotFound, "No such image: x:latest"), 404, "No such image: x:latest"},
+		{"two platforms, before", "GET", "/v1.51/images/get?names=x&platform={}&platform={}", "", "", nil, 400, "platform: several need API v1.52 or newer"},
+		{"load nonsense", "POST", "/images/load", "x", "", errs.New(errs.InvalidParameter, "loading images: no"), 400, "loading images: no"},
 		{"df of cows", "GET", "/system/df?type=cow", "", "", nil, 400, "unknown object type: cow"},
 		{"prune at once", "POST", "/images/prune", "", "", errs.New(errs.Conflict, "a prune operation is already running"), 409, "a prune operation is already running"},
 		{"wrong password", "POST", "/auth", `{"username":"u","password":"wrong"}`, "", nil, 401, "unauthorized: incorrect username or password"},
@@ -315,6 +323,26 @@ func TestProgress(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+func TestLoad(t *testing.T) {
+	const names = `{"stream":"Loaded image: a:1\n"}` + "\n" + `{"stream":"Loaded image ID: ` + digest1 + `\n"}` + "\n"
+	const layer = `{"status":"Loading layer","progressDetail":{"current":1,"total":2},"id":"abc"}` + "\n"
+	for path, want := range map[string]string{"/images/load": names, "/images/load?quiet=1": names, "/images/load?quiet=0": layer + names} {
+		srv, _ := serve(t, &fake{})
+		// curl sends this content type unless told otherwise.
+		resp, body := ask(t, srv, "POST", path, "an archive=&;%zz", "Content-Type", "application/x-www-form-urlencoded")
+		if resp.StatusCode != 200 || body != want || resp.Header.Get("Content-Type") != "application/json" {
+			t.Errorf("%s: %d %q %q", path, resp.StatusCode, resp.Header.Get("Content-Type"), body)
+		}
+	}
+}
+
+func TestSave(t *testing.T) {
+	srv, _ := serve(t, &fake{})
+	if resp, body := ask(t, srv, "GET", "/images/get?names=a", ""); resp.StatusCode != 200 || body != "[a]" || resp.Header.Get("Content-Type") != "application/x-tar" {
+		t.Errorf("%d %q %q", resp.StatusCode, resp.Header.Get("Content-Type"), body)
 	}
 }
 

@@ -44,6 +44,7 @@ type Parts struct {
 	Networks  Networks
 	Usage     Usage
 	Space     Space
+	Archives  Archives
 	Execs     Execs
 
 	Checkpoints Checkpoints
@@ -82,6 +83,7 @@ func New(p Parts, c Config) *Server {
 	t.checkpoints(p.Checkpoints)
 	t.transfer(p.Transfer)
 	t.images(p.Images)
+	t.archives(p.Archives)
 	t.files(p.Files)
 	t.commit(p.Committer)
 	t.volumes(p.Volumes)

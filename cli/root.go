@@ -112,6 +112,7 @@ func newRoot(e *env.Env, build system.Build, args []string) *cobra.Command {
 		{"import", groupOther, image.NewImportCmd},
 		{"inspect", groupOther, system.NewInspectCmd},
 		{"kill", groupOther, container.NewKillCmd},
+		{"load", groupOther, image.NewLoadCmd},
 		{"logs", groupOther, container.NewLogsCmd},
 		{"pause", groupOther, container.NewPauseCmd},
 		{"port", groupOther, container.NewPortCmd},
@@ -120,6 +121,7 @@ func newRoot(e *env.Env, build system.Build, args []string) *cobra.Command {
 		{"restart", groupOther, container.NewRestartCmd},
 		{"rm", groupOther, container.NewRmCmd},
 		{"rmi", groupOther, image.NewRmiCmd},
+		{"save", groupOther, image.NewSaveCmd},
 		{"start", groupOther, container.NewStartCmd},
 		{"stats", groupOther, container.NewStatsCmd},
 		{"stop", groupOther, container.NewStopCmd},
@@ -210,8 +212,8 @@ func checkpoints(e *env.Env) *cobra.Command {
 
 func images(e *env.Env) *cobra.Command {
 	return group("image", "Manage images",
-		image.NewHistoryCmd(e), image.NewImportCmd(e), system.NewImageInspectCmd(e), image.NewLsCmd(e),
-		image.NewPruneCmd(e), image.NewPullCmd(e), image.NewPushCmd(e), image.NewRmCmd(e), image.NewTagCmd(e),
+		image.NewHistoryCmd(e), image.NewImportCmd(e), system.NewImageInspectCmd(e), image.NewLoadCmd(e), image.NewLsCmd(e),
+		image.NewPruneCmd(e), image.NewPullCmd(e), image.NewPushCmd(e), image.NewRmCmd(e), image.NewSaveCmd(e), image.NewTagCmd(e),
 	)
 }
 

@@ -84,7 +84,7 @@ func wire(ctx context.Context, c *Config, log *slog.Logger) (_ parts, err error)
 			Transfer: e.Images(), Images: e.Images(),
 			Volumes:  e.Volumes(),
 			Changes:  e.Changes(),
-			Networks: e.Networks(), Usage: e.Usage(), Space: e.Space(),
+			Networks: e.Networks(), Usage: e.Usage(), Space: e.Space(), Archives: e.Images(),
 			Execs: e.Execs(), Checkpoints: e.Checkpoints(),
 			Explainer: engine.NewExplainer(e),
 			Files:     e.Files(), Committer: e.Files(),

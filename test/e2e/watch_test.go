@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -221,4 +223,45 @@ func TestDiskUsageAndPrune(t *testing.T) {
 	if !strings.Contains(past, "container 1000\n") || !strings.Contains(past, "image 0\n") {
 		t.Errorf("events: %s", past)
 	}
+}
+
+// TestSaveAndLoad takes an image through files and pipes of both clients.
+func TestSaveAndLoad(t *testing.T) {
+	each(t, func(t *testing.T, cli enginetest.CLI) {
+		dir, tag := t.TempDir(), "saved:"+cli.Name
+		cli.OK(t, "tag", "busybox", tag)
+		t.Cleanup(func() { cli.Run(t, "rmi", "-f", tag) })
+		file := dir + "/image.tar"
+		cli.OK(t, "save", "-o", file, tag)
+		id := cli.OK(t, "inspect", "-f", "{{.Id}}", tag)
+		cli.OK(t, "rmi", tag)
+		if got := cli.OK(t, "load", "-i", file); got != "Loaded image: "+tag {
+			t.Errorf("load: %q", got)
+		}
+		if got := cli.OK(t, "inspect", "-f", "{{.Id}}", tag); got != id {
+			t.Errorf("the image was %s and is %s", id, got)
+		}
+		if got := cli.OK(t, "run", "--rm", tag, "echo", "loaded"); got != "loaded" {
+			t.Errorf("run: %q", got)
+		}
+		packed, err := exec.Command("gzip", "-k", file).CombinedOutput()
+		if err != nil {
+			t.Fatalf("gzip: %v: %s", err, packed)
+		}
+		archive, err := os.Open(file + ".gz")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer archive.Close()
+		if got := cli.Feed(t, archive, "load", "-q"); got.Code != 0 || strings.TrimSpace(got.Stdout) != "Loaded image: "+tag {
+			t.Errorf("load of a compressed archive: %+v", got)
+		}
+		cli.Fails(t, 1, "No such image: nope:latest", "save", "-o", dir+"/nope", "nope")
+		if _, err := os.Stat(dir + "/nope"); err == nil {
+			t.Error("a file is left of what could not be saved")
+		}
+		if got := cli.Feed(t, strings.NewReader("no archive"), "load"); got.Code != 1 || !strings.Contains(got.Stderr, "loading images: ") {
+			t.Errorf("load of something else: %+v", got)
+		}
+	})
 }

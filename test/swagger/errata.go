@@ -23,7 +23,8 @@ func undocumented(o operation, status int) bool {
 	case http.StatusNotModified:
 		return o.pattern == "/containers/{id}/restart"
 	case http.StatusNotFound: // the container or the image is gone by then
-		return o.pattern == "/containers/create"
+		return o.pattern == "/containers/create" ||
+			o.pattern == "/images/get" || o.pattern == "/images/{name}/get" || o.pattern == "/images/load"
 	case http.StatusConflict: // of a container that is being removed; of an update with the container's other limits
 		// of a container that does not run; of two prunes at once
 		return o.pattern == "/containers/{id}/top" || o.pattern == "/containers/prune" || o.pattern == "/images/prune" || o.pattern == "/containers/{id}/start" || o.pattern == "/containers/{id}/stop" || o.pattern == "/containers/{id}/restart" ||
@@ -37,7 +38,7 @@ var own = regexp.MustCompile(`^(POST /exec/[^/]+/kill|POST /containers/[^/]+/cha
 	`(POST|GET|DELETE) /containers/[^/]+/checkpoints(/[^/]+)?)$`)
 
 // mayBeEmpty are streams that may end before their first message.
-var mayBeEmpty = map[string]bool{"/events": true, "/images/create": true, "/images/{name}/push": true, "/containers/{id}/wait": true}
+var mayBeEmpty = map[string]bool{"/events": true, "/images/create": true, "/images/load": true, "/images/{name}/push": true, "/containers/{id}/wait": true}
 
 // erratum is a complaint that the description deserves, not the answer.
 type erratum struct {
