@@ -35,22 +35,6 @@ func TestDebianRegistry(t *testing.T) {
 		}
 		cli.OK(t, "rmi", name)
 	}
-	// What we save, and what skopeo writes of it in both forms of archives.
-	dir := t.TempDir()
-	saved := filepath.Join(dir, "saved.tar")
-	cli.OK(t, "save", "-o", saved, "busybox")
-	for _, form := range []string{"docker-archive", "oci-archive"} {
-		name := "by-" + form + ":1"
-		archive := filepath.Join(dir, form+".tar")
-		run("copy", "docker-archive:"+saved, form+":"+archive+":"+name)
-		if out := cli.OK(t, "load", "-i", archive); out != "Loaded image: "+name {
-			t.Errorf("load: %q", out)
-		}
-		if out := cli.OK(t, "run", "--rm", name, "echo", "from", form); out != "from "+form {
-			t.Errorf("run: %q", out)
-		}
-		cli.OK(t, "rmi", name)
-	}
 }
 
 func foreignRegistry(t *testing.T, program string) string {
@@ -116,6 +100,22 @@ func TestSkopeo(t *testing.T) {
 		run("copy", "--dest-tls-verify=false", "--format", format, layout, "docker://"+name)
 		cli.OK(t, "pull", name)
 		if out := cli.OK(t, "run", "--rm", name, "echo", "from", format); out != "from "+format {
+			t.Errorf("run: %q", out)
+		}
+		cli.OK(t, "rmi", name)
+	}
+	// What we save, and what skopeo writes of it in both forms of archives.
+	dir := t.TempDir()
+	saved := filepath.Join(dir, "saved.tar")
+	cli.OK(t, "save", "-o", saved, "busybox")
+	for _, form := range []string{"docker-archive", "oci-archive"} {
+		name := "by-" + form + ":1"
+		archive := filepath.Join(dir, form+".tar")
+		run("copy", "docker-archive:"+saved, form+":"+archive+":"+name)
+		if out := cli.OK(t, "load", "-i", archive); out != "Loaded image: "+name {
+			t.Errorf("load: %q", out)
+		}
+		if out := cli.OK(t, "run", "--rm", name, "echo", "from", form); out != "from "+form {
 			t.Errorf("run: %q", out)
 		}
 		cli.OK(t, "rmi", name)
