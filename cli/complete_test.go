@@ -26,6 +26,8 @@ func TestCompletion(t *testing.T) {
 		{[]string{"ps", "--filter", "na"}, []string{"name="}, ""},
 		{[]string{"inspect", "--type", ""}, []string{"container", "image"}, ""},
 		{[]string{"inspect", ""}, []string{"web\t", "nginx:latest"}, ""},
+		{[]string{"run", "-v", "w"}, []string{"web-data:"}, ""},
+		{[]string{"run", "-v", "/"}, nil, "web-data"},
 		{[]string{"volume", "rm", ""}, []string{"web-data"}, "web\t"},
 		{[]string{"volume", "rm", "web-data", ""}, nil, "web-data"},
 		{[]string{"volume", "ls", "--filter", "d"}, []string{"dangling=", "driver="}, ""},

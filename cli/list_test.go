@@ -135,7 +135,7 @@ var listings = []string{
 	"system prune", "system prune -f", "system prune -a -f --volumes", "system prune -a --volumes --filter label=x --filter label!=y", "system prune --volumes --filter until=1h",
 	"top web", "top web -o pid,cmd", "container top web", "top",
 	"container inspect web", "container inspect nope", "image inspect nginx", "image inspect nope",
-	"volume ls", "volume list", "volume ls -q", "volume ls --format json", "volume ls --format {{json\u00a0.}}", "volume ls --format table\u00a0{{.Name}}\\t{{.Links}}\\t{{.Size}}",
+	"volume ls", "volume list", "volume ls -q", "volume ls --cluster", "volume ls --format json", "volume ls --format {{json\u00a0.}}", "volume ls --format table\u00a0{{.Name}}\\t{{.Links}}\\t{{.Size}}",
 	"volume ls --format {{.Name}}|{{.Driver}}|{{.Scope}}|{{.Mountpoint}}|{{.Labels}}|{{.Label\u00a0\"a\"}}|{{.Status}}|{{.Group}}|{{.Availability}}", "volume ls -f dangling=true",
 	"volume inspect web-data", "volume inspect nope", "volume inspect -f {{.Mountpoint}} web-data", "inspect web-data", "inspect --type volume web-data",
 	"version --format {{.Server.Version}}", "info --format {{.Driver}}:{{.NCPU}}",

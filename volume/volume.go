@@ -29,6 +29,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -128,6 +129,8 @@ func Open(root string, log *slog.Logger) (*Store, error) {
 	}
 	s := &Store{root: root, log: log, volumes: make(map[string]*entry, len(list))}
 	var left []string
+	var work sync.WaitGroup
+	slots := make(chan struct{}, 2*runtime.NumCPU())
 	for _, d := range list {
 		name, path := d.Name(), filepath.Join(root, d.Name())
 		switch {
@@ -135,31 +138,55 @@ func Open(root string, log *slog.Logger) (*Store, error) {
 		case strings.HasPrefix(name, newDir), strings.HasPrefix(name, goneDir):
 			left = append(left, path)
 		case validName(name):
-			r, err := load(path, name)
-			if err != nil {
-				log.Error("a volume cannot be read: it is left as it is", "volume", name, "directory", path, "error", err)
-				continue
-			}
-			v := newEntry(r, path)
-			close(v.ready)
-			s.volumes[name] = v
-			if fill := filepath.Join(path, fillDir); exists(fill) {
-				left = append(left, fill)
-			}
+			left = append(left, filepath.Join(path, fillDir))
+			slots <- struct{}{}
+			work.Go(func() {
+				s.restore(name, path)
+				<-slots
+			})
 		}
 	}
+	work.Wait()
 	// Their names must not be given again meanwhile.
 	s.made = int(time.Now().UnixNano() & (1<<40 - 1))
-	if len(left) > 0 {
-		s.work.Go(func() {
-			for _, path := range left {
-				if err := remove(path); err != nil {
-					log.Error("deleting what is left of a volume", "directory", path, "error", err)
-				}
-			}
-		})
-	}
+	s.work.Go(func() { s.sweep(left) })
 	return s, nil
+}
+
+// restore reads the record of a volume that an earlier engine made.
+func (s *Store) restore(name, path string) {
+	r, err := load(path, name)
+	if err != nil {
+		s.log.Error("a volume cannot be read: it is left as it is", "volume", name, "directory", path, "error", err)
+		return
+	}
+	v := newEntry(r, path)
+	close(v.ready)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.volumes[name] = v
+}
+
+// sweep deletes what is left of volumes that were being made, filled or removed.
+func (s *Store) sweep(left []string) {
+	for _, path := range left {
+		if err := s.clear(path); err != nil {
+			s.log.Error("deleting what is left of a volume", "directory", path, "error", err)
+		}
+	}
+}
+
+func (s *Store) clear(path string) error {
+	if !exists(path) {
+		return nil
+	}
+	if filepath.Base(path) == fillDir { // somebody may be filling the volume by now
+		if v, err := s.find(filepath.Base(filepath.Dir(path))); err == nil {
+			v.turn.Lock()
+			defer v.turn.Unlock()
+		}
+	}
+	return remove(path)
 }
 
 // Close waits for deletions in the background.

@@ -140,6 +140,21 @@ func Volumes(e *env.Env) cobra.CompletionFunc {
 	}
 }
 
+// Sources offers what stands before the colon of -v: volumes, or files where a
+// path is begun.
+func Sources(e *env.Env) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
+		if strings.HasPrefix(word, "/") || strings.HasPrefix(word, ".") {
+			return nil, cobra.ShellCompDirectiveDefault | cobra.ShellCompDirectiveNoSpace
+		}
+		names, directive := Volumes(e)(cmd, nil, word)
+		for i := range names {
+			names[i] += ":"
+		}
+		return names, directive | cobra.ShellCompDirectiveNoSpace
+	}
+}
+
 // Any offers containers, images and volumes.
 func Any(e *env.Env) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {

@@ -53,11 +53,14 @@ func (c *creation) register(cmd *cobra.Command, e *env.Env) {
 		"cgroupns":     complete.Words("host", "private"),
 		"userns":       complete.Words("host", "auto", "private"),
 		"ipc":          complete.Words("host", "none", "private", "shareable"),
+		"volume":       complete.Sources(e),
 		"volumes-from": complete.Containers(e, true),
+		"storage-opt":  complete.Keys("size="),
 		"link":         complete.Containers(e, false),
 		"stop-signal":  complete.Signals,
 		"depends-on":   complete.Containers(e, true),
 
+		"volume-driver":     complete.Words("local"),
 		"health-on-failure": complete.Words("none", "kill", "restart", "stop"),
 	} {
 		_ = cmd.RegisterFlagCompletionFunc(name, function) // fails only for an option that does not exist

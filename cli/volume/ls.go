@@ -17,9 +17,9 @@ import (
 )
 
 type listOptions struct {
-	quiet  bool
-	format string
-	filter flags.Filter
+	quiet, cluster bool
+	format         string
+	filter         flags.Filter
 }
 
 // NewLsCmd returns "volume ls".
@@ -31,6 +31,7 @@ func NewLsCmd(e *env.Env) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd, e) },
 	}
 	f := cmd.Flags()
+	f.BoolVar(&o.cluster, "cluster", false, "Display only cluster volumes, and use cluster volume list formatting")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "Only display volume names")
 	format.Flags(f, &o.format)
 	f.VarP(&o.filter, "filter", "f", `Provide filter values (e.g. "dangling=true")`)
@@ -50,6 +51,11 @@ func (o *listOptions) run(cmd *cobra.Command, e *env.Env) error {
 	if err != nil {
 		return err
 	}
+	columns := []string{"Driver", "Name"}
+	if o.cluster { // this engine has none, another one may
+		columns = []string{"Name", "Group", "Driver", "Availability", "Status"}
+		list = slices.DeleteFunc(list, func(v volume.Volume) bool { return v.ClusterVolume == nil })
+	}
 	slices.SortFunc(list, func(a, b volume.Volume) int { return strings.Compare(a.Name, b.Name) })
 	rows := make([]*row, len(list))
 	for i := range list {
@@ -61,7 +67,7 @@ func (o *listOptions) run(cmd *cobra.Command, e *env.Env) error {
 		}
 		return nil
 	}
-	return format.List[*row]{Fields: fields(), Table: []string{"Driver", "Name"}, Format: o.format}.Write(e.Out, rows)
+	return format.List[*row]{Fields: fields(), Table: columns, Format: o.format}.Write(e.Out, rows)
 }
 
 func fields() format.Fields[*row] {

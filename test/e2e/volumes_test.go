@@ -325,6 +325,26 @@ func TestVolumeOptions(t *testing.T) {
 	}
 }
 
+// TestVolumeEvents: what is published, and that a create which fails leaves
+// nothing.
+func TestVolumeEvents(t *testing.T) {
+	cli := engine(t).Docker(t)
+	v, n := volumeNamed(t, cli, "-v"), name(t, cli)
+	since := time.Now()
+	cli.Fails(t, 1, "cannot mount volume over existing file", "create", "-v", v+":/v", "-v", "/bin/busybox", "busybox")
+	cli.Fails(t, 1, "no such volume", "volume", "inspect", v)
+	cli.OK(t, "run", "--name", n, "-v", v+":/v:ro", "busybox", "true")
+	id := inspect(t, cli, n).ID
+	cli.OK(t, "rm", n)
+	cli.OK(t, "volume", "rm", v)
+	out := cli.OK(t, "events", "--since", since.Format(time.RFC3339Nano), "--until", time.Now().Add(time.Second).Format(time.RFC3339Nano), "--filter", "type=volume", "--filter", "volume="+v,
+		"--format", `{{.Action}} {{.Actor.Attributes.driver}} {{.Actor.Attributes.container}} {{.Actor.Attributes.destination}} {{index .Actor.Attributes "read/write"}}`)
+	want := "create local destroy local create local mount local " + id + " /v false unmount local " + id + " destroy local"
+	if got := words(strings.ReplaceAll(out, "<no value>", "")); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
 // TestVolumePrune removes what no container has, and counts it.
 func TestVolumePrune(t *testing.T) {
 	e := enginetest.Start(t, enginetest.Config{})
