@@ -166,10 +166,10 @@ func TestKillAnywhere(t *testing.T) {
 		moment := time.NewTimer(pause)
 		<-moment.C
 		e.Kill(t)
-		for _, b := range running {
+		e.Restart(t)
+		for _, b := range running { // who waits for a container asks the next engine
 			b.Wait(t)
 		}
-		e.Restart(t)
 		consistent(t, e, cli, fmt.Sprintf("round %d, killed after %v", round, pause))
 	}
 	all := strings.Fields(cli.OK(t, "ps", "-aq"))
