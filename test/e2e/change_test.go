@@ -346,3 +346,48 @@ func TestExplain(t *testing.T) {
 	}
 	cli.Fails(t, 1, "there is no container and no image called", "explain", "nosuchthing")
 }
+
+// TestDebug looks into a container without a shell from beside it.
+func TestDebug(t *testing.T) {
+	e := engine(t)
+	cli := e.Davit()
+	n := name(t, cli)
+	cli.OK(t, "run", "-d", "--name", n, "--stop-timeout", "0", "--label", "a=b", "busybox", "sh", "-c", "echo here >/mark; exec sleep 1000")
+	look := "test $(readlink /proc/self/ns/net) = $(readlink /proc/1/ns/net) && test $(readlink /proc/self/ns/pid) = $(readlink /proc/1/ns/pid) && test ! -e /mark && cat $TARGET/mark && ps -o args"
+	enginetest.Eventually(t, 10*time.Second, func() error {
+		r := cli.Run(t, "debug", n, "sh", "-c", look)
+		if r.Code != 0 || !strings.HasPrefix(r.Stdout, "here\n") || !strings.Contains(r.Stdout, "sleep 1000") || !strings.Contains(r.Stderr, "its files are below /proc/1/root") {
+			return fmt.Errorf("exit code %d\nstdout: %s\nstderr: %s", r.Code, r.Stdout, r.Stderr)
+		}
+		return nil
+	})
+	if r := cli.Feed(t, strings.NewReader("cat /proc/1/root/mark\nexit 7\n"), "debug", "-q", n); r.Code != 7 || r.Stdout != "here\n" || r.Stderr != "" {
+		t.Errorf("a shell that is fed: exit code %d\nstdout: %s\nstderr: %s", r.Code, r.Stdout, r.Stderr)
+	}
+	if left := cli.OK(t, "ps", "-aq", "--filter", "label=com.davit.debug="+n); left != "" {
+		t.Errorf("left over: %s", left)
+	}
+	cli.Fails(t, 125, "take this host's with --from-host", "debug", "--image", "nosuchtools", "--pull", "never", n)
+	if path := enginetest.NeedProgram(t, "busybox"); path != "" {
+		r := cli.Run(t, "debug", "-q", "--from-host", n, "sh", "-c", "which cat && cat $TARGET/mark")
+		if r.Code != 0 && strings.Contains(r.Stderr, "no static busybox") {
+			t.Log("the busybox of this host is not static: --from-host is not tested")
+		} else if r.Code != 0 || r.Stdout != "/.davit/bin/cat\nhere\n" {
+			t.Errorf("--from-host: exit code %d\nstdout: %s\nstderr: %s", r.Code, r.Stdout, r.Stderr)
+		}
+	}
+	cli.OK(t, "stop", n)
+	cli.Fails(t, 1, "does not run, so there are no namespaces to join", "debug", n)
+	cli.Fails(t, 1, "o such container", "debug", "nobody-"+n)
+
+	// In a user namespace of its own.
+	cli = private.get(t).Davit()
+	n = name(t, cli)
+	cli.OK(t, "run", "-d", "--name", n, "--stop-timeout", "0", "busybox", "sh", "-c", "echo mapped >/mark; exec sleep 1000")
+	enginetest.Eventually(t, 10*time.Second, func() error {
+		if r := cli.Run(t, "debug", "-q", n, "cat", "/proc/1/root/mark"); r.Code != 0 || r.Stdout != "mapped\n" {
+			return fmt.Errorf("exit code %d\nstdout: %s\nstderr: %s", r.Code, r.Stdout, r.Stderr)
+		}
+		return nil
+	})
+}
