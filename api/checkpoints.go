@@ -2,8 +2,10 @@ package api
 
 import (
 	"context"
+	"io"
 	"net/http"
 
+	"github.com/davit-engine/davit/dialect"
 	"github.com/moby/moby/api/types/checkpoint"
 )
 
@@ -14,6 +16,8 @@ type Checkpoints interface {
 	Create(ctx context.Context, ref string, o checkpoint.CreateRequest) error
 	List(ctx context.Context, ref, dir string) ([]checkpoint.Summary, error)
 	Remove(ctx context.Context, ref, dir, name string) error
+	Export(ctx context.Context, ref, dir, name string) (io.ReadCloser, error)                       // a checkpoint with its container
+	Import(ctx context.Context, name string, archive io.Reader) (dialect.ImportedCheckpoint, error) // what Export has written; name "": as it was called
 }
 
 type checkpointRoutes struct{ part Checkpoints }
@@ -28,6 +32,8 @@ func (t *table) checkpoints(part Checkpoints) {
 	t.add("POST", "/containers/{id}/checkpoints", h.create)
 	t.add("GET", "/containers/{id}/checkpoints", h.list)
 	t.add("DELETE", "/containers/{id}/checkpoints/{checkpoint}", h.remove)
+	t.add("GET", "/containers/{id}/checkpoints/{checkpoint}/export", h.export) // Davit's own, and the next
+	t.add("POST", "/checkpoints/import", h.take).body = true
 }
 
 func (h checkpointRoutes) create(c *call) error {
@@ -54,4 +60,24 @@ func (h checkpointRoutes) remove(c *call) error {
 		return err
 	}
 	return c.empty(http.StatusNoContent)
+}
+
+func (h checkpointRoutes) export(c *call) error {
+	archive, err := h.part.Export(c.ctx, c.container(), c.r.Form.Get("dir"), c.vars[1])
+	if err != nil {
+		return err
+	}
+	defer archive.Close()
+	return c.archive("application/x-tar", archive)
+}
+
+func (h checkpointRoutes) take(c *call) error {
+	made, err := h.part.Import(c.ctx, c.r.Form.Get("name"), c.r.Body)
+	if err != nil {
+		return err
+	}
+	if made.Warnings == nil {
+		made.Warnings = []string{}
+	}
+	return c.json(http.StatusCreated, made)
 }

@@ -3,9 +3,11 @@ package api_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 
+	"github.com/davit-engine/davit/dialect"
 	"github.com/moby/moby/api/types/checkpoint"
 )
 
@@ -27,6 +29,17 @@ func (f fakeCheckpoints) Remove(_ context.Context, ref, dir, name string) error 
 	return f.find(ref)
 }
 
+func (f fakeCheckpoints) Export(_ context.Context, ref, dir, name string) (io.ReadCloser, error) {
+	f.note(dir + " " + name)
+	return io.NopCloser(strings.NewReader("an archive")), f.find(ref)
+}
+
+func (f fakeCheckpoints) Import(_ context.Context, name string, archive io.Reader) (dialect.ImportedCheckpoint, error) {
+	content, err := io.ReadAll(archive)
+	f.note(name + " " + string(content))
+	return dialect.ImportedCheckpoint{ID: id, Checkpoint: "one"}, err
+}
+
 func TestCheckpointRoutes(t *testing.T) {
 	for _, tc := range []struct {
 		method, path, body string
@@ -39,6 +52,9 @@ func TestCheckpointRoutes(t *testing.T) {
 		{"POST", "/containers/web/checkpoints", ``, 400, "EOF", nil},
 		{"GET", "/containers/web/checkpoints?dir=/d", "", 200, `[{"Name":"one"}]`, "/d"},
 		{"DELETE", "/containers/web/checkpoints/one?dir=/d", "", 204, "", "/d one"},
+		{"GET", "/containers/web/checkpoints/one/export?dir=/d", "", 200, "an archive", "/d one"},
+		{"GET", "/containers/nothing/checkpoints/one/export", "", 404, "No such container", nil},
+		{"POST", "/checkpoints/import?name=new", "an archive", 201, `"Checkpoint":"one","Warnings":[]`, "new an archive"},
 		{"POST", "/containers/web/start?checkpoint=one", "", 204, "", "start webone"},
 	} {
 		t.Run(tc.method+tc.path, func(t *testing.T) {

@@ -209,7 +209,9 @@ func containers(e *env.Env) *cobra.Command {
 }
 
 func checkpoints(e *env.Env) *cobra.Command {
-	return group("checkpoint", "Manage checkpoints", checkpoint.NewCreateCmd(e), checkpoint.NewLsCmd(e), checkpoint.NewRmCmd(e))
+	return group("checkpoint", "Manage checkpoints",
+		checkpoint.NewCreateCmd(e), checkpoint.NewExportCmd(e), checkpoint.NewImportCmd(e), checkpoint.NewLsCmd(e), checkpoint.NewRmCmd(e),
+	)
 }
 
 func images(e *env.Env) *cobra.Command {

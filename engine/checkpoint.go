@@ -19,10 +19,13 @@ import (
 
 // Checkpoints are the verbs for containers whose processes are written to files
 // and made again from them, by the program criu.
-type Checkpoints struct{ *launcher }
+type Checkpoints struct {
+	*launcher
+	e *Engine
+}
 
 // Checkpoints returns them.
-func (e *Engine) Checkpoints() *Checkpoints { return &Checkpoints{e.launcher} }
+func (e *Engine) Checkpoints() *Checkpoints { return &Checkpoints{e.launcher, e} }
 
 // Create writes a running container's processes to a checkpoint. With Exit they
 // end by it. Conflict when the container does not run, or has a checkpoint of

@@ -75,6 +75,24 @@ func (x *extraction) run(ctx context.Context, blobs content.Provider) error {
 	return nil
 }
 
+// ApplyLayer extracts the archive of a layer into dir, which is empty, with
+// whiteouts as overlayfs has them. parents are the layers below, topmost first.
+// It reads r to its end.
+func ApplyLayer(ctx context.Context, r io.Reader, dir string, parents []string) error {
+	x := &extraction{dir: dir, parents: parents}
+	_, err := archive.Apply(ctx, dir, r,
+		archive.WithConvertWhiteout(archive.OverlayConvertWhiteout),
+		archive.WithParents(parents),
+		archive.WithFilter((&entryFilter{layer: x, dirs: map[string]struct{}{}}).accept))
+	if err == nil {
+		_, err = io.Copy(io.Discard, r)
+	}
+	if err != nil {
+		return fmt.Errorf("extracting a layer: %w", err)
+	}
+	return nil
+}
+
 // entryFilter looks at each entry of a layer before it is extracted.
 type entryFilter struct {
 	layer *extraction

@@ -1,5 +1,5 @@
 // Package checkpoint owns the commands that write containers' processes to
-// files: create, ls and rm, with the flags of docker.
+// files: create, ls and rm, with the flags of docker, and export and import.
 //
 // They talk to the engine through package client, know nothing of criu, and
 // keep nothing. Each command runs once, on the main goroutine.
@@ -81,13 +81,7 @@ func NewRmCmd(e *env.Env) *cobra.Command {
 	var dir string
 	cmd := &cobra.Command{
 		Use: "rm [OPTIONS] CONTAINER CHECKPOINT", Aliases: []string{"remove"}, Short: "Remove a checkpoint",
-		Args: env.Arguments(2, 2),
-		ValidArgsFunction: func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
-			if len(args) == 1 {
-				return names(cmd.Context(), e, args[0], dir), cobra.ShellCompDirectiveNoFileComp
-			}
-			return complete.OneContainer(e, true)(cmd, args, word)
-		},
+		Args: env.Arguments(2, 2), ValidArgsFunction: existing(e, &dir),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			api, err := e.Client()
 			if err != nil {
@@ -98,6 +92,16 @@ func NewRmCmd(e *env.Env) *cobra.Command {
 	}
 	dirFlag(cmd, &dir)
 	return cmd
+}
+
+// existing offers a container and one of its checkpoints.
+func existing(e *env.Env, dir *string) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+		if len(args) == 1 {
+			return names(cmd.Context(), e, args[0], *dir), cobra.ShellCompDirectiveNoFileComp
+		}
+		return complete.OneContainer(e, true)(cmd, args, word)
+	}
 }
 
 func dirFlag(cmd *cobra.Command, dir *string) {

@@ -1,9 +1,12 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -99,5 +102,91 @@ func TestCheckpoint(t *testing.T) {
 	list, err := e.Client(t).CheckpointList(context.Background(), n, client.CheckpointListOptions{})
 	if err != nil || len(list.Items) != 1 || list.Items[0].Name != "two" {
 		t.Errorf("through Docker's client: %+v, %v", list, err)
+	}
+}
+
+// TestCheckpointMoves exports a checkpoint with its container and imports it on
+// another engine.
+func TestCheckpointMoves(t *testing.T) {
+	from := enginetest.Start(t, enginetest.Config{})
+	from.Busybox(t)
+	here := from.Davit()
+	to := enginetest.Start(t, enginetest.Config{NoRegistry: true, Args: []string{"--registry-mirror", "http://" + from.Registry}})
+	there := to.Davit()
+	n, count := counting(t, here, "-e", "A=1", "-l", "who=me")
+	here.OK(t, "exec", n, "sh", "-c", "echo moved > /tmp/file; ln /tmp/file /tmp/same; rm /bin/vi; rm -r /etc; mkdir /etc; chmod 4711 /tmp/file")
+	enginetest.Eventually(t, 20*time.Second, func() error {
+		if c := count(); c < 3 {
+			return fmt.Errorf("it has counted to %d", c)
+		}
+		return nil
+	})
+	id := inspect(t, here, n).ID
+	real := exec.Command("criu", "check").Run() == nil
+	if real {
+		here.OK(t, "checkpoint", "create", n, "one")
+	} else { // all but criu's part
+		here.OK(t, "kill", n)
+		dir := filepath.Join(from.Data, "containers", id, "checkpoints", "one")
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "pages-1.img"), bytes.Repeat([]byte("page"), 1<<18), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	here.OK(t, "wait", n)
+	archive := filepath.Join(t.TempDir(), "one.tar")
+	out, err := os.Create(archive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := here.Command(context.Background(), "checkpoint", "export", n, "one")
+	cmd.Stdout = out
+	if err := cmd.Run(); err != nil {
+		t.Fatal(err)
+	}
+	out.Close()
+
+	there.Fails(t, 1, "is not here: pull or load it first", "checkpoint", "import", archive)
+	there.OK(t, "pull", "busybox")
+	made := there.OK(t, "checkpoint", "import", archive)
+	t.Cleanup(func() { there.Run(t, "rm", "-f", made) })
+	there.Fails(t, 1, "is already in use", "checkpoint", "import", archive)
+	if got := there.Feed(t, strings.NewReader("no archive"), "checkpoint", "import", "-"); got.Code != 1 || !strings.Contains(got.Stderr, "no archive of a checkpoint") {
+		t.Errorf("of no archive: %+v", got)
+	}
+	if list := there.OK(t, "ps", "-aq", "--no-trunc"); list != made {
+		t.Errorf("containers: %q, want %q alone", list, made)
+	}
+	s := inspect(t, there, made)
+	if s.Name != "/"+n || s.Config.Labels["who"] != "me" || s.State.Status != "created" {
+		t.Errorf("imported: %s %v %s", s.Name, s.Config.Labels, s.State.Status)
+	}
+	if list := there.OK(t, "checkpoint", "ls", n); list != "CHECKPOINT NAME\none" {
+		t.Errorf("checkpoints: %q", list)
+	}
+	before, after := here.OK(t, "diff", n), there.OK(t, "diff", n)
+	if before != after {
+		t.Errorf("what it changed: there\n%s\nhere\n%s", after, before)
+	}
+	if real {
+		there.OK(t, "start", "--checkpoint", "one", n)
+		last := 0
+		enginetest.Eventually(t, 20*time.Second, func() error {
+			c, _ := strconv.Atoi(strings.TrimSpace(there.Run(t, "exec", n, "cat", "/count").Stdout)) // 0 while it is being written
+			if last == 0 {
+				last = c
+			}
+			if c <= last || c < 3 {
+				return fmt.Errorf("it has counted to %d", c)
+			}
+			return nil
+		})
+	} else {
+		there.OK(t, "start", n)
+	}
+	if got := there.OK(t, "exec", n, "sh", "-c", "cat /tmp/file; stat -c '%a %h' /tmp/same; ls /etc/passwd /bin/vi 2>&1 | grep -c 'No such file'"); got != "moved\n4711 2\n2" {
+		t.Errorf("its files: %q", got)
 	}
 }

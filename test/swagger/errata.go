@@ -35,7 +35,7 @@ func undocumented(o operation, status int) bool {
 
 // own are the operations that Docker's API has not, or has and does not describe.
 var own = regexp.MustCompile(`^(POST /exec/[^/]+/kill|POST /containers/[^/]+/change|GET /containers/[^/]+/(request|explain)|GET /images/.+/explain|` +
-	`(POST|GET|DELETE) /containers/[^/]+/checkpoints(/[^/]+)?)$`)
+	`(POST|GET|DELETE) /containers/[^/]+/checkpoints(/[^/]+){0,2}|POST /checkpoints/import)$`)
 
 // mayBeEmpty are streams that may end before their first message.
 var mayBeEmpty = map[string]bool{"/events": true, "/images/create": true, "/images/load": true, "/images/{name}/push": true, "/containers/{id}/wait": true}
