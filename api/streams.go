@@ -159,11 +159,14 @@ func (c *call) hijack(raw bool) (net.Conn, []byte, error) {
 	return conn, early, nil
 }
 
+// logs sends a log. Frames of many lines are for who asks (merge=1 is ours) and
+// for the docker command line, which only copies them: a line in each costs it
+// ten times as long. Libraries may take a frame for a line.
 func (h streamRoutes) logs(c *call) error {
 	o := engine.LogsOptions{
 		Follow: c.truth("follow"), Stdout: c.truth("stdout"), Stderr: c.truth("stderr"),
 		Timestamps: c.truth("timestamps"), Details: c.truth("details"), Tail: c.r.Form.Get("tail"),
-		Merge: c.truth("merge"), // ours
+		Merge: c.truth("merge") || strings.HasPrefix(c.r.UserAgent(), "Docker-Client/"),
 	}
 	if !o.Stdout && !o.Stderr {
 		return errs.New(errs.InvalidParameter, "Bad parameters: you must choose at least one stream")

@@ -79,6 +79,27 @@ func TestLogs(t *testing.T) {
 	}
 }
 
+// TestLogsMerged: frames of many lines are for clients that do not mind.
+func TestLogsMerged(t *testing.T) {
+	for _, tc := range []struct {
+		agent, query string
+		want         bool
+	}{
+		{"docker-sdk-python/7.1", "", false}, {"Go-http-client/1.1", "", false}, {"davit", "&merge=1", true}, {"Docker-Client/28.2.2 (linux)", "", true},
+	} {
+		f := &fake{output: []string{"1a"}}
+		srv, _ := serve(t, f)
+		conn := dial(t, srv)
+		fmt.Fprintf(conn, "GET /v1.41/containers/web/logs?stdout=1%s HTTP/1.1\r\nHost: x\r\nUser-Agent: %s\r\nConnection: close\r\n\r\n", tc.query, tc.agent)
+		if _, err := io.ReadAll(conn); err != nil {
+			t.Fatal(err)
+		}
+		if o := f.last(t).(engine.LogsOptions); o.Merge != tc.want {
+			t.Errorf("%s%s: merge %v", tc.agent, tc.query, o.Merge)
+		}
+	}
+}
+
 func TestLogsFollowed(t *testing.T) {
 	f := &fake{hold: make(chan struct{}), output: []string{"1a"}}
 	srv, _ := serve(t, f)
