@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime/debug"
 	"sync"
 	"time"
 )
@@ -21,6 +20,8 @@ type LastTime struct {
 // compressor compresses rotated files, one after another, the newest first.
 // Files move on meanwhile: it keeps count of the steps.
 type compressor struct {
+	trim func() // called when all is done; may be nil
+
 	mu      sync.Mutex
 	shifts  int           // guarded by mu; rotations so far
 	running chan struct{} // guarded by mu; closed when the goroutine ends; nil: there is none
@@ -41,11 +42,10 @@ func (c *compressor) start(path string, files int) {
 }
 
 func (c *compressor) run(path string, files int, done chan struct{}) {
-	defer func() {
-		// What gzip works with is most of this process's heap by now.
-		debug.FreeOSMemory()
-		close(done)
-	}()
+	defer close(done)
+	if c.trim != nil {
+		defer c.trim()
+	}
 	for {
 		c.mu.Lock()
 		if !c.again {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 )
 
@@ -17,6 +18,7 @@ type Ring struct {
 	mu      sync.Mutex
 	changed sync.Cond // of mu: queue or closed has
 	queue   []chunk   // guarded by mu
+	free    [][]byte  // guarded by mu; texts to be used again: output is no garbage
 	held    int       // guarded by mu; bytes in queue and under way
 	dropped drop      // guarded by mu; since the last chunk queued
 	closed  bool      // guarded by mu
@@ -52,7 +54,7 @@ func (r *Ring) Write(s Stream, p []byte) error {
 		r.dropped.bytes += len(p)
 		r.dropped.lines += bytes.Count(p, []byte{'\n'})
 	} else {
-		r.queueLocked(chunk{stream: s, text: bytes.Clone(p)})
+		r.queueLocked(chunk{stream: s, text: append(r.roomLocked(), p...)})
 	}
 	return r.troubleLocked()
 }
@@ -63,6 +65,16 @@ func (r *Ring) End(s Stream) error {
 	defer r.mu.Unlock()
 	r.queueLocked(chunk{stream: s, end: true})
 	return r.troubleLocked()
+}
+
+func (r *Ring) roomLocked() []byte {
+	n := len(r.free)
+	if n == 0 {
+		return nil
+	}
+	room := r.free[n-1]
+	r.free = r.free[:n-1]
+	return room[:0]
 }
 
 func (r *Ring) queueLocked(c chunk) {
@@ -105,15 +117,15 @@ func (r *Ring) run() {
 			return
 		}
 		c := r.queue[0]
-		r.queue[0] = chunk{}
-		if r.queue = r.queue[1:]; len(r.queue) == 0 {
-			r.queue = nil
-		}
+		r.queue = slices.Delete(r.queue, 0, 1)
 		r.mu.Unlock()
 
 		err := r.write(&c)
 		r.mu.Lock()
 		r.held -= len(c.text)
+		if c.text != nil {
+			r.free = append(r.free, c.text)
+		}
 		r.failed = first(r.failed, err)
 		r.mu.Unlock()
 	}

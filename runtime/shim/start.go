@@ -189,7 +189,7 @@ func hasPIDNamespace(spec *specs.Spec) bool {
 }
 
 func openLog(l wire.Log) (logWriter, error) {
-	o := logfile.Options{MaxSize: l.MaxSize, MaxFile: l.MaxFile, Compress: l.Compress, Attrs: l.Attrs}
+	o := logfile.Options{MaxSize: l.MaxSize, MaxFile: l.MaxFile, Compress: l.Compress, Attrs: l.Attrs, Trim: release}
 	switch l.Driver {
 	case "none", "":
 		return nil, nil
