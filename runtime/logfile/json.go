@@ -2,6 +2,8 @@ package logfile
 
 import (
 	"bytes"
+	"encoding/binary"
+	"math/bits"
 	"time"
 	"unicode/utf8"
 )
@@ -54,12 +56,11 @@ const hex = "0123456789abcdef"
 func appendText(dst, p []byte) []byte {
 	start := 0
 	for i := 0; i < len(p); {
+		if i += plainText(p[i:]); i == len(p) {
+			break
+		}
 		b := p[i]
 		if b < utf8.RuneSelf {
-			if plain[b] {
-				i++
-				continue
-			}
 			dst = append(dst, p[start:i]...)
 			switch b {
 			case '\\', '"':
@@ -92,15 +93,30 @@ func appendText(dst, p []byte) []byte {
 	return append(dst, p[start:]...)
 }
 
-// plain tells the ASCII bytes that need no escape.
-var plain = [utf8.RuneSelf]bool{
-	' ': true, '!': true, '#': true, '$': true, '%': true, '\'': true, '(': true, ')': true, '*': true, '+': true, ',': true,
-	'-': true, '.': true, '/': true, '0': true, '1': true, '2': true, '3': true, '4': true, '5': true, '6': true, '7': true,
-	'8': true, '9': true, ':': true, ';': true, '=': true, '?': true, '@': true, 'A': true, 'B': true, 'C': true, 'D': true,
-	'E': true, 'F': true, 'G': true, 'H': true, 'I': true, 'J': true, 'K': true, 'L': true, 'M': true, 'N': true, 'O': true,
-	'P': true, 'Q': true, 'R': true, 'S': true, 'T': true, 'U': true, 'V': true, 'W': true, 'X': true, 'Y': true, 'Z': true,
-	'[': true, ']': true, '^': true, '_': true, '`': true, 'a': true, 'b': true, 'c': true, 'd': true, 'e': true, 'f': true,
-	'g': true, 'h': true, 'i': true, 'j': true, 'k': true, 'l': true, 'm': true, 'n': true, 'o': true, 'p': true, 'q': true,
-	'r': true, 's': true, 't': true, 'u': true, 'v': true, 'w': true, 'x': true, 'y': true, 'z': true, '{': true, '|': true,
-	'}': true, '~': true, 0x7f: true,
+// plainText returns how many bytes p begins with that are ASCII and need no
+// escape. It looks at eight at a time.
+func plainText(p []byte) int {
+	const (
+		ones   = 0x0101010101010101
+		tops   = 0x8080808080808080
+		spaces = ones * ' '
+		slants = ones * '\\'
+		// Two at once: those that differ in one bit.
+		angles, angleBit = ones * '>', ones * ('<' ^ '>')
+		quotes, quoteBit = ones * '&', ones * ('"' ^ '&')
+	)
+	i := 0
+	for ; i+8 <= len(p); i += 8 {
+		x := binary.LittleEndian.Uint64(p[i:])
+		a, q, s := (x|angleBit)^angles, (x|quoteBit)^quotes, x^slants
+		// The lowest bit set is that of the first byte that is special; those
+		// above it may be wrong.
+		if special := (x | (x-spaces)&^x | (a-ones)&^a | (q-ones)&^q | (s-ones)&^s) & tops; special != 0 {
+			return i + bits.TrailingZeros64(special)/8
+		}
+	}
+	for i < len(p) && p[i] >= ' ' && p[i] < utf8.RuneSelf && p[i] != '"' && p[i] != '\\' && p[i] != '<' && p[i] != '>' && p[i] != '&' {
+		i++
+	}
+	return i
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -247,4 +248,60 @@ func TestLogShippedLater(t *testing.T) {
 		t.Errorf("the log of a container that had ended was sent %d times", got)
 	}
 	cli.OK(t, "rm", "-f", "slow", "quick")
+}
+
+// TestHugeLine: one line of 100 MB is logged and read back whole, by an engine
+// and a supervisor that stay small.
+func TestHugeLine(t *testing.T) {
+	e := engine(t)
+	cli := e.Davit()
+	n := name(t, cli)
+	const size = 100_000_000
+	cli.OK(t, "run", "-d", "--name", n, "--log-driver", "local", "--log-opt", "max-size=-1", "busybox", "sh", "-c",
+		fmt.Sprintf(`busybox head -c %d /dev/zero | busybox tr '\0' x; echo; busybox sleep 100`, size))
+	before := peak(t, e.Pid())
+	var out string
+	enginetest.Eventually(t, 60*time.Second, func() error {
+		if out = cli.OK(t, "logs", "--tail", "1", n); strings.TrimLeft(out, "x") != "" || len(out) != size%16384 {
+			return fmt.Errorf("the last piece has %d bytes", len(out))
+		}
+		return nil
+	})
+	if out = cli.Run(t, "logs", n).Stdout; len(out) != size+1 || strings.Trim(out, "x") != "\n" {
+		t.Errorf("%d bytes", len(out))
+	}
+	pid, err := strconv.Atoi(cli.OK(t, "inspect", "-f", "{{.State.Pid}}", n))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(stat), ") ")
+	shim, err := strconv.Atoi(strings.Fields(rest)[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p := peak(t, shim); p > 24<<10 {
+		t.Errorf("the supervisor took %d KiB at its peak", p)
+	}
+	if p := peak(t, e.Pid()); p > before+48<<10 {
+		t.Errorf("the engine took %d KiB at its peak, %d before", p, before)
+	}
+}
+
+// peak is the most memory that a process has had, in KiB.
+func peak(t *testing.T, pid int) int {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(status), "VmHWM:")
+	kib, err := strconv.Atoi(strings.Fields(rest)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kib
 }
