@@ -14,7 +14,6 @@ import (
 
 // jsonScanner cuts files of the json-file format into entries.
 type jsonScanner struct {
-	buf     []byte
 	entry   Entry
 	decoder decoder
 }
@@ -23,23 +22,22 @@ type jsonScanner struct {
 // of damaged bytes before it and the offset of its end. It returns the bytes up
 // to the end of the last line: what comes after that is not whole.
 func (s *jsonScanner) scan(r io.Reader, each func(e *Entry, damage, end int64) error) (whole int64, err error) {
-	if s.buf == nil {
-		s.buf = make([]byte, blockSize)
-	}
+	buf, done := block()
+	defer done()
 	held := 0           // bytes of an unfinished line at the beginning of buf
 	skipped := int64(0) // bytes of a line too long, before those
 	damage := int64(0)
 	for {
-		n, err := r.Read(s.buf[held:])
+		n, err := r.Read(buf[held:])
 		end := held + n
 		start := 0
 		for searched := held; ; {
-			i := bytes.IndexByte(s.buf[searched:end], '\n')
+			i := bytes.IndexByte(buf[searched:end], '\n')
 			if i < 0 {
 				break
 			}
 			stop := searched + i
-			line := s.buf[start:stop]
+			line := buf[start:stop]
 			whole += skipped + int64(len(line)) + 1
 			if skipped > 0 {
 				damage += skipped + int64(len(line)) + 1
@@ -59,7 +57,7 @@ func (s *jsonScanner) scan(r io.Reader, each func(e *Entry, damage, end int64) e
 			}
 			damage = 0
 		}
-		held = copy(s.buf, s.buf[start:end])
+		held = copy(buf, buf[start:end])
 		switch {
 		case errors.Is(err, io.EOF):
 			return whole, nil
@@ -68,8 +66,8 @@ func (s *jsonScanner) scan(r io.Reader, each func(e *Entry, damage, end int64) e
 		case skipped > 0 || held >= maxLine:
 			skipped += int64(held)
 			held = 0
-		case held == len(s.buf):
-			s.buf = append(s.buf, make([]byte, len(s.buf))...)
+		case held == len(buf):
+			buf = append(buf, make([]byte, len(buf))...)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"sync"
 )
 
 const (
@@ -13,6 +14,16 @@ const (
 	maxLine = 1 << 20
 )
 
+// blocks are buffers of readings: one that waits for more has none.
+var blocks = sync.Pool{New: func() any { return new([blockSize]byte) }}
+
+// block returns a buffer and what gives it back; a larger one that took its
+// place is left to the collector.
+func block() (buf []byte, done func()) {
+	b := blocks.Get().(*[blockSize]byte)
+	return b[:], func() { blocks.Put(b) }
+}
+
 // readError is an error of the file, as opposed to one of emit.
 type readError struct{ err error }
 
@@ -21,7 +32,8 @@ func (e *readError) Unwrap() error { return e.err }
 
 // countLines counts the lines of r, whole ones.
 func countLines(r io.Reader) (lines int, err error) {
-	buf := make([]byte, blockSize)
+	buf, done := block()
+	defer done()
 	for {
 		n, err := r.Read(buf)
 		lines += bytes.Count(buf[:n], []byte{'\n'})
@@ -37,7 +49,8 @@ func countLines(r io.Reader) (lines int, err error) {
 // lastLines finds where the last n whole lines of the first size bytes of f
 // begin, reading backwards. It returns how many there are, n at most.
 func lastLines(f io.ReaderAt, size int64, n int) (offset int64, found int, err error) {
-	buf := make([]byte, blockSize)
+	buf, done := block()
+	defer done()
 	newlines := 0 // the one that ends the last whole line included
 	for end := size; end > 0; {
 		begin := max(0, end-blockSize)

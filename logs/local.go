@@ -19,7 +19,6 @@ var mark = []byte{logfile.TagSource, 6, 's', 't', 'd'}
 
 // localScanner cuts files of the local format into entries.
 type localScanner struct {
-	buf   []byte
 	entry Entry
 	attrs attrCache
 }
@@ -28,16 +27,15 @@ type localScanner struct {
 // it and the offset of its end. It returns the bytes up to the end of the last
 // entry: what comes after that is not whole.
 func (s *localScanner) scan(r io.Reader, each func(e *Entry, damage, end int64) error) (whole int64, err error) {
-	if s.buf == nil {
-		s.buf = make([]byte, blockSize)
-	}
+	buf, done := block()
+	defer done()
 	held := 0          // bytes of something unfinished at the beginning of buf
 	passed := int64(0) // bytes before buf
 	for {
-		n, err := r.Read(s.buf[held:])
+		n, err := r.Read(buf[held:])
 		end, at := held+n, 0
 		for {
-			size, state := s.next(s.buf[at:end])
+			size, state := s.next(buf[at:end])
 			if state == unfinished {
 				break
 			}
@@ -52,15 +50,15 @@ func (s *localScanner) scan(r io.Reader, each func(e *Entry, damage, end int64) 
 			at += size
 			whole = stop
 		}
-		held = copy(s.buf, s.buf[at:end])
+		held = copy(buf, buf[at:end])
 		passed += int64(at)
 		switch {
 		case errors.Is(err, io.EOF):
 			return whole, nil
 		case err != nil:
 			return whole, &readError{err}
-		case held == len(s.buf):
-			s.buf = append(s.buf, make([]byte, len(s.buf))...)
+		case held == len(buf):
+			buf = append(buf, make([]byte, len(buf))...)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package ship
 
 import (
 	"bytes"
+	"compress/flate"
 	"compress/gzip"
 	"compress/zlib"
 	"context"
@@ -11,6 +12,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/davit-engine/davit/logs/driver"
@@ -86,18 +88,7 @@ func dialGELF(ctx context.Context, t driver.GELFTarget, g *gelf) (sender, error)
 	if err != nil {
 		return nil, err
 	}
-	s := &gelfDatagrams{datagrams: d, gelf: g}
-	switch t.Compression {
-	case "gzip":
-		s.zip, err = gzip.NewWriterLevel(&s.zipped, t.Level)
-	case "zlib":
-		s.zip, err = zlib.NewWriterLevel(&s.zipped, t.Level)
-	}
-	if err != nil {
-		d.close()
-		return nil, err
-	}
-	return s, nil
+	return &gelfDatagrams{datagrams: d, gelf: g, target: t}, nil
 }
 
 // gelfStream ends each message with a zero byte.
@@ -135,7 +126,7 @@ const (
 type gelfDatagrams struct {
 	*datagrams
 	gelf   *gelf
-	zip    compressor // nil: none
+	target driver.GELFTarget
 	zipped bytes.Buffer
 	buf    []byte
 }
@@ -154,13 +145,8 @@ func (s *gelfDatagrams) send(m *message) (err error) {
 		return err
 	}
 	body := s.buf
-	if s.zip != nil {
-		s.zipped.Reset()
-		s.zip.Reset(&s.zipped)
-		if _, err := s.zip.Write(body); err != nil {
-			return err
-		}
-		if err := s.zip.Close(); err != nil {
+	if s.target.Compression != "none" {
+		if err := s.compress(); err != nil {
 			return err
 		}
 		body = s.zipped.Bytes()
@@ -169,6 +155,38 @@ func (s *gelfDatagrams) send(m *message) (err error) {
 		return s.write(m.end, body)
 	}
 	return s.write(m.end, gelfChunked(body)...)
+}
+
+func (s *gelfDatagrams) compress() error {
+	pools := &gzips
+	if s.target.Compression == "zlib" {
+		pools = &zlibs
+	}
+	pool := &pools[s.target.Level-flate.DefaultCompression]
+	zip, _ := pool.Get().(compressor)
+	if zip == nil {
+		zip = newCompressor(s.target.Compression, s.target.Level)
+	}
+	defer pool.Put(zip)
+	s.zipped.Reset()
+	zip.Reset(&s.zipped)
+	if _, err := zip.Write(s.buf); err != nil {
+		return err
+	}
+	return zip.Close()
+}
+
+// Compressors are shared by all containers, by level: each takes a megabyte.
+var gzips, zlibs [flate.BestCompression - flate.DefaultCompression + 1]sync.Pool
+
+// newCompressor makes one; the level was checked.
+func newCompressor(kind string, level int) compressor {
+	if kind == "zlib" {
+		z, _ := zlib.NewWriterLevel(nil, level)
+		return z
+	}
+	z, _ := gzip.NewWriterLevel(nil, level)
+	return z
 }
 
 func gelfChunked(body []byte) (packets [][]byte) {
