@@ -16,7 +16,8 @@ UNITDIR ?= $(PREFIX)/lib/systemd/system
 
 # Static, and not position independent: a davit-shim built with -buildmode=pie starts 0.4 ms later.
 MODULE  := github.com/davit-engine/davit
-LDFLAGS := -s -w -X $(MODULE)/version.Version=$(VERSION) -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.buildTime=$(STAMP)
+LDFLAGS := -s -w -X $(MODULE)/version.Version=$(VERSION) -X $(MODULE)/version.Commit=$(COMMIT) -X $(MODULE)/version.Time=$(STAMP) \
+           -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.buildTime=$(STAMP)
 BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
 
 .PHONY: help

@@ -81,6 +81,7 @@ func (h systemRoutes) info(c *call) error {
 	if err != nil {
 		return err
 	}
+	info.ExperimentalBuild = h.server.cfg.Experimental
 	return c.json(http.StatusOK, compat.Info(c.version, info))
 }
 

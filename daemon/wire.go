@@ -17,6 +17,7 @@ import (
 	"github.com/davit-engine/davit/event"
 	"github.com/davit-engine/davit/image"
 	"github.com/davit-engine/davit/network"
+	"github.com/davit-engine/davit/version"
 	"github.com/davit-engine/davit/volume"
 	"github.com/moby/moby/api/types/container"
 )
@@ -139,7 +140,7 @@ func engineConfig(c *Config, log *slog.Logger) (engine.Config, error) {
 		LinkVariables: truth(os.Getenv("DOCKER_KEEP_DEPRECATED_LEGACY_LINKS_ENV_VARS")),
 		DNS:           d.DNS.Servers, DNSSearch: d.DNS.Search, DNSOptions: d.DNS.Options, SeccompProfile: profile, Given: c.Given,
 		About: engine.About{
-			Version:    c.Version,
+			Version: c.Version, Commit: version.Commit, BuildTime: version.Time,
 			APIVersion: compat.Max.String(), MinAPIVersion: minAPI(c), Name: name, Labels: c.Labels, Debug: c.Log.Debug,
 			Mirrors: c.Images.Mirrors, Insecure: c.Images.Insecure,
 			HTTPProxy: redacted(c.Proxy.HTTP), HTTPSProxy: redacted(c.Proxy.HTTPS), NoProxy: c.Proxy.No,

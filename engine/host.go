@@ -26,6 +26,7 @@ type hostFacts struct {
 	cgroupV2     bool
 	capabilities []string // known to the kernel and held by the engine
 	controllers  map[string]bool
+	swap         bool   // limits of swap can be set
 	nofile       uint64 // hard limit of open files
 	oomScoreAdj  int    // the engine's own
 	thermal      []string
@@ -44,6 +45,7 @@ func detectHost() (*hostFacts, error) {
 	}
 	h.cgroupV2 = fs.Type == unix.CGROUP2_SUPER_MAGIC
 	h.controllers = controllers(h.cgroupV2)
+	h.swap = h.has("memory") && countsSwap(h.cgroupV2)
 	known, err := capability.ListSupported()
 	if err != nil {
 		return nil, fmt.Errorf("listing the kernel's capabilities: %w", err)
@@ -118,6 +120,17 @@ func controllers(v2 bool) map[string]bool {
 		}
 	}
 	return found
+}
+
+// countsSwap reports whether the kernel limits swap by group. The root group of
+// v2 has no files of limits, but shows the controller's statistics.
+func countsSwap(v2 bool) bool {
+	if v2 {
+		stat, err := os.ReadFile("/sys/fs/cgroup/memory.stat")
+		return err != nil || strings.Contains(string(stat), "pswpin") || strings.Contains(string(stat), "swapcached")
+	}
+	_, err := os.Stat("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes")
+	return err == nil
 }
 
 func numCPU() int { return runtime.NumCPU() }

@@ -151,6 +151,19 @@ func (t *table) unknown(id string) bool {
 	return true
 }
 
+// each calls look with the record of every container, in no order. It must not
+// call the table.
+func (t *table) each(look func(*record.Container)) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	for _, c := range t.byID {
+		c.mu.Lock()
+		rec := c.rec
+		c.mu.Unlock()
+		look(rec)
+	}
+}
+
 // all lists the containers, newest first.
 func (t *table) all() []*ctr {
 	t.mu.RLock()

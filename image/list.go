@@ -88,6 +88,25 @@ func (s *Store) list(ctx context.Context, o ListOptions) ([]imagetypes.Summary, 
 	return summaries, nil
 }
 
+// Count returns how many images there are, steps of the classic builder left
+// out. It looks at names only.
+func (s *Store) Count(ctx context.Context) (int, error) {
+	all, err := s.st.images.List(s.st.context(ctx))
+	if err != nil {
+		return 0, classify(err)
+	}
+	parents, ids := map[string]bool{}, map[digest.Digest]bool{}
+	for _, rec := range all {
+		parents[rec.Labels[parentLabel]] = true
+	}
+	for _, rec := range all {
+		if !isDangling(rec) || !parents[rec.Target.Digest.String()] {
+			ids[rec.Target.Digest] = true
+		}
+	}
+	return len(ids), nil
+}
+
 func summarise(recs []images.Image, v survey, best candidate, found bool) imagetypes.Summary {
 	target := recs[0].Target
 	sum := imagetypes.Summary{
@@ -190,9 +209,9 @@ func (f *filters) parse(ctx context.Context, s *Store, key, value string) (err e
 	case "until":
 		f.until, err = ParseTime(value, time.Now())
 	case "before":
-		f.before, err = s.createdAt(ctx, value)
+		f.before, err = createdAt(ctx, s, value)
 	case "since":
-		f.since, err = s.createdAt(ctx, value)
+		f.since, err = createdAt(ctx, s, value)
 	default:
 		return errs.New(errs.InvalidParameter, "invalid filter '%s'", key)
 	}
@@ -230,7 +249,7 @@ func ParseTime(value string, now time.Time) (time.Time, error) {
 }
 
 // createdAt finds when the image that ref names was made.
-func (s *Store) createdAt(ctx context.Context, ref string) (time.Time, error) {
+func createdAt(ctx context.Context, s *Store, ref string) (time.Time, error) {
 	rec, err := s.names.resolve(ctx, ref)
 	if err != nil {
 		return time.Time{}, err

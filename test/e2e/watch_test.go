@@ -181,6 +181,13 @@ func TestDiskUsageAndPrune(t *testing.T) {
 			cli.OK(t, "tag", "busybox", "other:1")
 			cli.OK(t, "run", "--name", "done", "--label", "keep", "busybox", "sh", "-c", "head -c 1000 /dev/zero > /x")
 			cli.OK(t, "run", "-d", "--name", "runs", "busybox", "sleep", "1000")
+			cli.OK(t, "create", "--name", "new", "busybox")
+			cli.OK(t, "pause", "runs")
+			if got := cli.OK(t, "info", "--format", "{{.Containers}} {{.ContainersRunning}} {{.ContainersPaused}} {{.ContainersStopped}} {{.Images}}"); got != "3 0 1 2 1" {
+				t.Errorf("info counts %s", got)
+			}
+			cli.OK(t, "unpause", "runs")
+			cli.OK(t, "rm", "new")
 			df := func() map[string]string {
 				t.Helper()
 				all := map[string]string{}
