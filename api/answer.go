@@ -3,6 +3,7 @@ package api
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"net"
 	"net/http"
 
@@ -15,6 +16,13 @@ import (
 // is a fault of the host to clients, and so are an end by the client or by
 // time: they have no better code in Docker's API.
 func statusOf(err error) int {
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large):
+		return http.StatusRequestEntityTooLarge
+	case errors.Is(err, errSlowBody):
+		return http.StatusRequestTimeout
+	}
 	switch errs.KindOf(err) {
 	case errs.InvalidParameter:
 		return http.StatusBadRequest

@@ -21,7 +21,7 @@ func (t *table) auth(part Registry) {
 	if part == nil {
 		return
 	}
-	t.add("POST", "/auth", func(c *call) error {
+	login := t.add("POST", "/auth", func(c *call) error {
 		auth, err := authconfig.DecodeRequestBody(c.r.Body)
 		if err != nil {
 			return errs.Wrap(errs.InvalidParameter, err)
@@ -31,5 +31,6 @@ func (t *table) auth(part Registry) {
 			return err
 		}
 		return c.json(http.StatusOK, registry.AuthResponse{Status: "Login Succeeded", IdentityToken: token})
-	}).body = true
+	})
+	login.body, login.small = true, true
 }

@@ -25,7 +25,8 @@ func (t *table) commit(part Committer) {
 	if part == nil {
 		return
 	}
-	t.add("POST", "/commit", commitRoutes{part}.commit).body = true
+	r := t.add("POST", "/commit", commitRoutes{part}.commit)
+	r.body, r.small = true, true
 }
 
 // maxCommitConfig bounds the configuration that a commit may bring along.

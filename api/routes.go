@@ -13,6 +13,7 @@ type route struct {
 	pattern string              // as in swagger.yaml: /containers/{id}/json
 	pieces  []string            // the pattern's texts between its places
 	body    bool                // the body is the handler's, even if it says that it is a form
+	small   bool                // such a body is a description all the same, not an archive
 	handle  func(c *call) error // nil: Docker has it, this engine has not
 }
 

@@ -22,6 +22,7 @@ type Config struct {
 	Builder       string         // which builder clients should use: "1", "2"; empty: no header
 	Experimental  bool           // the Docker-Experimental header
 	CgroupUnified bool           // the host has cgroup v2 alone; a default before 1.41 depends on it
+	BodyTime      time.Duration  // that a client may take to send a body that is not streamed; 0: a minute
 	Log           *slog.Logger   // nil: slog.Default()
 }
 
@@ -160,6 +161,11 @@ func (s *Server) serve(w *answer, r *http.Request, log *slog.Logger) error {
 	}
 	if rt.handle == nil {
 		return errs.New(errs.NotImplemented, "%s %s is not implemented by this engine", r.Method, rt.pattern)
+	}
+	if !rt.body || rt.small {
+		if err := s.bound(w, r); err != nil {
+			return err
+		}
 	}
 	if err := parseForm(r, rt.body); err != nil {
 		return err

@@ -99,7 +99,7 @@ func newDaemon(ctx context.Context, c *Config, log *slog.Logger, level *slog.Lev
 	d.undo = append(d.undo, cancel)
 	d.server = &http.Server{
 		Handler:           d.api,
-		ReadHeaderTimeout: 5 * time.Minute,
+		ReadHeaderTimeout: 30 * time.Second,
 		BaseContext:       func(net.Listener) context.Context { return base },
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
