@@ -16,11 +16,7 @@ import (
 // is a fault of the host to clients, and so are an end by the client or by
 // time: they have no better code in Docker's API.
 func statusOf(err error) int {
-	var large *http.MaxBytesError
-	switch {
-	case errors.As(err, &large):
-		return http.StatusRequestEntityTooLarge
-	case errors.Is(err, errSlowBody):
+	if errors.Is(err, errSlowBody) {
 		return http.StatusRequestTimeout
 	}
 	switch errs.KindOf(err) {

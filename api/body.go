@@ -26,7 +26,7 @@ func (s *Server) bound(w http.ResponseWriter, r *http.Request) error {
 	if r.ContentLength > maxBody {
 		// Nothing of it is read, so nothing else can come on this connection.
 		w.Header().Set("Connection", "close")
-		return errs.New(errs.InvalidParameter, "the request's body has %d bytes, %d are allowed: %w", r.ContentLength, int64(maxBody), &http.MaxBytesError{Limit: maxBody})
+		return errs.New(errs.InvalidParameter, "the request's body has %d bytes, %d are allowed", r.ContentLength, int64(maxBody))
 	}
 	if r.Body == nil || r.Body == http.NoBody {
 		return nil
