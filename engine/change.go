@@ -61,6 +61,9 @@ func (g *Changes) change(ctx context.Context, c *ctr, wish *dialect.Change, dry 
 		if err == nil && !dry && !out.Plan.Restarts {
 			err = g.carryOut(context.WithoutCancel(ctx), c, wish, out, plan.Restarts)
 		}
+		if err == nil && !dry && out.Plan.Restarts {
+			err = g.resume(c, true)
+		}
 		c.disown()
 		switch {
 		case err != nil:
@@ -76,6 +79,15 @@ func (g *Changes) change(ctx context.Context, c *ctr, wish *dialect.Change, dry 
 			return dialect.Plan{}, err
 		}
 	}
+}
+
+// resume notes that a container is ended to be started again, or that nothing
+// comes of that, for its owner.
+func (g *Changes) resume(c *ctr, will bool) error {
+	rec := c.snapshot()
+	rec.State.Resume = will
+	c.replace(&rec)
+	return g.persist(c, false)
 }
 
 // draft makes the settings that the container would have, and checks them, for
@@ -269,6 +281,9 @@ func (g *Changes) startAgain(ctx context.Context, c *ctr, why error) error {
 	g.reviver.settle(c)
 	name := c.snapshot().Name
 	if err := g.start(ctx, c); err != nil && !errs.Is(err, errs.NotModified) {
+		if err := g.resume(c, false); err != nil {
+			g.log.Error("recording that a container does not start", "container", c.id, "error", err)
+		}
 		return errs.New(errs.KindOf(why), "container %s starts neither with the new settings nor with its old ones (%v): %w", name, err, why)
 	}
 	return errs.New(errs.KindOf(why), "container %s does not start with the new settings and runs with its old ones again: %w", name, why)

@@ -176,6 +176,9 @@ func (v *reviver) hold(c *ctr) {
 	s := &rec.State
 	switch {
 	case s.Status == container.StateRestarting: // the engine ended while it waited
+	case s.Status == container.StateExited && s.Resume: // the engine ended between an end and a start
+		s.Status, s.Resume = container.StateRestarting, false
+		c.replace(&rec)
 	case s.Status == container.StateExited && !s.StartedAt.IsZero() && restart.AtBoot(rec.HostConfig.RestartPolicy, s.ManuallyStopped):
 		s.Status, s.RestartCount = container.StateRestarting, 0
 		c.replace(&rec)

@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/moby/moby/api/types/container"
 
 	"github.com/davit-engine/davit/dialect"
+	"github.com/davit-engine/davit/errs"
 )
 
 // Update changes limits and restart policy of a container; zero fields change
@@ -40,7 +42,7 @@ func (c Containers) Change(ctx context.Context, id string, wish dialect.Change, 
 	query := url.Values{}
 	flag(query, "dry-run", dry)
 	plan, _, err := fetch[dialect.Plan](ctx, c.api, request{method: http.MethodPost, path: at, query: query, body: body})
-	return plan, err
+	return plan, foreign(err)
 }
 
 // Request tells what to ask for to get such a container again.
@@ -50,5 +52,14 @@ func (c Containers) Request(ctx context.Context, id string) (dialect.Request, er
 		return dialect.Request{}, err
 	}
 	answer, _, err := fetch[dialect.Request](ctx, c.api, request{method: http.MethodGet, path: at})
-	return answer, err
+	return answer, foreign(err)
+}
+
+// foreign tells an engine that does not know a path of Davit's own from one
+// that does not know a container.
+func foreign(err error) error {
+	if errs.Is(err, errs.NotFound) && strings.HasSuffix(err.Error(), "page not found") {
+		return errs.New(errs.NotImplemented, "the engine is not Davit, or an older one, and cannot do this: %w", err)
+	}
+	return err
 }

@@ -13,10 +13,12 @@ func (c Containers) Explain(ctx context.Context, id string) (_ dialect.Explanati
 	if err != nil {
 		return dialect.Explanation{}, nil, err
 	}
-	return fetch[dialect.Explanation](ctx, c.api, request{method: http.MethodGet, path: at})
+	x, raw, err := fetch[dialect.Explanation](ctx, c.api, request{method: http.MethodGet, path: at})
+	return x, raw, foreign(err)
 }
 
 // Explain says what a run of an image would make; raw is the answer as it came.
 func (i Images) Explain(ctx context.Context, name string) (_ dialect.Explanation, raw []byte, err error) {
-	return fetch[dialect.Explanation](ctx, i.api, request{method: http.MethodGet, path: "/images/" + name + "/explain"})
+	x, raw, err := fetch[dialect.Explanation](ctx, i.api, request{method: http.MethodGet, path: "/images/" + name + "/explain"})
+	return x, raw, foreign(err)
 }

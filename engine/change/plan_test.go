@@ -178,6 +178,31 @@ func TestRefusedPlans(t *testing.T) {
 	}
 }
 
+// FuzzMake wishes anything: no wish may panic or change the record in place.
+func FuzzMake(f *testing.F) {
+	for _, wish := range []string{
+		`{}`, `{"Env":{"A":null,"B":"1"}}`, `{"Mounts":{"/data":{"Type":"tmpfs"},"/www":null}}`, `{"Networks":{"host":{},"bridge":null}}`,
+		`{"PortBindings":{"80/tcp":null,"1-3/udp":[]}}`, `{"Healthcheck":{"Test":["NONE"]}}`, `{"Resources":{"Memory":-1,"PidsLimit":0}}`,
+	} {
+		f.Add(wish)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		wish := new(dialect.Change)
+		if json.Unmarshal([]byte(text), wish) != nil {
+			return
+		}
+		rec := web(t)
+		before := encode(t, rec)
+		out, err := Make(rec, nil, wish)
+		if after := encode(t, rec); after != before {
+			t.Errorf("%s changes the record in place:\n%s", text, after)
+		}
+		if err == nil && out.Plan.Restarts && len(out.Plan.Settings) == 0 {
+			t.Errorf("%s restarts for nothing", text)
+		}
+	})
+}
+
 func decode(t *testing.T, wish string) *dialect.Change {
 	t.Helper()
 	w := new(dialect.Change)

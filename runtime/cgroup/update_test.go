@@ -275,3 +275,24 @@ func TestUpdateOfWhichTheKernelRefusesAPart(t *testing.T) {
 		t.Errorf("after an undone update: %s\nbefore: %s", after, before)
 	}
 }
+
+func TestRefusedUpdateOnV2(t *testing.T) {
+	f, h := newFakeV2("cpu", "memory", "pids", "cpuset")
+	c, err := h.Create("/one", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := f.groups["/cg/one"]
+	g["memory.max"], g["memory.swap.max"], g["cpu.weight"], g["cpuset.cpus"] = "100", "50", "100", ""
+	f.refuse["/cg/one/pids.max 7"] = unix.EINVAL
+	err = c.Update(&specs.LinuxResources{
+		Memory: &specs.LinuxMemory{Limit: ptr[int64](200), Swap: ptr[int64](300)},
+		CPU:    &specs.LinuxCPU{Shares: ptr[uint64](512), Cpus: "0"}, Pids: &specs.LinuxPids{Limit: ptr[int64](7)},
+	})
+	if !errs.Is(err, errs.InvalidParameter) {
+		t.Errorf("error %v (%s)", err, errs.KindOf(err))
+	}
+	if g["memory.max"] != "100" || g["memory.swap.max"] != "50" || g["cpu.weight"] != "100" || strings.TrimSpace(g["cpuset.cpus"]) != "" {
+		t.Errorf("after a refused update the group holds memory %s, swap %s, weight %s, CPUs %q", g["memory.max"], g["memory.swap.max"], g["cpu.weight"], g["cpuset.cpus"])
+	}
+}

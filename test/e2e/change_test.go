@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -223,6 +224,45 @@ func TestChangeHealth(t *testing.T) {
 	if id := cli.OK(t, "replace", "--wait-healthy", "20s", n); id == old || inspect(t, cli, n).State.Health.Status != container.Healthy {
 		t.Errorf("replaced %s by %s", old, id)
 	}
+}
+
+// TestChangeWhileTheEngineIsKilled kills the engine while a container is being
+// ended to be changed: it runs again afterwards, with one of the settings.
+func TestChangeWhileTheEngineIsKilled(t *testing.T) {
+	e := engine(t)
+	cli := e.Davit()
+	n := name(t, cli)
+	id := cli.OK(t, "run", "-d", "--name", n, "-e", "A=1", "busybox", "sh", "-c", "trap 'sleep 1; exit 0' TERM; echo up; while :; do sleep 0.05; done")
+	enginetest.Eventually(t, 10*time.Second, func() error {
+		if out := cli.OK(t, "logs", n); out != "up" {
+			return fmt.Errorf("logs: %q", out)
+		}
+		return nil
+	})
+	pid := inspect(t, cli, n).State.Pid
+	cli.Start(t, "update", "-e", "A=2", n)
+	record := filepath.Join(e.Root, "data", "containers", id, "container.json")
+	enginetest.Eventually(t, 10*time.Second, func() error {
+		if text, err := os.ReadFile(record); err != nil || !strings.Contains(string(text), `"Resume":true`) {
+			return fmt.Errorf("the container is not being ended: %v", err)
+		}
+		return nil
+	})
+	e.Kill(t)
+	enginetest.Eventually(t, 10*time.Second, func() error {
+		if _, err := os.Stat(fmt.Sprintf("/proc/%d", pid)); err == nil {
+			return fmt.Errorf("process %d has not ended", pid)
+		}
+		return nil
+	})
+	e.Restart(t)
+	enginetest.Eventually(t, 15*time.Second, func() error {
+		s := inspect(t, cli, n)
+		if s.State.Status != "running" || s.State.Pid == pid {
+			return fmt.Errorf("the container is %s with pid %d, was %d", s.State.Status, s.State.Pid, pid)
+		}
+		return nil
+	})
 }
 
 // TestRunReplace puts one container in the place of another.
