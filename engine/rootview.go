@@ -4,13 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
-	"time"
 
 	"github.com/moby/moby/api/types/mount"
 	"golang.org/x/sys/unix"
@@ -37,12 +34,6 @@ type rootView struct {
 	patient bool // the client may take its time
 	close   func()
 }
-
-// stallLimit is how long a client may take for one piece of an archive of a
-// container that cannot be started meanwhile.
-const stallLimit = time.Minute
-
-var errStalled = errs.New(errs.Deadline, "the other side of the copy has done nothing for %v, and the container cannot be started meanwhile: copy again", stallLimit)
 
 // errEnded says that a container's process went before its end was recorded.
 var errEnded = errors.New("the container's process has ended")
@@ -249,94 +240,4 @@ func (c *ctr) revokeViews() {
 	for _, closed := range closing {
 		<-closed
 	}
-}
-
-// read gives the view to write and returns what that writes. The view is
-// closed at the stream's end, or when the stream is closed.
-func (v *rootView) read(write func(context.Context, io.Writer) error) io.ReadCloser {
-	return stream(v.ctx, v.patience(), write, v.Close)
-}
-
-// patience is how long a client may take for one piece; 0 for as long as it
-// likes.
-func (v *rootView) patience() time.Duration {
-	if v.patient {
-		return 0
-	}
-	return stallLimit
-}
-
-// stream runs write in the background and returns what it writes. done is
-// called at its end.
-func stream(ctx context.Context, patience time.Duration, write func(context.Context, io.Writer) error, done func()) io.ReadCloser {
-	r, w := io.Pipe()
-	ctx, cancel := context.WithCancelCause(ctx)
-	unblock := context.AfterFunc(ctx, func() { _ = w.CloseWithError(context.Cause(ctx)) })
-	go func() {
-		err := write(ctx, &guarded{w: w, patience: patience, give: cancel})
-		unblock()
-		done()
-		cancel(nil)
-		_ = w.CloseWithError(err)
-	}()
-	return &streamReader{PipeReader: r, cancel: cancel}
-}
-
-// streamReader ends the writer when nobody reads any more.
-type streamReader struct {
-	*io.PipeReader
-	cancel context.CancelCauseFunc
-}
-
-func (s *streamReader) Close() error {
-	s.cancel(context.Canceled)
-	return s.PipeReader.Close()
-}
-
-// feed calls read with what content holds, until the view is taken back.
-func (v *rootView) feed(content io.Reader, read func(context.Context, io.Reader) error) error {
-	r, w := io.Pipe()
-	ctx, cancel := context.WithCancelCause(v.ctx)
-	defer cancel(nil)
-	defer context.AfterFunc(ctx, func() { _ = r.CloseWithError(context.Cause(ctx)) })()
-	go func() {
-		_, err := io.CopyBuffer(w, struct{ io.Reader }{content}, make([]byte, pieceSize))
-		_ = w.CloseWithError(err)
-	}()
-	defer r.Close()
-	return read(ctx, &guarded{r: r, patience: v.patience(), give: cancel})
-}
-
-// pieceSize is what is handed on at once.
-const pieceSize = 256 << 10
-
-// guarded gives up when the other side of a pipe takes too long.
-type guarded struct {
-	r        io.Reader
-	w        io.Writer
-	patience time.Duration
-	give     context.CancelCauseFunc
-	once     sync.Once
-	timer    *time.Timer
-}
-
-func (g *guarded) Read(p []byte) (int, error) {
-	defer g.watch()()
-	return g.r.Read(p)
-}
-
-func (g *guarded) Write(p []byte) (int, error) {
-	defer g.watch()()
-	return g.w.Write(p)
-}
-
-func (g *guarded) watch() (end func()) {
-	if g.patience == 0 {
-		return func() {}
-	}
-	g.once.Do(func() {
-		g.timer = time.AfterFunc(g.patience, func() { g.give(errStalled) })
-	})
-	g.timer.Reset(g.patience)
-	return func() { g.timer.Stop() }
 }

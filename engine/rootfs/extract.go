@@ -2,13 +2,10 @@ package rootfs
 
 import (
 	"archive/tar"
-	"bytes"
 	"context"
 	"errors"
 	"io"
-	"os"
 	"path"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -50,13 +47,6 @@ type extractor struct {
 	dest    int // descriptor of the directory
 }
 
-// level is an open directory, and what it gets when everything is in it.
-type level struct {
-	name  string
-	fd    int // O_PATH
-	mtime *time.Time
-}
-
 // Extract makes files of the tar archive in content, below the directory at
 // name. Links in that path are followed. In the archive's own names they are as
 // long as they stay below it, or were there before. What fails leaves those
@@ -74,7 +64,7 @@ func (r *Root) Extract(ctx context.Context, content io.Reader, name string, o Ex
 	if err := r.writable(dest); err != nil {
 		return err
 	}
-	x := &extractor{ctx: ctx, root: r, opts: o, at: name, dest: dest, buf: make([]byte, bufferSize)}
+	x := &extractor{ctx: ctx, root: r, opts: o, at: name, dest: dest, buf: make([]byte, holeSize)}
 	return apart(func() error { return x.run(content) })
 }
 
@@ -144,24 +134,6 @@ func (x *extractor) unreadable(err error) error {
 		return errs.New(errs.InvalidParameter, "reading the archive: %w", err)
 	}
 	return err
-}
-
-// steps splits a name in an archive into the names from the directory on.
-func (x *extractor) steps(name string) ([]string, error) {
-	clean := path.Clean(strings.TrimLeft(name, "/"))
-	switch {
-	case clean == "..", strings.HasPrefix(clean, "../"):
-		return nil, errs.New(errs.InvalidParameter, "%s is outside of %s", printable(name), printable(x.at))
-	case clean == ".":
-		return nil, nil
-	case strings.ContainsRune(clean, 0):
-		return nil, errs.New(errs.InvalidParameter, "%q is no name of a file", name)
-	}
-	steps := strings.Split(clean, "/")
-	if len(steps) > maxDepth {
-		return nil, errs.New(errs.InvalidParameter, "%s: more than %d directories below each other", printable(name[:256]), maxDepth)
-	}
-	return steps, nil
 }
 
 func (x *extractor) entry(h *tar.Header, body io.Reader) error {
@@ -249,26 +221,6 @@ func (x *extractor) make(h *tar.Header, steps []string, body io.Reader) error {
 	return err
 }
 
-// leadsOut reports whether a link, that many directories below the one that is
-// extracted to, leads out of that.
-func leadsOut(depth int, target string) bool {
-	if strings.HasPrefix(target, "/") {
-		return true
-	}
-	for _, step := range strings.Split(target, "/") {
-		switch step {
-		case "", ".":
-		case "..":
-			if depth--; depth < 0 {
-				return true
-			}
-		default:
-			depth++
-		}
-	}
-	return false
-}
-
 // replace makes room for an entry where another file is. done says that the
 // entry is in its place already.
 func (x *extractor) replace(h *tar.Header, dir int, name string, there node, body io.Reader) (done bool, err error) {
@@ -292,41 +244,6 @@ func (x *extractor) replace(h *tar.Header, dir int, name string, there node, bod
 		return true, x.overwrite(h, there, body)
 	}
 	return false, err
-}
-
-// remove removes a file with all that is in it, but EBUSY if something is
-// mounted there. The kernel would not refuse: to it this is not the namespace
-// that the mounts are in, and it would take them off.
-func remove(dir int, name string, n node, depth int) error {
-	if here, err := mountOf(dir); err != nil {
-		return err
-	} else if there, err := mountOf(n.fd); err != nil {
-		return err
-	} else if here != there {
-		return unix.EBUSY
-	}
-	if !n.isDir() {
-		return unix.Unlinkat(dir, name, 0)
-	}
-	if depth > maxDepth {
-		return unix.ENAMETOOLONG
-	}
-	d := directory{fds: []int{n.fd}}
-	names, err := d.names()
-	if err != nil {
-		return err
-	}
-	for _, sub := range names {
-		inner, err := d.look(sub)
-		if err == nil {
-			err = remove(n.fd, sub, inner, depth+1)
-			inner.close()
-		}
-		if err != nil && !errors.Is(err, unix.ENOENT) {
-			return err
-		}
-	}
-	return unix.Unlinkat(dir, name, unix.AT_REMOVEDIR)
 }
 
 // merge gives a directory that is there what the archive says of it.
@@ -422,85 +339,6 @@ func (x *extractor) regroup(made node) error {
 	return unix.Fchownat(made.fd, "", -1, int(x.who.gid), unix.AT_EMPTY_PATH|unix.AT_SYMLINK_NOFOLLOW)
 }
 
-// file makes a regular file. What cannot be made whole is removed.
-func (x *extractor) file(h *tar.Header, dir int, name string, mode uint32, body io.Reader) error {
-	fd, err := unix.Openat(dir, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
-	if err != nil {
-		return err
-	}
-	f := os.NewFile(uintptr(fd), name)
-	made := node{fd: fd}
-	if made.st, err = stat(fd); err == nil {
-		err = x.regroup(made)
-	}
-	if err == nil {
-		err = x.fill(f, h.Size, body)
-	}
-	if err == nil {
-		err = x.dress(fd, h, mode, false)
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err != nil {
-		_ = unix.Unlinkat(dir, name, 0)
-	}
-	return err
-}
-
-// overwrite writes an entry's content into a file that has to stay the one it
-// is.
-func (x *extractor) overwrite(h *tar.Header, there node, body io.Reader) error {
-	fd, err := unix.Open(self(there.fd), unix.O_WRONLY|unix.O_TRUNC|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	f := os.NewFile(uintptr(fd), h.Name)
-	defer f.Close()
-	return x.fill(f, h.Size, body)
-}
-
-// fill writes a file's content. Long runs of zeros become holes.
-func (x *extractor) fill(f *os.File, size int64, body io.Reader) error {
-	var at, unchecked int64
-	for at < size {
-		if x.ctx.Err() != nil {
-			return context.Cause(x.ctx)
-		}
-		n, err := io.ReadFull(body, x.buf[:min(int64(len(x.buf)), size-at)])
-		if err != nil {
-			return x.unreadable(err)
-		}
-		block := x.buf[:n]
-		if n < len(x.buf) || !bytes.Equal(block, zeros[:n]) {
-			if _, err := f.WriteAt(block, at); err != nil {
-				return err
-			}
-			if unchecked += int64(n); unchecked >= 64*bufferSize {
-				unchecked = 0
-				if err := roomLeft(int(f.Fd())); err != nil {
-					return err
-				}
-			}
-		}
-		at += int64(n)
-	}
-	return f.Truncate(size)
-}
-
-// roomLeft refuses to fill a disk to the last byte: the engine's own records
-// have to find room.
-func roomLeft(fd int) error {
-	var fs unix.Statfs_t
-	if err := unix.Fstatfs(fd, &fs); err != nil {
-		return nil
-	}
-	if reserve := min(fs.Blocks/100, uint64(32<<20/max(fs.Bsize, 1))); fs.Blocks > 0 && fs.Bavail < reserve {
-		return unix.ENOSPC
-	}
-	return nil
-}
-
 // source finds the file that a hard link in the archive is to.
 func (x *extractor) source(h *tar.Header) (dir int, name string, done func(), err error) {
 	steps, err := x.steps(h.Linkname)
@@ -567,93 +405,4 @@ func (x *extractor) become(h *tar.Header) error {
 		return err
 	}
 	return x.who.become(uid, gid)
-}
-
-// enter opens the directories that lead to an entry, as far as they are not
-// open yet. Missing ones are made; they belong to root.
-func (x *extractor) enter(steps []string) error {
-	same := 0
-	for same < len(steps) && same+1 < len(x.open) && x.open[same+1].name == steps[same] {
-		same++
-	}
-	x.leave(same + 1)
-	for i := same; i < len(steps); i++ {
-		fd, err := x.step(steps[:i+1])
-		if err != nil {
-			return classify(strings.Join(steps[:i+1], "/"), err)
-		}
-		x.open = append(x.open, level{name: steps[i], fd: fd})
-	}
-	return nil
-}
-
-// step opens the last of steps, whose others are open.
-func (x *extractor) step(steps []string) (int, error) {
-	dir, name := x.open[len(x.open)-1].fd, steps[len(steps)-1]
-	const plain = unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS
-	for made := false; ; made = true {
-		fd, err := openAt(dir, name, unix.O_PATH|unix.O_DIRECTORY, plain)
-		switch {
-		case errors.Is(err, unix.ENOENT) && !made:
-			uid, gid, err := x.root.ids.outside(0, 0)
-			if err != nil {
-				return -1, err
-			}
-			if err := x.who.become(uid, gid); err != nil {
-				return -1, err
-			}
-			if err := unix.Mkdirat(dir, name, 0o755); err != nil && !errors.Is(err, unix.EEXIST) {
-				return -1, err
-			}
-		case errors.Is(err, unix.ELOOP):
-			return x.resolve(steps)
-		default:
-			return fd, err
-		}
-	}
-}
-
-// resolve opens the directory that steps lead to, through links.
-func (x *extractor) resolve(steps []string) (int, error) {
-	name := strings.Join(steps, "/")
-	if x.at == "/" { // there is nothing that a link could lead out to
-		return x.root.open(name, unix.O_DIRECTORY)
-	}
-	fd, err := openAt(x.dest, name, unix.O_PATH|unix.O_DIRECTORY, unix.RESOLVE_BENEATH|unix.RESOLVE_NO_MAGICLINKS)
-	if !errors.Is(err, unix.EXDEV) {
-		return fd, err
-	}
-	if x.escapes {
-		return -1, errs.New(errs.InvalidParameter, "%s leads out of %s, and the archive has links that do: remove the link, or extract in two steps", printable(name), printable(x.at))
-	}
-	return x.root.open(path.Join(x.at, name), unix.O_DIRECTORY)
-}
-
-// leave closes all but the first n of the open directories.
-func (x *extractor) leave(n int) {
-	for len(x.open) > n {
-		l := x.open[len(x.open)-1]
-		x.open = x.open[:len(x.open)-1]
-		if l.mtime != nil {
-			stamp := unix.NsecToTimespec(l.mtime.UnixNano())
-			_ = futimens(l.fd, []unix.Timespec{stamp, stamp}) // the entry's own try would have failed before
-		}
-		_ = unix.Close(l.fd)
-	}
-}
-
-// later sets a directory's time again once everything is in it, as far as that
-// follows at once: so archives are written.
-func (x *extractor) later(h *tar.Header) error {
-	steps, err := x.steps(h.Name)
-	if err != nil {
-		return err
-	}
-	if err := x.enter(steps); err != nil {
-		return err
-	}
-	if t := h.ModTime; !t.IsZero() && t.Unix() >= 0 && len(x.open) > 1 {
-		x.open[len(x.open)-1].mtime = &t
-	}
-	return nil
 }
