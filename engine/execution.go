@@ -48,7 +48,7 @@ func newExecution(id string, c *ctr, request container.ExecCreateRequest) (*exec
 	if request.DetachKeys != "" {
 		var err error
 		if x.keys, err = detachKeys(request.DetachKeys); err != nil {
-			return nil, err
+			return nil, errs.New(errs.InvalidParameter, "Invalid escape keys (%s) provided", request.DetachKeys)
 		}
 	}
 	return x, nil

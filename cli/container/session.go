@@ -8,6 +8,7 @@ import (
 	"os/signal"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/moby/moby/api/pkg/stdcopy"
 	"golang.org/x/sys/unix"
@@ -91,6 +92,7 @@ func (s *session) copy() error {
 			return err
 		case err := <-input:
 			if errors.Is(err, term.ErrDetached) {
+				s.farewell(output)
 				return err
 			}
 			if !s.stdout && !s.stderr {
@@ -98,6 +100,21 @@ func (s *session) copy() error {
 			}
 			input = nil // the container's output goes on
 		}
+	}
+}
+
+// farewellLimit is how long an engine may take to understand that the user left.
+const farewellLimit = time.Second
+
+// farewell tells the engine that the user has detached, which a connection that
+// ends does not.
+func (s *session) farewell(output <-chan error) {
+	if _, err := s.conn.Write(s.keys); err != nil {
+		return
+	}
+	select {
+	case <-output:
+	case <-time.After(farewellLimit):
 	}
 }
 

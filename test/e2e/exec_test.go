@@ -119,7 +119,42 @@ func TestExecTerminal(t *testing.T) {
 		term.WaitFor("host3$")
 		term.Type("echo code $?")
 		term.WaitFor("code 9")
+		if cli.Name != "davit" { // docker's client does not say that its user has left
+			return
+		}
+		told := cli.Start(t, "events", "--since", "5m", "--filter", "container="+n)
+		told.WaitFor(t, "exec_detach")
+		told.Kill()
+		term.Type(cli.Name + " exec -it --die-with-client " + n + " sh -c 'echo $((50 + 7)); sleep 1005'")
+		term.WaitFor("57")
+		term.Press("C-p", "C-q")
+		term.WaitFor("host5$")
+		if list := cli.OK(t, "exec", "ls", "--no-trunc", n); !strings.Contains(list, "sleep 1005") {
+			t.Errorf("who detaches does not leave the command to die:\n%s", list)
+		}
 	})
+}
+
+// TestExecHostileFiles has a container put traps where the engine looks users
+// up.
+func TestExecHostileFiles(t *testing.T) {
+	davit := engine(t).Davit()
+	n := sleeper(t, davit)
+	davit.OK(t, "exec", n, "sh", "-c", "cp /etc/passwd /tmp/; rm -f /etc/passwd /etc/group; mkfifo /etc/passwd; ln -s /proc/self/root/../../etc/shadow /etc/group")
+	if got := davit.Run(t, "exec", n, "true"); got.Code != 126 || !strings.Contains(got.Stdout, "not a regular file") {
+		t.Errorf("with a pipe: %+v", got)
+	}
+	root := fmt.Sprintf("/proc/%d/root", inspect(t, davit, n).State.Pid)
+	for _, err := range []error{os.Remove(root + "/etc/passwd"), os.WriteFile(root+"/etc/passwd", []byte("a:b:c\n:::\nroot:x:4294967296:0::/:\nme:x:-1:0::/:\nok:x:7:7::/:\n"), 0o644)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for user, want := range map[string]int{"me": 126, "ok": 0, "7": 0, "-1": 126, "4294967296": 126} {
+		if got := davit.Run(t, "exec", "-u", user, n, "sh", "-c", "[ $(id -u) = 7 ]"); got.Code != want {
+			t.Errorf("as %s: %+v, want %d", user, got, want)
+		}
+	}
 }
 
 // TestExecOutlivesEngine kills the engine while sessions go on.
