@@ -105,13 +105,7 @@ type Stall struct {
 // errs.NotFound.
 func (c *Cgroup) Stats() (*Stats, error) {
 	s, r := &Stats{}, &statReader{fs: c.fs}
-	var alive bool
 	for _, d := range c.dirs {
-		names, err := c.fs.names(d.path)
-		if err != nil && !gone(err) {
-			return nil, failed("reading the cgroup's usage", err)
-		}
-		alive = alive || len(names) > 0
 		if d.v2 {
 			r.v2(d.path, s)
 			continue
@@ -120,8 +114,10 @@ func (c *Cgroup) Stats() (*Stats, error) {
 			r.v1(name, d.path, s)
 		}
 	}
-	if !alive && len(c.dirs) > 0 {
-		return nil, errs.New(errs.NotFound, "reading the cgroup's usage: it is gone")
+	if !r.alive {
+		if err := c.there(); err != nil {
+			return nil, err
+		}
 	}
 	kills, err := c.OOMKills()
 	if err != nil && !gone(err) {
@@ -131,15 +127,35 @@ func (c *Cgroup) Stats() (*Stats, error) {
 	return s, failed("reading the cgroup's usage", r.err)
 }
 
+// there reports a group of which nothing is left. It is asked only where no
+// file could be read: to list directories takes longer than to read the files.
+func (c *Cgroup) there() error {
+	for _, d := range c.dirs {
+		names, err := c.fs.names(d.path)
+		if err != nil && !gone(err) {
+			return failed("reading the cgroup's usage", err)
+		}
+		if len(names) > 0 {
+			return nil
+		}
+	}
+	if len(c.dirs) == 0 {
+		return nil
+	}
+	return errs.New(errs.NotFound, "reading the cgroup's usage: it is gone")
+}
+
 // statReader reads files of which any may be missing; the first other error
 // stays.
 type statReader struct {
-	fs  files
-	err error
+	fs    files
+	err   error
+	alive bool // a file was there
 }
 
 func (r *statReader) text(file string) string {
 	text, err := r.fs.read(file)
+	r.alive = r.alive || err == nil
 	if err != nil && !gone(err) && !errors.Is(err, unix.EOPNOTSUPP) && r.err == nil {
 		r.err = err
 	}

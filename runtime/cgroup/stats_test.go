@@ -137,3 +137,18 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkStats(b *testing.B) {
+	h := real(b, all)
+	c, err := h.Create(parent(b, h)+"/stats", nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = c.Remove() })
+	opened := Open(c.Paths())
+	for b.Loop() {
+		if _, err := opened.Stats(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
