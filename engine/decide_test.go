@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -327,6 +328,45 @@ func TestMountPoints(t *testing.T) {
 	}
 	if got := mountPoints(r); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
+// TestWaitWhileRestarting waits for a container between two runs: to a client
+// it runs.
+func TestWaitWhileRestarting(t *testing.T) {
+	e := bare()
+	e.store, _ = record.Open(t.TempDir())
+	e.log = slog.New(slog.DiscardHandler)
+	e.keeper.reviver.open = true
+	r := rec(strings.Repeat("ab", 32), "x", func(r *record.Container) { r.State = record.State{Status: container.StateRestarting, ExitCode: 7} })
+	if err := e.store.Create(r, false, nil); err != nil {
+		t.Fatal(err)
+	}
+	c := e.table.add(r)
+	e.keeper.reviver.after(c, time.Hour)
+	var answers []<-chan container.WaitResponse
+	for _, condition := range []container.WaitCondition{"", container.WaitConditionNotRunning, container.WaitConditionNextExit} {
+		w, err := e.Wait(t.Context(), c.id, condition)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answers = append(answers, w)
+	}
+	select {
+	case w := <-answers[0]:
+		t.Errorf("answered at once: %+v", w)
+	default:
+	}
+	if !e.keeper.reviver.giveUp(c) || e.keeper.reviver.giveUp(c) {
+		t.Error("there is one wait to give up")
+	}
+	for i, w := range answers {
+		if got := <-w; got.StatusCode != 7 {
+			t.Errorf("%d: %+v", i, got)
+		}
+	}
+	if s := c.snapshot().State; s.Status != container.StateExited || !s.ManuallyStopped || c.retry != nil {
+		t.Errorf("%+v", s)
 	}
 }
 

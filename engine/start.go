@@ -38,7 +38,7 @@ func (e *Engine) Start(ctx context.Context, ref string, o StartOptions) error {
 	}
 	if c.current() == nil {
 		if err := e.keeper.usher.bring(ctx, c); err != nil {
-			return err
+			return e.launcher.refuse(c, err)
 		}
 	}
 	if err := c.own(ctx); err != nil {
@@ -253,6 +253,22 @@ func remount(dir string) error {
 		return fmt.Errorf("mounting the container's writable layer again: %w", err)
 	}
 	return nil
+}
+
+// refuse is what a start comes to that cannot begin, for whoever does not own c.
+func (l *launcher) refuse(c *ctr, err error) error {
+	if c.own(context.Background()) != nil {
+		return err
+	}
+	defer c.disown()
+	if c.current() != nil { // somebody else has started it
+		return err
+	}
+	err = l.startFailed(c, err)
+	if c.snapshot().HostConfig.AutoRemove {
+		l.removeEnded(c)
+	}
+	return err
 }
 
 // startFailed keeps the reason in the record and gives the error Docker's

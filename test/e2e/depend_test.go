@@ -63,6 +63,9 @@ func TestDependsOn(t *testing.T) {
 	cli.OK(t, "create", "--name", app, "--depends-on", job+":completed", "busybox", "sleep", "1000")
 	cli.Fails(t, 1, app+" depends on "+job+": it did not complete: exit code 6", "start", web)
 
+	cli.Fails(t, 125, "it did not complete: exit code 6", "run", "--rm", "--name", web+"-2", "--depends-on", job+":completed", "busybox", "true")
+	cli.Fails(t, 1, "No such", "inspect", "--type", "container", web+"-2")
+
 	// A circle may come about by names.
 	cli.OK(t, "rm", job)
 	cli.Fails(t, 1, "would depend on itself: "+job+" -> "+web+" -> "+app+" -> "+job, "create", "--name", job, "--depends-on", web, "busybox")

@@ -82,6 +82,39 @@ func TestLifecycle(t *testing.T) {
 	})
 }
 
+// TestStopTimes stops with all kinds of time-outs.
+func TestStopTimes(t *testing.T) {
+	each(t, func(t *testing.T, cli enginetest.CLI) {
+		n := name(t, cli)
+		cli.OK(t, "create", "--name", n, "--stop-timeout", "0", "busybox", "sh", "-c", "trap 'sleep 0.3; exit 5' TERM; trap 'exit 6' USR1; echo up; while :; do sleep 0.02; done")
+		ups := 0
+		up := func() { // its handlers are there
+			t.Helper()
+			ups++
+			enginetest.Eventually(t, 10*time.Second, func() error {
+				if out := cli.OK(t, "logs", n); strings.Count(out, "up") != ups {
+					return fmt.Errorf("started %d times, logs: %q", ups, out)
+				}
+				return nil
+			})
+		}
+		for _, c := range []struct {
+			args string
+			want int
+		}{{"stop -t -1", 5}, {"stop", 137}, {"stop -t 5", 5}, {"stop -t 0", 137}, {"stop -t 5 -s USR1", 6}, {"restart -t -1", 0}} {
+			cli.OK(t, "start", n)
+			up()
+			cli.OK(t, append(strings.Fields(c.args), n)...)
+			if strings.HasPrefix(c.args, "restart") {
+				up()
+			}
+			if s := inspect(t, cli, n).State; s.ExitCode != c.want {
+				t.Errorf("%s: exit code %d, want %d", c.args, s.ExitCode, c.want)
+			}
+		}
+	})
+}
+
 // TestStartAttached starts a created container with its streams attached.
 func TestStartAttached(t *testing.T) {
 	each(t, func(t *testing.T, cli enginetest.CLI) {
