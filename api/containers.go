@@ -182,7 +182,7 @@ func (h catalogRoutes) list(c *call) error {
 			filters[name] = map[string]bool{v: true}
 		}
 	}
-	o := engine.ListOptions{All: c.truth("all"), Size: c.truth("size"), Filters: filters}
+	o := engine.ListOptions{All: c.truth("all"), Size: c.truth("size"), Filters: filters, Brief: c.truth("brief")} // brief is ours
 	limit, err := c.number("limit")
 	if err != nil {
 		return err

@@ -45,6 +45,9 @@ func (e *Engine) List(ctx context.Context, o ListOptions) ([]container.Summary, 
 		}
 		s := e.lister.summary(&rec, o.Size)
 		s.Names = e.lister.names(&rec, parents)
+		if !o.Brief {
+			e.lister.describe(&rec, &s)
+		}
 		out = append(out, s)
 		if o.Limit > 0 && len(out) == o.Limit {
 			break
@@ -56,17 +59,10 @@ func (e *Engine) List(ctx context.Context, o ListOptions) ([]container.Summary, 
 func (l *lister) summary(rec *record.Container, size bool) container.Summary {
 	s := container.Summary{
 		ID: rec.ID, Image: rec.Image.Name, ImageID: rec.Image.ID,
-		ImageManifestDescriptor: rec.Image.Manifest,
-		Command:                 command(rec), Created: rec.Created.Unix(), Ports: []container.PortSummary{},
-		Labels: rec.Config.Labels, State: rec.State.Status, Status: status(&rec.State, time.Now()), Mounts: mountPoints(rec),
-		NetworkSettings: &container.NetworkSettingsSummary{Networks: l.networks(rec)},
+		Command: command(rec), Created: rec.Created.Unix(), Ports: []container.PortSummary{},
+		State: rec.State.Status, Status: status(&rec.State, time.Now()),
 	}
 	s.Health = healthOf(rec)
-	if s.Labels == nil {
-		s.Labels = map[string]string{}
-	}
-	s.HostConfig.NetworkMode = networkOf(rec.HostConfig)
-	s.HostConfig.Annotations = rec.HostConfig.Annotations
 	for p := range rec.Config.ExposedPorts {
 		s.Ports = append(s.Ports, container.PortSummary{PrivatePort: p.Num(), Type: string(p.Proto())})
 	}
@@ -75,6 +71,18 @@ func (l *lister) summary(rec *record.Container, size bool) container.Summary {
 		s.SizeRw, s.SizeRootFs = l.sizes(rec)
 	}
 	return s
+}
+
+// describe adds what a brief list leaves out.
+func (l *lister) describe(rec *record.Container, s *container.Summary) {
+	s.ImageManifestDescriptor = rec.Image.Manifest
+	if s.Labels = rec.Config.Labels; s.Labels == nil {
+		s.Labels = map[string]string{}
+	}
+	s.Mounts = mountPoints(rec)
+	s.NetworkSettings = &container.NetworkSettingsSummary{Networks: l.networks(rec)}
+	s.HostConfig.NetworkMode = networkOf(rec.HostConfig)
+	s.HostConfig.Annotations = rec.HostConfig.Annotations
 }
 
 // healthOf is a container's health in short.

@@ -78,6 +78,7 @@ type ListOptions struct {
 	All     bool // stopped ones as well
 	Limit   int  // newest first, at most that many, stopped ones included; 0: no limit
 	Size    bool // compute sizes on disk
+	Brief   bool // leave out networks, mounts, labels and manifests, which are half of the answer
 	Filters map[string]map[string]bool
 }
 

@@ -94,6 +94,7 @@ func (s *Space) containerUsage(context.Context) (container.DiskUsage, error) {
 		eg.Go(func() error {
 			rec := c.snapshot()
 			u.Items[i] = s.lister.summary(&rec, true)
+			s.lister.describe(&rec, &u.Items[i])
 			return nil
 		})
 	}

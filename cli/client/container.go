@@ -130,7 +130,8 @@ func (c Containers) Inspect(ctx context.Context, id string, size bool) (_ contai
 // ListOptions choose among containers.
 type ListOptions struct {
 	All, Size bool
-	Limit     int // 0 and less for no limit
+	Brief     bool // Davit may leave out networks, mounts, labels and manifests
+	Limit     int  // 0 and less for no limit
 	Filters   Filters
 }
 
@@ -139,6 +140,7 @@ func (c Containers) List(ctx context.Context, o ListOptions) ([]container.Summar
 	query := url.Values{}
 	flag(query, "all", o.All)
 	flag(query, "size", o.Size)
+	flag(query, "brief", o.Brief)
 	if o.Limit > 0 {
 		query.Set("limit", strconv.Itoa(o.Limit))
 	}

@@ -73,7 +73,7 @@ func (o *psOptions) run(cmd *cobra.Command, e *env.Env) error {
 		o.format = e.Config().PsFormat
 	}
 	size := o.size || strings.Contains(o.format, ".Size")
-	list, err := api.Containers.List(cmd.Context(), client.ListOptions{All: o.all, Limit: o.last, Size: size, Filters: o.filter.Values})
+	list, err := api.Containers.List(cmd.Context(), client.ListOptions{All: o.all, Limit: o.last, Size: size, Brief: o.format == "", Filters: o.filter.Values})
 	if err != nil {
 		return err
 	}
