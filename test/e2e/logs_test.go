@@ -208,6 +208,62 @@ func TestLogShipped(t *testing.T) {
 	})
 }
 
+// TestLogTargets: the drivers' options come through both clients to the wire.
+func TestLogTargets(t *testing.T) {
+	each(t, func(t *testing.T, cli enginetest.CLI) {
+		udp, err := net.ListenPacket("udp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer udp.Close()
+		tcp, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer tcp.Close()
+		deadline := time.Now().Add(20 * time.Second)
+		packet := func() (string, error) {
+			buf := make([]byte, 1<<16)
+			_ = udp.SetReadDeadline(deadline) // fails with the read
+			n, _, err := udp.ReadFrom(buf)
+			return string(buf[:n]), err
+		}
+		for _, c := range []struct {
+			opts []string
+			read func() (string, error)
+			want []string
+		}{
+			{[]string{"gelf", "gelf-address=udp://" + udp.LocalAddr().String(), "gelf-compression-type=none", "labels=l"}, packet,
+				[]string{`"short_message":"hello"`, `"_l":"v"`, `"_tag":"TAG"`}},
+			{[]string{"syslog", "syslog-address=udp://" + udp.LocalAddr().String(), "syslog-format=rfc5424micro", "syslog-facility=local0"}, packet,
+				[]string{"<134>1 ", " TAG ", " TAG - hello\n"}},
+			{[]string{"fluentd", "fluentd-address=" + tcp.Addr().String(), "labels-regex=^l"}, func() (string, error) {
+				conn, err := tcp.Accept()
+				if err != nil {
+					return "", err
+				}
+				defer conn.Close()
+				buf := make([]byte, 1<<16)
+				_ = conn.SetReadDeadline(deadline) // fails with the read
+				n, err := conn.Read(buf)
+				return string(buf[:n]), err
+			}, []string{"\xa3TAG", "\xa3log\xa5hello", "\xa1l\xa1v", "container_name"}},
+		} {
+			args := []string{"run", "--rm", "--label", "l=v", "--log-opt", "tag=TAG", "--log-driver", c.opts[0]}
+			for _, o := range c.opts[1:] {
+				args = append(args, "--log-opt", o)
+			}
+			cli.OK(t, append(args, "busybox", "echo", "hello")...)
+			got, err := c.read()
+			for _, want := range c.want {
+				if err != nil || !strings.Contains(got, want) {
+					t.Errorf("%s: got %q, %v, want %q", c.opts[0], got, err, want)
+				}
+			}
+		}
+	})
+}
+
 // TestLogShippedLater: nothing waits for a target that is away, and it gets
 // everything when it is back, whatever happened to the engine meanwhile.
 func TestLogShippedLater(t *testing.T) {
