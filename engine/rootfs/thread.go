@@ -37,7 +37,23 @@ func onThread(f func() error) error {
 	if err := unix.Prctl(unix.PR_SET_SECUREBITS, noSetuidFixup, 0, 0, 0); err != nil {
 		return errs.New(errs.System, "keeping a thread's capabilities: %w", err)
 	}
+	if err := obeyQuotas(); err != nil {
+		return errs.New(errs.System, "giving up a thread's capability: %w", err)
+	}
 	return f()
+}
+
+// obeyQuotas gives up CAP_SYS_RESOURCE, for which quotas do not hold: neither
+// those of volumes, nor that of a container's layer, where what counts is who
+// has mounted it.
+func obeyQuotas() error {
+	h := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var caps [2]unix.CapUserData // the second half holds those from 32 on
+	if err := unix.Capget(&h, &caps[0]); err != nil {
+		return err
+	}
+	caps[0].Effective &^= 1 << unix.CAP_SYS_RESOURCE
+	return unix.Capset(&h, &caps[0])
 }
 
 // noSetuidFixup is SECBIT_NO_SETUID_FIXUP of linux/securebits.h.

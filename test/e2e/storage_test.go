@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"bytes"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -37,6 +39,8 @@ func TestStorageQuota(t *testing.T) {
 			t.Cleanup(func() { _ = unix.Unmount(at, unix.MNT_DETACH) })
 			e := enginetest.Start(t, enginetest.Config{Args: []string{"--data-root", filepath.Join(at, "data"), "--bridge", "none"}})
 			e.Busybox(t)
+			big := filepath.Join(t.TempDir(), "big")
+			must(t, os.WriteFile(big, bytes.Repeat([]byte("x"), 3<<20), 0o644))
 			for _, cli := range e.CLIs(t) {
 				write := func(where string, args ...string) enginetest.Result {
 					t.Helper()
@@ -54,6 +58,14 @@ func TestStorageQuota(t *testing.T) {
 				if r := write("/v/big", "--mount", "type=volume,dst=/v,volume-opt=size=2m"); r.Code != 1 {
 					t.Errorf("3 MiB into a volume of 2: %+v", r)
 				}
+				n := "limited-" + cli.Name
+				cli.OK(t, "create", "--name", n, "--network", "none", "--storage-opt", "size=2m", "--mount", "type=volume,dst=/v,volume-opt=size=2m", "busybox")
+				for _, where := range []string{":/", ":/v"} {
+					if r := cli.Run(t, "cp", big, n+where); r.Code != 1 {
+						t.Errorf("3 MiB copied to %s, which has 2: %+v", where, r)
+					}
+				}
+				cli.OK(t, "rm", "-v", n)
 			}
 		})
 	}
