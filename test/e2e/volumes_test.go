@@ -20,14 +20,14 @@ import (
 func withVolume(t *testing.T, e *enginetest.Engine) string {
 	t.Helper()
 	const image = "with-volume:latest"
-	docker := e.Docker(t)
-	if docker.Run(t, "image", "inspect", image).Code == 0 {
+	cli := e.Davit()
+	if cli.Run(t, "image", "inspect", image).Code == 0 {
 		return image
 	}
-	docker.OK(t, "run", "--name", "with-volume", "busybox", "sh", "-c",
+	cli.OK(t, "run", "--name", "with-volume", "busybox", "sh", "-c",
 		"mkdir -p /data/sub && echo from the image > /data/sub/welcome && ln -s sub/welcome /data/link && ln /data/sub/welcome /data/same && chown -R 1000:1001 /data && chmod 4640 /data/sub/welcome && chmod 0751 /data")
-	docker.OK(t, "commit", "-c", "VOLUME /data", "with-volume", image)
-	docker.OK(t, "rm", "with-volume")
+	cli.OK(t, "commit", "-c", "VOLUME /data", "with-volume", image)
+	cli.OK(t, "rm", "with-volume")
 	return image
 }
 
@@ -261,7 +261,7 @@ func TestBindMounts(t *testing.T) {
 func TestVolumeOptions(t *testing.T) {
 	e := enginetest.Start(t, enginetest.Config{})
 	e.Busybox(t)
-	cli := e.Docker(t)
+	cli := e.Davit()
 	const v = "memory"
 	cli.OK(t, "volume", "create", "-o", "type=tmpfs", "-o", "device=tmpfs", "-o", "o=size=1m,uid=7", v)
 	path := inspectVolume(t, cli, v).Mountpoint
@@ -328,7 +328,7 @@ func TestVolumeOptions(t *testing.T) {
 // TestVolumeEvents: what is published, and that a create which fails leaves
 // nothing.
 func TestVolumeEvents(t *testing.T) {
-	cli := engine(t).Docker(t)
+	cli := engine(t).Davit()
 	v, n := volumeNamed(t, cli, "-v"), name(t, cli)
 	since := time.Now()
 	cli.Fails(t, 1, "cannot mount volume over existing file", "create", "-v", v+":/v", "-v", "/bin/busybox", "busybox")
@@ -379,7 +379,7 @@ func TestVolumesOutliveTheEngine(t *testing.T) {
 	e := enginetest.Start(t, enginetest.Config{})
 	e.Busybox(t)
 	image := withVolume(t, e)
-	cli := e.Docker(t)
+	cli := e.Davit()
 	cli.OK(t, "create", "--name", "holder", "-v", "held:/held", image)
 	anonymous := volumeAt(t, cli, "holder", "/data").Name
 	answered := map[string]bool{}
