@@ -183,10 +183,10 @@ func (e *Engine) Close(ctx context.Context) error {
 	e.spaces.close()
 	e.logging.shippers.close()
 	e.logging.watcher.Close()
+	e.keeper.checker.restAll()
 	for _, c := range e.table.all() {
 		c.cancelRetry()
 		if r := c.current(); r != nil {
-			e.keeper.checker.rest(c, r)
 			_ = r.shim.Close()
 		}
 	}

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"time"
 
 	"github.com/moby/moby/api/types/container"
@@ -58,7 +59,11 @@ func (k *checker) begin(c *ctr, r *run, fresh bool) {
 		c.health = health.Begin(c.health)
 	}
 	r.checks = &checks{Check: check}
-	k.armLocked(c, r, r.checks)
+	wait := r.checks.Wait(c.health, time.Since(r.state.StartedAt))
+	if !fresh {
+		wait = rand.N(wait) // an engine that starts takes many over at once
+	}
+	k.armLocked(c, r, r.checks, wait)
 }
 
 // endChecks ends the checks of a run. idle is closed when no probe is under way any
@@ -94,9 +99,30 @@ func (k *checker) rest(c *ctr, r *run) {
 	}
 }
 
+// restAll is rest for every container.
+func (k *checker) restAll() {
+	var under []<-chan struct{}
+	for _, c := range k.table.all() {
+		if r := c.current(); r != nil {
+			if idle := c.endChecks(r); idle != nil {
+				under = append(under, idle)
+			}
+		}
+	}
+	late := time.After(restPatience)
+	for _, idle := range under {
+		select {
+		case <-idle:
+		case <-late:
+			k.log.Warn("health checks do not end")
+			return
+		}
+	}
+}
+
 // armLocked sets the time of the next probe.
-func (k *checker) armLocked(c *ctr, r *run, s *checks) {
-	s.timer = time.AfterFunc(s.Wait(c.health, time.Since(r.state.StartedAt)), func() { k.check(c, r, s) })
+func (k *checker) armLocked(c *ctr, r *run, s *checks, wait time.Duration) {
+	s.timer = time.AfterFunc(wait, func() { k.check(c, r, s) })
 }
 
 // check probes a container once.
@@ -129,7 +155,7 @@ func (k *checker) check(c *ctr, r *run, s *checks) {
 	before := c.health
 	c.health = s.Next(before, result, result.Start.Sub(r.state.StartedAt))
 	after := c.health
-	k.armLocked(c, r, s)
+	k.armLocked(c, r, s, s.Wait(after, time.Since(r.state.StartedAt)))
 	c.mu.Unlock()
 	if before.Status == after.Status {
 		return

@@ -56,8 +56,8 @@ func Of(c *container.Config) (Check, bool) {
 		return Check{}, false
 	}
 	check := Check{
-		Interval: or(h.Interval, defaultInterval), Timeout: or(h.Timeout, defaultTimeout),
-		StartPeriod: h.StartPeriod, StartInterval: or(h.StartInterval, defaultStartInterval), Retries: or(h.Retries, defaultRetries),
+		Interval: positive(h.Interval, defaultInterval), Timeout: positive(h.Timeout, defaultTimeout),
+		StartPeriod: h.StartPeriod, StartInterval: positive(h.StartInterval, defaultStartInterval), Retries: positive(h.Retries, defaultRetries),
 	}
 	switch h.Test[0] {
 	case exec:
@@ -72,6 +72,14 @@ func Of(c *container.Config) (Check, bool) {
 		return Check{}, false
 	}
 	return check, true
+}
+
+// positive is v, or what holds otherwise: an image may say anything.
+func positive[T time.Duration | int](v, otherwise T) T {
+	if v > 0 {
+		return v
+	}
+	return otherwise
 }
 
 func or[T comparable](v, otherwise T) T {

@@ -31,6 +31,8 @@ func TestOf(t *testing.T) {
 			with(func(c *Check) { c.Command = []string{"/bin/sh", "-c", "a b"} }), true},
 		{"image's shell", container.Config{Shell: []string{"bash", "-ec"}, Healthcheck: &container.HealthConfig{Test: []string{"CMD-SHELL", "a"}}},
 			with(func(c *Check) { c.Command = []string{"bash", "-ec", "a"} }), true},
+		{"nonsense", container.Config{Healthcheck: &container.HealthConfig{Test: []string{"CMD", "a"}, Interval: -1, Timeout: -1, StartInterval: -1, Retries: -1}},
+			with(func(c *Check) { c.Command = []string{"a"} }), true},
 		{"all set", container.Config{Healthcheck: &container.HealthConfig{Test: []string{"CMD", "a"}, Interval: 1, Timeout: 2, StartPeriod: 3, StartInterval: 4, Retries: 5}},
 			Check{Command: []string{"a"}, Interval: 1, Timeout: 2, StartPeriod: 3, StartInterval: 4, Retries: 5}, true},
 	} {
