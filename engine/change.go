@@ -76,6 +76,10 @@ func (g *Changes) change(ctx context.Context, c *ctr, wish *dialect.Change, dry 
 		}
 		// A client that goes away now must not leave it ended.
 		if err := g.stop(context.WithoutCancel(ctx), c, StopOptions{}); err != nil {
+			if c.own(context.Background()) == nil {
+				err = errors.Join(err, g.resume(c, false))
+				c.disown()
+			}
 			return dialect.Plan{}, err
 		}
 	}

@@ -50,6 +50,9 @@ func (x *Explainer) Image(ctx context.Context, ref string) (dialect.Explanation,
 	if err != nil {
 		return dialect.Explanation{}, errs.New(errs.KindOf(err), "image %s: %w: it runs only what is given behind its name", ref, err)
 	}
+	if rec.Config.Hostname == rec.ID[:12] {
+		rec.Config.Hostname = "CONTAINER-ID" // there is none yet
+	}
 	out, err := x.explain(rec)
 	if err != nil {
 		return dialect.Explanation{}, err

@@ -101,11 +101,8 @@ func printExplanation(e *env.Env, x *dialect.Explanation) {
 		if value == "" {
 			value = `""`
 		}
-		line := "  " + f.Name + "\t" + value
-		if by := deciders[f.From]; by != "" {
-			line += "\t" + by
-		}
-		fmt.Fprintln(table, line)
+		// The value comes last: it may be as long as it likes.
+		fmt.Fprintf(table, "  %s\t%s\t%s\n", f.Name, deciders[f.From], value)
 	}
 	_ = table.Flush()
 }
