@@ -104,7 +104,7 @@ func (s *Store) finish(v *entry) error {
 // put makes the volume's directory, whole or not at all.
 func (s *Store) put(v *entry) (err error) {
 	dir := s.hidden(newDir)
-	if err := os.Mkdir(dir, 0o711); err != nil {
+	if err := os.Mkdir(dir, 0o710); err != nil {
 		return fmt.Errorf("making the volume's directory: %w", err)
 	}
 	defer func() {

@@ -24,6 +24,7 @@ package volume
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -116,7 +117,8 @@ func Open(root string, log *slog.Logger) (*Store, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	if err := os.MkdirAll(root, 0o711); err != nil {
+	// Closed to the host's users: a container's root may leave setuid files.
+	if err := errors.Join(os.MkdirAll(root, 0o710), os.Chmod(root, 0o710)); err != nil {
 		return nil, fmt.Errorf("opening the volumes: %w", err)
 	}
 	root, err := filepath.EvalSymlinks(root) // as mountinfo has it

@@ -59,6 +59,19 @@ func TestCreateIsIdempotent(t *testing.T) {
 	}
 }
 
+// TestUsersOfTheHostStayOut: else they could run what a container's root left
+// setuid.
+func TestUsersOfTheHostStayOut(t *testing.T) {
+	root := filepath.Join(t.TempDir(), "volumes")
+	if err := os.Mkdir(root, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	open(t, root)
+	if info, err := os.Stat(root); err != nil || info.Mode().Perm()&0o007 != 0 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+}
+
 func TestCreateRefuses(t *testing.T) {
 	s := open(t, t.TempDir())
 	for _, c := range []struct {

@@ -316,6 +316,22 @@ func TestVolumeOptions(t *testing.T) {
 	enginetest.Eventually(t, 10*time.Second, unmounted)
 	cli.OK(t, "rm", "-f", "second")
 	cli.OK(t, "volume", "rm", v)
+
+	// What is copied to a container that does not run arrives where it belongs.
+	dir := t.TempDir()
+	cli.OK(t, "create", "--name", "third", "--mount", "type=volume,dst=/v,volume-opt=type=none,volume-opt=device="+dir+",volume-opt=o=bind", "busybox", "cat", "/v/environ")
+	cli.OK(t, "cp", "/proc/self/environ", "third:/v/")
+	if _, err := os.Stat(filepath.Join(dir, "environ")); err != nil {
+		t.Error(err)
+	}
+	path = volumeAt(t, cli, "third", "/v").Source
+	if table, err := os.ReadFile("/proc/self/mounts"); err != nil || strings.Contains(string(table), path) {
+		t.Errorf("%s is still mounted, %v", path, err)
+	}
+	cli.OK(t, "rm", "-v", "third")
+	if _, err := os.Stat(filepath.Join(dir, "environ")); err != nil {
+		t.Errorf("the volume's removal reached what it was bound to: %v", err)
+	}
 	r := cli.Run(t, "run", "--rm", "--mount", "type=volume,dst=/v,volume-opt=type=none,volume-opt=device=/no/such,volume-opt=o=bind", "busybox", "true")
 	if r.Code < 125 || !strings.Contains(r.Stderr, "failed to mount local volume: mount /no/such:") {
 		t.Errorf("%+v", r)
