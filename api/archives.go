@@ -56,7 +56,9 @@ func (h archiveRoutes) load(c *call) error {
 		return err
 	}
 	out := progress{c: c}
-	if c.r.Form.Has("quiet") && !c.truth("quiet") { // who does not say is not shown any
+	// Who does not say is not shown any. The answer begins while the archive is
+	// still coming; the HTTP server has to be told, or it reads no more of it then.
+	if c.r.Form.Has("quiet") && !c.truth("quiet") && http.NewResponseController(c.w).EnableFullDuplex() == nil {
 		o.Progress = out.message
 	}
 	loaded, err := h.part.Load(c.ctx, c.r.Body, o)

@@ -202,7 +202,7 @@ func (f *fake) DiskUsage(_ context.Context, o engine.DiskUsageOptions) (system.D
 	defer f.note(o)
 	var u system.DiskUsage
 	if o.Containers {
-		list, _ := f.List(nil, engine.ListOptions{})
+		list, _ := f.List(context.Background(), engine.ListOptions{})
 		u.ContainerUsage = &container.DiskUsage{ActiveCount: 1, TotalCount: 1, TotalSize: 5, Items: list}
 	}
 	if o.Images {
@@ -239,12 +239,12 @@ func (f fakeImages) Save(_ context.Context, w io.Writer, refs []string, o image.
 
 // Load makes an image with a name, and one without.
 func (f fakeImages) Load(_ context.Context, r io.Reader, o image.LoadOptions) ([]image.Loaded, error) {
+	if o.Progress != nil {
+		o.Progress(jsonstream.Message{Status: "Loading layer", ID: "abc", Progress: &jsonstream.Progress{Current: 1, Total: 2}})
+	}
 	data, err := io.ReadAll(r)
 	if err != nil {
 		return nil, err
-	}
-	if o.Progress != nil {
-		o.Progress(jsonstream.Message{Status: "Loading layer", ID: "abc", Progress: &jsonstream.Progress{Current: 1, Total: 2}})
 	}
 	o.Progress = nil
 	f.note([]any{string(data), o})
@@ -499,7 +499,7 @@ type fakeNetworks struct{ *fake }
 
 func (f fakeNetworks) List(_ context.Context, filters map[string]map[string]bool) ([]network.Inspect, error) {
 	f.note(filters)
-	n, err := f.Inspect(nil, "bridge")
+	n, err := f.Inspect(context.Background(), "bridge")
 	return []network.Inspect{n}, err
 }
 
@@ -520,7 +520,7 @@ func (f fakeNetworks) Inspect(_ context.Context, ref string) (network.Inspect, e
 }
 
 func (f fakeNetworks) Remove(_ context.Context, ref string) error {
-	if _, err := f.Inspect(nil, ref); err != nil {
+	if _, err := f.Inspect(context.Background(), ref); err != nil {
 		return err
 	}
 	return errs.New(errs.Forbidden, "%s is a pre-defined network and cannot be removed", ref)

@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"io"
 	"net/http"
 	"net/url"
 	"reflect"
@@ -336,6 +337,23 @@ func TestLoad(t *testing.T) {
 		if resp.StatusCode != 200 || body != want || resp.Header.Get("Content-Type") != "application/json" {
 			t.Errorf("%s: %d %q %q", path, resp.StatusCode, resp.Header.Get("Content-Type"), body)
 		}
+	}
+}
+
+// TestLoadAnswersEarly: progress is sent while the archive is still coming.
+func TestLoadAnswersEarly(t *testing.T) {
+	f := &fake{}
+	srv, _ := serve(t, f)
+	archive := strings.Repeat("x", 2<<20)
+	// Of unknown length, as clients send it.
+	resp, err := http.Post(srv.URL+"/images/load?quiet=0", "application/x-tar", io.MultiReader(strings.NewReader(archive)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != 200 || !strings.Contains(string(body), "Loaded image") || f.last(t).([]any)[0] != archive {
+		t.Errorf("%d %q, %v", resp.StatusCode, body, err)
 	}
 }
 

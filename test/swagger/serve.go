@@ -74,6 +74,9 @@ func (r *recorder) Write(b []byte) (int, error) {
 
 func (r *recorder) Flush() { _ = http.NewResponseController(r.ResponseWriter).Flush() }
 
+// Unwrap lets http.ResponseController find the rest.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
+
 func (r *recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	r.hijacked = true
 	return http.NewResponseController(r.ResponseWriter).Hijack()
