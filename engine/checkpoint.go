@@ -130,6 +130,9 @@ func (l *launcher) checkpointOf(c *ctr, o StartOptions) (*wire.Checkpoint, error
 		}
 		return nil, nil
 	}
+	if err := l.ownRuntime(c); err != nil {
+		return nil, err
+	}
 	dir, err := l.existing(c, o.CheckpointDir, o.Checkpoint)
 	if err != nil {
 		return nil, err
@@ -143,6 +146,16 @@ func (l *launcher) checkpointOf(c *ctr, o StartOptions) (*wire.Checkpoint, error
 		return nil, fmt.Errorf("making criu's directory: %w", err)
 	}
 	return at, nil
+}
+
+// ownRuntime refuses a container that another runtime makes: its processes are
+// that one's to freeze and to bring back.
+func (l *launcher) ownRuntime(c *ctr) error {
+	name := c.snapshot().HostConfig.Runtime
+	if r, err := l.runtimes.find(name); err != nil || r == nil {
+		return err
+	}
+	return errs.New(errs.NotImplemented, "checkpoints of containers of runtime %s are not supported: only Davit's own runtime makes them", name)
 }
 
 // criuWork is where criu writes its log for a container.

@@ -168,3 +168,34 @@ for _ in range(200):
 else:
     raise AssertionError(c.attrs["State"])
 c.remove(force=True)
+
+# Networks that are there without being created, and containers on them.
+assert sorted(n.name for n in client.networks.list()) == ["bridge", "host", "none"]
+for mode in ["bridge", "host", "none"]:
+    c = client.containers.run("busybox", ["sleep", "1000"], detach=True, network_mode=mode)
+    network = client.networks.get(mode)
+    assert c.id in network.attrs["Containers"], (mode, network.attrs)
+    assert [m.id for m in network.containers if m.id == c.id] == [c.id]
+    c.remove(force=True)
+assert client.networks.prune() == {"NetworksDeleted": []}
+try:
+    client.networks.get("bridge").remove()
+    raise AssertionError("the default bridge can be removed")
+except docker.errors.APIError as e:
+    assert e.status_code == 403, e
+
+# Limits, devices and namespaces.
+donor = client.containers.run("busybox", ["sleep", "1000"], detach=True, ipc_mode="shareable", name="sdk-donor")
+out = client.containers.run(
+    "busybox",
+    ["sh", "-c", "readlink /proc/self/ns/ipc; grep -c peer /etc/hosts"],
+    remove=True,
+    ipc_mode="container:sdk-donor",
+    links={"sdk-donor": "peer"},
+    pids_limit=50,
+    device_cgroup_rules=["c 1:11 r"],
+    sysctls={"net.ipv4.ip_forward": "0"},
+    oom_score_adj=10,
+)
+assert out.split()[1] == b"1", out
+donor.remove(force=True)
