@@ -38,6 +38,10 @@ func (h changeRoutes) update(c *call) error {
 	if c.version.Before(40) {
 		wish.PidsLimit = nil // older clients send 0 without meaning it
 	}
+	if c.version.Before(55) { // to which limits of single devices meant nothing here
+		wish.BlkioWeightDevice = nil
+		wish.BlkioDeviceReadBps, wish.BlkioDeviceWriteBps, wish.BlkioDeviceReadIOps, wish.BlkioDeviceWriteIOps = nil, nil, nil, nil
+	}
 	answer, err := h.part.Update(c.ctx, c.container(), wish)
 	if err != nil {
 		return err

@@ -46,14 +46,12 @@ func FuzzRequests(f *testing.F) {
 			return
 		}
 		p := patterns[int(route)%len(patterns)]
-		path := p[1]
-		for {
-			before, rest, ok := strings.Cut(path, "{")
-			if !ok {
-				break
-			}
-			_, after, _ := strings.Cut(rest, "}")
-			path = before + place + after
+		path, rest, more := strings.Cut(p[1], "{")
+		for more {
+			var piece string
+			_, rest, _ = strings.Cut(rest, "}")
+			piece, rest, more = strings.Cut(rest, "{")
+			path += place + piece
 		}
 		if minor > 0 {
 			path = fmt.Sprintf("/v1.%d%s", minor, path)
@@ -96,7 +94,7 @@ func (h *hijackable) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	server, client := net.Pipe()
 	h.client = client
 	go func() { _, _ = io.Copy(io.Discard, client) }()
-	time.AfterFunc(100*time.Millisecond, func() { client.Close() })
+	time.AfterFunc(5*time.Millisecond, func() { client.Close() })
 	return server, bufio.NewReadWriter(bufio.NewReader(server), bufio.NewWriter(server)), nil
 }
 

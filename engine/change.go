@@ -204,7 +204,7 @@ func (g *Changes) carryOut(ctx context.Context, c *ctr, wish *dialect.Change, ou
 // to take that back it adds to taken.
 func (g *Changes) apply(ctx context.Context, c *ctr, wish *dialect.Change, out *change.Outcome, taken *undo) error {
 	if r := c.current(); r != nil && wish.Resources != nil {
-		restore, err := relimit(r, &out.HostConfig.Resources, wish.Resources)
+		restore, err := relimit(r, &c.snapshot().HostConfig.Resources, &out.HostConfig.Resources, wish.Resources)
 		if err != nil {
 			return err
 		}
@@ -295,8 +295,13 @@ func (g *Changes) startAgain(ctx context.Context, c *ctr, why error) error {
 
 // relimit tells the kernel what changes for a process. The process may have
 // ended by now, its end not recorded yet: then there is nothing to tell.
-func relimit(r *run, now, wish *container.Resources) (undo func() error, err error) {
-	undo, err = cgroup.Open(r.state.Cgroup).Change(change.Kernel(now, wish))
+func relimit(r *run, old, now, wish *container.Resources) (undo func() error, err error) {
+	w := change.Cleared(old, wish)
+	blocks, err := blockDevices(&container.HostConfig{Resources: w})
+	if err != nil {
+		return nil, err
+	}
+	undo, err = cgroup.Open(r.state.Cgroup).Change(change.Kernel(now, &w, blocks))
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) {
 		for _, dir := range r.state.Cgroup {
 			if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {

@@ -39,6 +39,9 @@ func (p *Checkpoints) Create(ctx context.Context, ref string, o checkpoint.Creat
 	if err != nil {
 		return err
 	}
+	if err := p.ownRuntime(c); err != nil {
+		return err
+	}
 	criu, err := findCriu()
 	if err != nil {
 		return err

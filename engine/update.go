@@ -46,5 +46,8 @@ func validateUpdate(wish *container.UpdateConfig) error {
 	if err := validateLimits(nil, &alone); err != nil {
 		return err
 	}
+	if _, err := blockDevices(&alone); err != nil {
+		return err
+	}
 	return errs.Wrap(errs.InvalidParameter, container.ValidateRestartPolicy(wish.RestartPolicy))
 }

@@ -1,6 +1,9 @@
 package change
 
 import (
+	"slices"
+
+	"github.com/moby/moby/api/types/blkiodev"
 	"github.com/moby/moby/api/types/container"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
@@ -41,6 +44,11 @@ func Limits(old, wish *container.Resources) (container.Resources, error) {
 	set(&now.Memory, wish.Memory)
 	set(&now.MemorySwap, wish.MemorySwap)
 	set(&now.MemoryReservation, wish.MemoryReservation)
+	replace(&now.BlkioWeightDevice, wish.BlkioWeightDevice)
+	replace(&now.BlkioDeviceReadBps, wish.BlkioDeviceReadBps)
+	replace(&now.BlkioDeviceWriteBps, wish.BlkioDeviceWriteBps)
+	replace(&now.BlkioDeviceReadIOps, wish.BlkioDeviceReadIOps)
+	replace(&now.BlkioDeviceWriteIOps, wish.BlkioDeviceWriteIOps)
 	if p := wish.PidsLimit; p != nil {
 		now.PidsLimit = p
 		if *p <= 0 {
@@ -72,26 +80,61 @@ func set[T comparable](to *T, v T) {
 	}
 }
 
+// replace takes over a list, which may be empty; nil changes nothing.
+func replace[T any](to *[]T, wish []T) {
+	if wish != nil {
+		*to = wish
+	}
+}
+
+// Cleared is a wish that also says of each device which old limits and it does
+// not that there is no limit any more.
+func Cleared(old, wish *container.Resources) container.Resources {
+	out := *wish
+	for _, l := range []struct {
+		had []*blkiodev.ThrottleDevice
+		to  *[]*blkiodev.ThrottleDevice
+	}{
+		{old.BlkioDeviceReadBps, &out.BlkioDeviceReadBps}, {old.BlkioDeviceWriteBps, &out.BlkioDeviceWriteBps},
+		{old.BlkioDeviceReadIOps, &out.BlkioDeviceReadIOps}, {old.BlkioDeviceWriteIOps, &out.BlkioDeviceWriteIOps},
+	} {
+		if *l.to == nil {
+			continue
+		}
+		list := slices.Clone(*l.to)
+		for _, d := range l.had {
+			if !slices.ContainsFunc(*l.to, func(n *blkiodev.ThrottleDevice) bool { return n != nil && n.Path == d.Path }) {
+				list = append(list, &blkiodev.ThrottleDevice{Path: d.Path})
+			}
+		}
+		*l.to = list
+	}
+	return out
+}
+
 // Updated returns those fields of a wish that Limits looks at.
 func Updated(wish *container.Resources) container.Resources {
 	return container.Resources{
 		BlkioWeight: wish.BlkioWeight, CPUShares: wish.CPUShares, NanoCPUs: wish.NanoCPUs, CPUPeriod: wish.CPUPeriod, CPUQuota: wish.CPUQuota,
 		CPURealtimePeriod: wish.CPURealtimePeriod, CPURealtimeRuntime: wish.CPURealtimeRuntime,
-		CpusetCpus: wish.CpusetCpus, CpusetMems: wish.CpusetMems,
+		CpusetCpus: wish.CpusetCpus, CpusetMems: wish.CpusetMems, BlkioWeightDevice: wish.BlkioWeightDevice,
+		BlkioDeviceReadBps: wish.BlkioDeviceReadBps, BlkioDeviceWriteBps: wish.BlkioDeviceWriteBps,
+		BlkioDeviceReadIOps: wish.BlkioDeviceReadIOps, BlkioDeviceWriteIOps: wish.BlkioDeviceWriteIOps,
 		Memory: wish.Memory, MemorySwap: wish.MemorySwap, MemoryReservation: wish.MemoryReservation, PidsLimit: wish.PidsLimit,
 	}
 }
 
 // Kernel returns what has to be told the kernel for a wish that made the
-// limits what they are now.
-func Kernel(now, wish *container.Resources) *specs.LinuxResources {
+// limits what they are now. blocks has the numbers of the block devices that it
+// names, by path.
+func Kernel(now, wish *container.Resources, blocks map[string]spec.DeviceNumber) *specs.LinuxResources {
 	r := Updated(wish)
 	if r.Memory != 0 || r.MemorySwap != 0 {
 		// cgroup v2 counts swap alone: what is left of both together when memory
 		// has its share.
 		r.Memory, r.MemorySwap = now.Memory, now.MemorySwap
 	}
-	out := spec.Limits(&r, nil)
+	out := spec.Limits(&r, blocks)
 	out.Pids = nil // where 0 means no limit
 	if wish.PidsLimit != nil {
 		limit := int64(-1)
@@ -110,11 +153,6 @@ func Ignored(wish *container.Resources) (fields []string) {
 		name string
 	}{
 		{wish.CgroupParent != "", "CgroupParent"},
-		{len(wish.BlkioWeightDevice) > 0, "BlkioWeightDevice"},
-		{len(wish.BlkioDeviceReadBps) > 0, "BlkioDeviceReadBps"},
-		{len(wish.BlkioDeviceWriteBps) > 0, "BlkioDeviceWriteBps"},
-		{len(wish.BlkioDeviceReadIOps) > 0, "BlkioDeviceReadIOps"},
-		{len(wish.BlkioDeviceWriteIOps) > 0, "BlkioDeviceWriteIOps"},
 		{len(wish.Devices) > 0, "Devices"},
 		{len(wish.DeviceCgroupRules) > 0, "DeviceCgroupRules"},
 		{len(wish.DeviceRequests) > 0, "DeviceRequests"},

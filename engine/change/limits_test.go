@@ -71,7 +71,7 @@ func TestLimits(t *testing.T) {
 			if got, want := text(t, now), text(t, c.now); got != want {
 				t.Errorf("limits %s\nwant   %s", got, want)
 			}
-			if got := text(t, Kernel(&now, &c.wish)); got != c.kernel {
+			if got := text(t, Kernel(&now, &c.wish, nil)); got != c.kernel {
 				t.Errorf("the kernel is told %s\nwant %s", got, c.kernel)
 			}
 		})
