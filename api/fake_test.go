@@ -53,6 +53,7 @@ type fake struct {
 	updates []any         // messages of a pull or push, then its error
 	past    []events.Message
 	live    chan events.Message
+	overrun bool // of the events, once live is closed
 
 	mu  sync.Mutex
 	got []any // guarded by mu
@@ -357,7 +358,7 @@ func (f *fake) Events(_ context.Context, since, until time.Time, filters map[str
 	if f.err != nil {
 		return engine.EventStream{}, f.err
 	}
-	return engine.EventStream{Past: f.past, Live: f.live, Cancel: func() { f.note("events cancelled") }}, nil
+	return engine.EventStream{Past: f.past, Live: f.live, Overrun: func() bool { return f.overrun }, Cancel: func() { f.note("events cancelled") }}, nil
 }
 
 func (f *fake) transfer(send func(jsonstream.Message)) error {

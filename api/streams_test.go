@@ -218,6 +218,19 @@ func TestEventsLive(t *testing.T) {
 	poll(t, "the subscription ends", func() bool { return f.last(t) == "events cancelled" })
 }
 
+// TestEventsOverrun: a client that did not keep up sees its connection break, as
+// an end like any other would hide that events are missing.
+func TestEventsOverrun(t *testing.T) {
+	f := &fake{live: make(chan events.Message, 1), overrun: true}
+	srv, _ := serve(t, f)
+	f.live <- event("container", "die")
+	close(f.live)
+	resp, _ := open(t, srv, "GET", "/events")
+	if b, err := io.ReadAll(resp.Body); err == nil || !strings.Contains(string(b), `"Action":"die"`) {
+		t.Errorf("read %q, %v", b, err)
+	}
+}
+
 func TestEventsUntil(t *testing.T) {
 	f := &fake{live: make(chan events.Message)}
 	srv, _ := serve(t, f)
