@@ -33,6 +33,7 @@ func (e *Engine) Create(ctx context.Context, o CreateOptions) (_ container.Creat
 	if req.HostConfig == nil {
 		req.HostConfig = &container.HostConfig{}
 	}
+	req.HostConfig = extensions(req.Config, req.HostConfig)
 	warnings, err := e.drafter.validate(req)
 	if err != nil {
 		return container.CreateResponse{}, err

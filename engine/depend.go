@@ -15,10 +15,6 @@ import (
 	"github.com/davit-engine/davit/errs"
 )
 
-// annotationDependsOn names the containers that must be there before one
-// starts. Docker's clients can say it too: as --annotation, or as a label.
-const annotationDependsOn = "com.davit.depends-on"
-
 // The labels by which compose says the same of its services. They count only
 // when the engine starts containers by itself: at other times compose looks
 // after their order.
@@ -39,7 +35,7 @@ type usher struct{ *launcher }
 
 // dependencies returns what a container's annotation says.
 func dependencies(rec *record.Container) ([]depend.Dependency, error) {
-	return depend.Parse(extension(rec, annotationDependsOn))
+	return depend.Parse(rec.HostConfig.Annotations[annotationDependsOn])
 }
 
 // check refuses a container to be called name (which may be empty) that depends
@@ -248,5 +244,5 @@ func (u *usher) order(ctx context.Context, c *ctr) error {
 // ordered reports whether order has anything to do for c.
 func (u *usher) ordered(c *ctr) bool {
 	rec := c.snapshot()
-	return extension(&rec, annotationDependsOn) != "" || len(u.follows(c)) > 0
+	return rec.HostConfig.Annotations[annotationDependsOn] != "" || len(u.follows(c)) > 0
 }

@@ -13,10 +13,6 @@ import (
 	"github.com/davit-engine/davit/engine/record"
 )
 
-// annotationOnFailure says what happens to a container that becomes unhealthy.
-// Docker's clients can say it too: as --annotation, or as a label.
-const annotationOnFailure = "com.davit.health-on-failure"
-
 // restPatience is how long a probe that was told to end may take.
 const restPatience = 2 * time.Second
 
@@ -190,9 +186,9 @@ func (k *checker) probe(ctx context.Context, c *ctr, r *run, s *checks) *contain
 // failed does what is to be done about a container that became unhealthy. Only
 // "stop" keeps its restart policy from starting it again.
 func (k *checker) failed(c *ctr, r *run, rec *record.Container) {
-	action, err := health.ParseAction(extension(rec, annotationOnFailure))
+	action, err := health.ParseAction(rec.HostConfig.Annotations[annotationOnFailure])
 	if err != nil || action == health.Nothing {
-		return // a label of its image may say what no user was asked about
+		return
 	}
 	k.log.Warn("a container is unhealthy", "container", c.id, "name", rec.Name, "action", action)
 	ctx := context.Background()
@@ -207,13 +203,4 @@ func (k *checker) failed(c *ctr, r *run, rec *record.Container) {
 	if err != nil {
 		k.log.Error("acting on an unhealthy container", "container", c.id, "action", action, "error", err)
 	}
-}
-
-// extension reads what Docker's API has no field for: an annotation, or a label
-// of the same name where there is none.
-func extension(rec *record.Container, key string) string {
-	if v, ok := rec.HostConfig.Annotations[key]; ok {
-		return v
-	}
-	return rec.Config.Labels[key]
 }

@@ -114,7 +114,7 @@ func validateConfig(c *container.Config, h *container.HostConfig) error {
 	if err := health.Validate(c.Healthcheck); err != nil {
 		return err
 	}
-	if _, err := health.ParseAction(extension(&record.Container{Config: c, HostConfig: h}, annotationOnFailure)); err != nil {
+	if _, err := health.ParseAction(h.Annotations[annotationOnFailure]); err != nil {
 		return err
 	}
 	for _, x := range h.ExtraHosts {

@@ -18,9 +18,9 @@ import (
 func TestPoliciesThroughKills(t *testing.T) {
 	e, cli := start(t)
 	const count = 8
-	kills := 12
+	kills := 6
 	if testing.Short() {
-		kills = 4
+		kills = 3
 	}
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
