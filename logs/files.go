@@ -1,6 +1,7 @@
 package logs
 
 import (
+	"bytes"
 	"compress/gzip"
 	"encoding/binary"
 	"encoding/json"
@@ -136,13 +137,27 @@ func lastTime(z *gzip.Reader) time.Time {
 	return extra.LastTime
 }
 
-// format tells what f holds, if it holds an entry already.
-func (f *file) format() (logfile.Format, bool) { return logfile.Detect(f.begin()) }
+// format tells what f holds, if it holds an entry already. Where the beginning
+// is damaged, the first entry after it counts.
+func (f *file) format() (logfile.Format, bool) {
+	format, known := logfile.Detect(f.begin())
+	if known || f.zipped || len(f.head) < logfile.HeadSize {
+		return format, known
+	}
+	buf, done := block()
+	defer done()
+	n, _ := f.ReadAt(buf, 0) // what cannot be read has no format
+	local, json := bytes.Index(buf[:n], mark), bytes.Index(buf[:n], entryBegin)
+	if local >= 0 && (json < 0 || local < json) {
+		return logfile.Local, true
+	}
+	return logfile.JSON, json >= 0
+}
 
-// base returns how much was logged before f. It is not ok if f is not of the
-// local format.
+// base returns how much was logged before f. It is not ok if f does not begin
+// with an entry of the local format.
 func (f *file) base() (int64, bool) {
-	if format, known := f.format(); !known || format != logfile.Local {
+	if format, known := logfile.Detect(f.begin()); !known || format != logfile.Local {
 		return 0, false
 	}
 	return logfile.BaseOf(f.head), true

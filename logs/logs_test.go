@@ -202,6 +202,13 @@ func TestDamageLocal(t *testing.T) {
 		t.Fatalf("%d bytes", len(whole))
 	}
 	cut := each * 5
+	head := filepath.Join(t.TempDir(), "log")
+	if err := os.WriteFile(head, append(make([]byte, 5000), whole[each:]...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := collect(t, head, Options{Stdout: true, Stderr: true, Tail: -1}); got != "[davit: 5000 bytes of the log are damaged] "+count(1, 20) {
+		t.Errorf("zeros at the beginning: %.300s", got)
+	}
 	for name, c := range map[string]struct {
 		junk   string
 		leaves string
@@ -274,7 +281,7 @@ func TestDamagedArchives(t *testing.T) {
 		}
 		for _, tail := range []int{-1, 95} {
 			got := collect(t, path, Options{Stdout: true, Stderr: true, Tail: tail})
-			if got == whole || !strings.HasSuffix(got, count(70, 100)) {
+			if got == whole || !strings.HasSuffix(got, count(70, 100)) || tail < 0 && !strings.Contains(got, "[davit: an archive of the log is damaged]") {
 				t.Errorf("%s, tail %d: got %s", name, tail, got)
 			}
 		}

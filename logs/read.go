@@ -79,6 +79,7 @@ type reader struct {
 	json    jsonScanner
 	local   localScanner
 	damaged int64     // bytes that are no entries, since the last entry
+	cut     bool      // an archive could not be read to its end, since the last entry
 	last    time.Time // of the last entry
 	pos     int64     // End of the last entry, with Resume
 
@@ -236,7 +237,8 @@ func (r *reader) rotated(f *file, at position) error {
 	if f.zipped {
 		z, err := f.unzipped()
 		if err != nil {
-			return nil // not ours, or broken
+			r.cut = true
+			return nil
 		}
 		if last := lastTime(z); !last.IsZero() && last.Before(r.o.Since) {
 			return nil
@@ -244,6 +246,7 @@ func (r *reader) rotated(f *file, at position) error {
 	}
 	content, format, err := f.content(at.offset)
 	if err != nil {
+		r.cut = true
 		return nil
 	}
 	whole, err := r.scan(content, f, format, at)
@@ -252,7 +255,7 @@ func (r *reader) rotated(f *file, at position) error {
 	}
 	var broken *readError
 	if errors.As(err, &broken) && damaged(broken.err) {
-		r.damaged++ // how much is not known
+		r.cut = true
 		return nil
 	}
 	return err
@@ -301,7 +304,7 @@ func (r *reader) scan(content io.Reader, f *file, format logfile.Format, at posi
 			return nil
 		case at.entries > 0:
 			at.entries--
-			r.damaged = 0
+			r.damaged, r.cut = 0, false
 			return nil
 		case r.o.Resume:
 			if missing := base - r.pos; missing > 0 && r.o.Lost != nil {
@@ -326,7 +329,10 @@ func (r *reader) entry(e *Entry) error {
 	if err := r.ctx.Err(); err != nil {
 		return err
 	}
-	if r.damaged > 0 {
+	if r.damaged > 0 || r.cut {
+		if r.last.IsZero() {
+			r.last = e.Time
+		}
 		if err := r.tellDamage(); err != nil {
 			return err
 		}
@@ -347,11 +353,14 @@ func (r *reader) choose(e *Entry) error {
 
 // tellDamage says that something could not be read, where it stood.
 func (r *reader) tellDamage() error {
-	if r.damaged == 0 {
+	if r.damaged == 0 && !r.cut {
 		return nil
 	}
 	line := fmt.Appendf(nil, "[davit: %d bytes of the log are damaged]\n", r.damaged)
-	r.damaged = 0
+	if r.cut {
+		line = []byte("[davit: an archive of the log is damaged]\n")
+	}
+	r.damaged, r.cut = 0, false
 	return r.choose(&Entry{Stream: "stderr", Time: r.last, Line: line, End: r.pos})
 }
 
