@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -319,47 +320,59 @@ func (e *execs) signal(r wire.ExecSignal) error {
 	return nil
 }
 
-// hangUp ends an exec whose client is gone.
+// hangUp ends an exec whose client is gone, with all that it has started in its
+// session. Who forks meanwhile is found in the next round.
 func (e *execs) hangUp(x *execution) {
 	select {
 	case <-x.ended:
 		return
 	default:
 	}
-	_ = e.signalSession(x, unix.SIGHUP)
-	timeout := time.NewTimer(hangupTime)
-	defer timeout.Stop()
-	select {
-	case <-x.ended:
-	case <-timeout.C:
-		_ = e.signalSession(x, unix.SIGKILL)
+	told := map[int]bool{}
+	for end := time.Now().Add(hangupTime); time.Now().Before(end); time.Sleep(hangupTime / 40) {
+		if left, err := e.signalOnce(x, unix.SIGHUP, told); left == 0 || err != nil {
+			return
+		}
 	}
+	_ = e.signalSession(x, unix.SIGKILL)
 }
 
 // signalSession signals what an exec has started too, as far as it has not left
 // its session. Who forks meanwhile is looked for again, a few times.
 func (e *execs) signalSession(x *execution, sig unix.Signal) error {
-	signalled := map[int]bool{}
+	told := map[int]bool{}
 	for range 3 {
-		pids := []int{x.state.Pid}
-		if e.shim.cgroup != nil {
-			all, err := e.shim.cgroup.Pids()
-			if err != nil {
-				return err
-			}
-			pids = append(pids, all...)
-		}
-		news := false
-		for _, pid := range pids {
-			if !signalled[pid] && signalMember(pid, x.state.Pid, sig) {
-				signalled[pid], news = true, true
-			}
-		}
-		if !news {
-			return nil
+		before := len(told)
+		if _, err := e.signalOnce(x, sig, told); err != nil || len(told) == before {
+			return err
 		}
 	}
 	return nil
+}
+
+// signalOnce signals the members of an exec's session that were not told yet,
+// and counts all that live.
+func (e *execs) signalOnce(x *execution, sig unix.Signal, told map[int]bool) (left int, err error) {
+	var pids []int
+	if e.shim.cgroup != nil {
+		if pids, err = e.shim.cgroup.Pids(); err != nil {
+			return 0, err
+		}
+	}
+	if !slices.Contains(pids, x.state.Pid) {
+		pids = append(pids, x.state.Pid)
+	}
+	for _, pid := range pids {
+		send := sig
+		if told[pid] {
+			send = 0 // it only counts
+		}
+		if signalMember(pid, x.state.Pid, send) {
+			told[pid] = true
+			left++
+		}
+	}
+	return left, nil
 }
 
 // signalMember signals process pid if it is in the session.

@@ -105,7 +105,7 @@ func TestExecTerminal(t *testing.T) {
 		term.Resize("90", "25")
 		term.Type("sleep 0.3; stty size")
 		term.WaitFor("25 90")
-		term.Type("echo asleep $((40 + 3)); sleep 1000")
+		term.Type("(echo asleep $((40 + 3)); exec sleep 1000)")
 		term.WaitFor("asleep 43")
 		term.Press("C-c")
 		term.Type("echo interrupted: $?")
@@ -215,9 +215,12 @@ func TestExecOutlivesEngine(t *testing.T) {
 	e.Kill(t)
 	_ = unix.Kill(list.Container.State.Pid, unix.SIGKILL)
 	e.Restart(t)
-	if x, err := api.ExecInspect(ctx, id, client.ExecInspectOptions{}); err != nil || x.Running || x.ExitCode != 137 {
-		t.Errorf("with the container gone: %+v, %v", x, err)
-	}
+	enginetest.Eventually(t, 10*time.Second, func() error { // the shim may still be at it
+		if x, err := api.ExecInspect(ctx, id, client.ExecInspectOptions{}); err != nil || x.Running || x.ExitCode != 137 {
+			return fmt.Errorf("with the container gone: %+v, %v", x, err)
+		}
+		return nil
+	})
 	if code := last.Wait(t); code != 137 {
 		t.Errorf("its client: exit code %d", code)
 	}
@@ -264,9 +267,12 @@ func TestExecEndsWithItsClient(t *testing.T) {
 	with.Kill()
 	without.Kill()
 	gone("sleep 1002")
-	if ps := davit.OK(t, "exec", n, "ps"); strings.Contains(ps, "sleep 1001") || strings.Contains(ps, "sleep 1002") {
-		t.Errorf("left of it:\n%s", ps)
-	}
+	enginetest.Eventually(t, 10*time.Second, func() error { // who forks at that moment is told a bit later
+		if ps := davit.OK(t, "exec", n, "ps"); strings.Contains(ps, "sleep 1001") || strings.Contains(ps, "sleep 1002") {
+			return fmt.Errorf("left of it:\n%s", ps)
+		}
+		return nil
+	})
 	if list := running(); !strings.Contains(list, "sleep 1003") {
 		t.Errorf("the other one is gone: %q", list)
 	}

@@ -21,7 +21,7 @@ func TestTerminal(t *testing.T) {
 		term.Resize("90", "25")
 		term.Type("sleep 0.3; stty size") // the new size travels beside the line
 		term.WaitFor("25 90")
-		term.Type("echo asleep $((40 + 3)); sleep 1000")
+		term.Type("(echo asleep $((40 + 3)); exec sleep 1000)")
 		term.WaitFor("asleep 43") // before that the key would be the shell's, not a signal
 		term.Press("C-c")
 		term.Type("echo interrupted: $?")
