@@ -113,14 +113,17 @@ func (e *execer) catchUp(ctx context.Context, x *execution) {
 	if x.is(execStarting) { // its client may have seen the end before the shim's answer was read here
 		await(ctx, x.settled)
 	}
-	r := x.c.current()
-	if r == nil || !x.is(execRunning) {
+	if !x.is(execRunning) {
 		return
 	}
-	list, err := r.shim.Execs(ctx)
-	if err == nil && !slices.ContainsFunc(list, func(s wire.ExecState) bool { return s.ID == x.id }) {
-		await(ctx, x.over)
+	if r := x.c.current(); r != nil {
+		list, err := r.shim.Execs(ctx)
+		running := slices.ContainsFunc(list, func(s wire.ExecState) bool { return s.ID == x.id })
+		if running || err != nil && !errs.Is(err, errs.Unavailable) { // a shim that is gone takes it along
+			return
+		}
 	}
+	await(ctx, x.over)
 }
 
 // await waits for done, or for ctx's end.

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -71,17 +72,10 @@ func (e *core) execEnded(x *execution, exit wire.ExecExit) {
 }
 
 // endExecs ends the execs of a run that is over. The shim has reported them all
-// before, unless it was killed.
+// before, unless it was killed, or nobody was there to listen.
 func (e *core) endExecs(c *ctr, at time.Time) {
-	for _, x := range e.execs.of(c) {
-		if x.is(execRunning) {
-			e.execEnded(x, killedExec(x, at))
-		}
-	}
-}
-
-func killedExec(x *execution, at time.Time) wire.ExecExit {
-	return wire.ExecExit{ID: x.id, ExitCode: 128 + int(unix.SIGKILL), Signal: int(unix.SIGKILL), ExitedAt: at}
+	running := slices.DeleteFunc(e.execs.of(c), func(x *execution) bool { return !x.is(execRunning) })
+	e.settleExecs(running, nil, at)
 }
 
 // recallExecs learns the execs of a run that began under an earlier engine.
@@ -122,10 +116,10 @@ func (e *core) recallExecs(c *ctr) (list []*execution) {
 	return list
 }
 
-// settleExecs finds out about recalled execs that do not run, as far as no
-// event has told. Without a record they could not be started, or were killed
-// with the shim.
-func (e *core) settleExecs(list []*execution, running []wire.ExecState) {
+// settleExecs finds out about execs that do not run any more, as far as no
+// event has told. Those without a record could not be started, or were killed
+// with the shim, at the time given.
+func (e *core) settleExecs(list []*execution, running []wire.ExecState, at time.Time) {
 	pids := make(map[string]int, len(running))
 	for _, s := range running {
 		pids[s.ID] = s.Pid
@@ -139,7 +133,7 @@ func (e *core) settleExecs(list []*execution, running []wire.ExecState) {
 			x.mu.Unlock()
 			continue
 		}
-		exit := killedExec(x, time.Now())
+		exit := wire.ExecExit{ID: x.id, ExitCode: 128 + int(unix.SIGKILL), Signal: int(unix.SIGKILL), ExitedAt: at}
 		if err := readJSON(e.execFile(x, ".exit"), &exit); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			e.log.Error("reading an exec's exit record", "container", x.c.id, "exec", x.id, "error", err)
 		}

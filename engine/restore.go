@@ -206,7 +206,7 @@ func (rs *restorer) adopt(ctx context.Context, c *ctr, rec *record.Container) *w
 	rs.begun(c, &now, client, state, false)
 	if _, checked := health.Of(now.Config); checked || len(execs) > 0 {
 		if running, err := client.Execs(ctx); err == nil {
-			rs.settleExecs(execs, running)
+			rs.settleExecs(execs, running, time.Now())
 			rs.endProbes(ctx, client, execs, running)
 		} // else the container ends, and they with it
 	}
@@ -288,7 +288,7 @@ func (rs *restorer) finish(c *ctr, x wire.Exit) {
 	}
 	c.mu.Unlock()
 	if ran {
-		rs.settleExecs(rs.recallExecs(c), nil)
+		rs.settleExecs(rs.recallExecs(c), nil, x.ExitedAt)
 		rs.ended(c, r, x)
 	} else {
 		c.mu.Lock()
