@@ -20,7 +20,7 @@ func NewDiffCmd(e *env.Env) *cobra.Command {
 		Args: env.Arguments(1, 1), ValidArgsFunction: complete.Containers(e, true),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if strings.TrimSpace(args[0]) == "" {
-				return errors.New("Container name cannot be empty") //nolint:staticcheck // Docker's words
+				return errors.New("Container name cannot be empty")
 			}
 			api, err := e.Client()
 			if err != nil {

@@ -157,19 +157,20 @@ func (x *extractor) entry(h *tar.Header, body io.Reader) error {
 func (x *extractor) make(h *tar.Header, steps []string, body io.Reader) error {
 	dir, name := x.open[len(x.open)-1].fd, steps[len(steps)-1]
 	there, err := lookAt(dir, name)
-	switch {
-	case errors.Is(err, unix.ENOENT):
-		there.fd = -1
-	case err != nil:
-		return err
-	default:
-		defer there.close()
+	if err == nil {
+		var done bool
 		if h.Typeflag == tar.TypeDir && there.isDir() {
-			return x.merge(h, there)
+			done, err = true, x.merge(h, there)
+		} else {
+			done, err = x.replace(h, dir, name, there, body)
 		}
-		if done, err := x.replace(h, dir, name, there, body); done || err != nil {
+		// A file that was removed takes its space until nobody has it open.
+		there.close()
+		if done || err != nil {
 			return err
 		}
+	} else if !errors.Is(err, unix.ENOENT) {
+		return err
 	}
 	if err := x.become(h); err != nil {
 		return err
