@@ -31,7 +31,7 @@ func newHooks(spec *specs.Spec, id, dir string) (*hooks, error) {
 	if len(list.StartContainer) > 0 {
 		return nil, errs.New(errs.NotImplemented, "hook %s: startContainer hooks are not run: have the device's description use createContainer", list.StartContainer[0].Path)
 	}
-	for _, kind := range [][]specs.Hook{list.Prestart, list.CreateRuntime, list.CreateContainer, list.Poststart, list.Poststop} { //lint:ignore SA1019 deprecated, and still in use
+	for _, kind := range [][]specs.Hook{prestart(list), list.CreateRuntime, list.CreateContainer, list.Poststart, list.Poststop} {
 		for _, one := range kind {
 			if err := hook.Check(one); err != nil {
 				return nil, err
@@ -48,11 +48,11 @@ func (h *hooks) prepare(r *spawn.Request) {
 		return
 	}
 	list := h.list
-	if len(list.Prestart)+len(list.CreateRuntime)+len(list.CreateContainer) == 0 { //lint:ignore SA1019 deprecated, and still in use
+	if len(prestart(list))+len(list.CreateRuntime)+len(list.CreateContainer) == 0 {
 		return
 	}
 	r.Created = func(pid int) error {
-		if err := h.run("prestart", list.Prestart, pid, specs.StateCreating); err != nil { //lint:ignore SA1019 deprecated, and still in use
+		if err := h.run("prestart", prestart(list), pid, specs.StateCreating); err != nil {
 			return err
 		}
 		if err := h.run("createRuntime", list.CreateRuntime, pid, specs.StateCreating); err != nil {
@@ -123,4 +123,9 @@ func (h *hooks) state(pid int, status specs.ContainerState) []byte {
 		return nil
 	}
 	return b
+}
+
+func prestart(list *specs.Hooks) []specs.Hook {
+	//lint:ignore SA1019 deprecated, and still in use
+	return list.Prestart
 }
