@@ -188,8 +188,9 @@ func (g *Changes) carryOut(ctx context.Context, c *ctr, wish *dialect.Change, ou
 		g.checker.rest(c, r)
 		g.checker.begin(c, r, true)
 	}
+	held := holds(&rec)
 	for i := range before.Mounts {
-		if old := &before.Mounts[i]; !slices.ContainsFunc(rec.Mounts, func(m record.Mount) bool { return sameSource(&m, old) }) {
+		if old := &before.Mounts[i]; !slices.ContainsFunc(held, func(m record.Mount) bool { return sameSource(&m, old) }) {
 			g.mounts.letGo(c.id, old)
 		}
 	}
@@ -237,8 +238,8 @@ func (g *Changes) remount(ctx context.Context, rec *record.Container, out *chang
 		return nil
 	}
 	kept := slices.DeleteFunc(slices.Clone(rec.Mounts), func(m record.Mount) bool { return slices.Contains(out.Unmounted, m.Destination) })
-	before := rec.Mounts
-	taken.add(func() { // where what is new lets go of the same volume as what was there
+	before := holds(rec)
+	taken.add(func() { // where what is new lets go of the same volume or image as what was there
 		for i := range before {
 			if err := g.mounts.hold(ctx, rec.ID, &before[i]); err != nil {
 				g.log.Error("holding what a container mounts", "container", rec.ID, "destination", before[i].Destination, "error", err)
@@ -274,8 +275,16 @@ func (g *Changes) canMount(ctx context.Context, mounts []mount.Mount) error {
 	return nil
 }
 
+// holds are a container's mounts and, as if it were one, its own image.
+func holds(rec *record.Container) []record.Mount {
+	return append(slices.Clone(rec.Mounts), record.Mount{Type: mount.TypeImage, Source: rec.Image.ID, Image: &rec.Image})
+}
+
 // sameSource reports whether two mounts hold the same volume or image.
 func sameSource(a, b *record.Mount) bool {
+	if a.Image != nil && b.Image != nil && a.Image.Manifest != nil && b.Image.Manifest != nil {
+		return a.Image.Manifest.Digest == b.Image.Manifest.Digest
+	}
 	return a.Type == b.Type && a.Name == b.Name && a.Source == b.Source
 }
 

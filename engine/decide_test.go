@@ -19,6 +19,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/mount"
 	"github.com/moby/moby/api/types/network"
+	godigest "github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
 
@@ -488,5 +489,29 @@ func TestLateness(t *testing.T) {
 	}
 	if got := lateness("web", 40, 1, answerUnknown); got != "container web did not end within 1 s of signal 40 and was killed" {
 		t.Error(got)
+	}
+}
+
+func TestSameSource(t *testing.T) {
+	of := func(digest string) *record.Image {
+		return &record.Image{ID: "sha256:index", Manifest: &ocispec.Descriptor{Digest: godigest.Digest(digest)}}
+	}
+	r := rec("a", "a", func(r *record.Container) {
+		r.Image = *of("sha256:1")
+		r.Mounts = []record.Mount{{Type: mount.TypeVolume, Name: "v", Source: "/v"}, {Type: mount.TypeImage, Name: "other", Image: of("sha256:2")}}
+	})
+	for _, c := range []struct {
+		old  record.Mount
+		held bool
+	}{
+		{record.Mount{Type: mount.TypeVolume, Name: "v", Source: "/v", Destination: "/elsewhere"}, true},
+		{record.Mount{Type: mount.TypeVolume, Name: "w", Source: "/w"}, false},
+		{record.Mount{Type: mount.TypeImage, Name: "its own, by another name", Image: of("sha256:1")}, true},
+		{record.Mount{Type: mount.TypeImage, Name: "other", Image: of("sha256:2")}, true},
+		{record.Mount{Type: mount.TypeImage, Name: "third", Image: of("sha256:3")}, false},
+	} {
+		if held := slices.ContainsFunc(holds(r), func(m record.Mount) bool { return sameSource(&m, &c.old) }); held != c.held {
+			t.Errorf("%s %s: held %v, want %v", c.old.Type, c.old.Name, held, c.held)
+		}
 	}
 }
