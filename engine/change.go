@@ -85,15 +85,6 @@ func (g *Changes) change(ctx context.Context, c *ctr, wish *dialect.Change, dry 
 	}
 }
 
-// resume notes that a container is ended to be started again, or that nothing
-// comes of that, for its owner.
-func (g *Changes) resume(c *ctr, will bool) error {
-	rec := c.snapshot()
-	rec.State.Resume = will
-	c.replace(&rec)
-	return g.persist(c, false)
-}
-
 // draft makes the settings that the container would have, and checks them, for
 // its owner.
 func (g *Changes) draft(ctx context.Context, c *ctr, wish *dialect.Change) (*change.Outcome, error) {

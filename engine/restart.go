@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/events"
@@ -24,8 +25,20 @@ func (l *launcher) restart(ctx context.Context, c *ctr, o StopOptions) error {
 	if r := c.current(); r != nil {
 		r.again.Store(true)
 		defer r.again.Store(false) // where it was not stopped after all
+		if err := c.own(ctx); err != nil {
+			return err
+		}
+		err := l.resume(c, true)
+		c.disown()
+		if err != nil {
+			return err
+		}
 	}
 	if err := l.stop(ctx, c, o); err != nil {
+		if c.own(context.Background()) == nil {
+			err = errors.Join(err, l.resume(c, false))
+			c.disown()
+		}
 		l.removeLeft(c)
 		return err
 	}
@@ -35,11 +48,23 @@ func (l *launcher) restart(ctx context.Context, c *ctr, o StopOptions) error {
 	defer c.disown()
 	l.reviver.settle(c)
 	if err := l.start(context.WithoutCancel(ctx), c); err != nil && !errs.Is(err, errs.NotModified) {
-		return err
+		return errors.Join(err, l.resume(c, false))
 	}
 	rec := c.snapshot()
 	l.publish(&rec, events.ActionRestart, nil)
 	return nil
+}
+
+// resume notes that a container is ended to be started again, or that nothing
+// comes of that, for its owner. An engine that begins in between starts it.
+func (k *keeper) resume(c *ctr, will bool) error {
+	rec := c.snapshot()
+	if rec.State.Resume == will {
+		return nil
+	}
+	rec.State.Resume = will
+	c.replace(&rec)
+	return k.persist(c, false)
 }
 
 // removeLeft removes a container with --rm that was to be restarted and has

@@ -38,8 +38,8 @@ go test -p "$parallel" -timeout 10m "${packages[@]}" || failed=1
 # the detector's own memory is not to be touched. It costs 4 minutes of compiling
 # with a cold cache, 2 of running.
 step "race detector"
-mapfile -t raced < <(go list ./api/... ./cli/... ./daemon/... ./engine/... ./event/... ./image/... ./logs/... ./network/... \
-  ./runtime/cgroup/... ./runtime/jsonlog/... ./runtime/multiplex/... ./runtime/shim/... ./runtime/wire/...)
+mapfile -t raced < <(go list ./api/... ./cli/... ./daemon/... ./engine/... ./event/... ./image/... ./logs/... ./network/... ./volume/... \
+  ./runtime/cgroup/... ./runtime/logfile/... ./runtime/multiplex/... ./runtime/shim/... ./runtime/wire/...)
 CGO_ENABLED=1 go test -race -p "$parallel" -timeout 10m "${raced[@]}" || failed=1
 
 step "tests through the real engine"

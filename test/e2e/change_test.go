@@ -225,10 +225,17 @@ func TestChangeHealth(t *testing.T) {
 	}
 }
 
-// TestChangeWhileTheEngineIsKilled kills the engine while a container is being
-// ended to be changed: it runs again afterwards, with one of the settings.
-func TestChangeWhileTheEngineIsKilled(t *testing.T) {
+// TestEndToStartAgainWhileTheEngineIsKilled kills the engine while a container is
+// being ended to be restarted or changed: it runs again afterwards, with one of the
+// settings.
+func TestEndToStartAgainWhileTheEngineIsKilled(t *testing.T) {
 	e := engine(t)
+	for _, verb := range [][]string{{"update", "-e", "A=2"}, {"restart"}} {
+		t.Run(verb[0], func(t *testing.T) { endWhileTheEngineIsKilled(t, e, verb) })
+	}
+}
+
+func endWhileTheEngineIsKilled(t *testing.T, e *enginetest.Engine, verb []string) {
 	cli := e.Davit()
 	n := name(t, cli)
 	cli.OK(t, "run", "-d", "--name", n, "-e", "A=1", "busybox", "sh", "-c", "trap 'echo asked; sleep 1; exit 0' TERM; echo up; while :; do sleep 0.05; done")
@@ -239,7 +246,7 @@ func TestChangeWhileTheEngineIsKilled(t *testing.T) {
 		return nil
 	})
 	pid := inspect(t, cli, n).State.Pid
-	cli.Start(t, "update", "-e", "A=2", n)
+	cli.Start(t, append(verb, n)...)
 	enginetest.Eventually(t, 10*time.Second, func() error {
 		if out := cli.OK(t, "logs", n); out != "up\nasked" {
 			return fmt.Errorf("the container is not being ended: %q", out)
