@@ -79,7 +79,7 @@ func (f *Files) layer(ctx context.Context, c *ctr, rec *record.Container, still 
 		}
 		// One that ends, or is paused already, stands still without us.
 		if s := c.snapshot().State; s.Running() && s.Status != container.StatePaused {
-			if err := f.keeper.pause(context.WithoutCancel(ctx), c); err != nil {
+			if err := f.still(context.WithoutCancel(ctx), c); err != nil {
 				c.disown()
 				return nil, err
 			}
@@ -88,6 +88,18 @@ func (f *Files) layer(ctx context.Context, c *ctr, rec *record.Container, still 
 		c.disown()
 	}
 	return stream(ctx, 0, f.layers(rec).Diff, resume), nil
+}
+
+// still pauses a container for a moment, for its owner. That it is no more than
+// that is on record first, for an engine that comes after this one.
+func (f *Files) still(ctx context.Context, c *ctr) error {
+	rec := c.snapshot()
+	rec.State.Thaw = true
+	c.replace(&rec)
+	if err := f.keeper.persist(c, false); err != nil {
+		return err
+	}
+	return f.keeper.pause(ctx, c)
 }
 
 // resume takes back the pause of a commit. The container may have ended, or

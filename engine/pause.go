@@ -88,6 +88,7 @@ func (k *keeper) moved(c *ctr, to container.ContainerState, action events.Action
 	if err := rec.State.To(to); err != nil {
 		return err
 	}
+	rec.State.Thaw = rec.State.Thaw && to == container.StatePaused
 	c.replace(&rec)
 	if err := k.persist(c, false); err != nil {
 		k.log.Error("recording a container's state", "container", c.id, "state", to, "error", err)

@@ -212,6 +212,10 @@ func (rs *restorer) adopt(ctx context.Context, c *ctr, rec *record.Container) *w
 	}
 	if frozen, err := cgroup.Open(state.Cgroup).Frozen(); err != nil {
 		rs.log.Error("asking whether a container is paused", "container", c.id, "error", err)
+	} else if frozen && rec.State.Thaw {
+		if err := cgroup.Open(state.Cgroup).Thaw(); err != nil {
+			rs.log.Error("resuming a container after a commit", "container", c.id, "error", err)
+		}
 	} else if frozen {
 		rs.checker.rest(c, c.current())
 		paused := c.snapshot()

@@ -20,6 +20,7 @@ type State struct {
 	RestartCount    int  `json:",omitempty"` // so many times its restart policy has started it since a user did
 	ManuallyStopped bool `json:",omitempty"` // a user asked for the end of this run, or of the last one
 	Resume          bool `json:",omitempty"` // a verb ends this run to start another; an engine that finds it ended when it begins starts it
+	Thaw            bool `json:",omitempty"` // a verb has paused it for a moment; an engine that finds it paused when it begins lets it go on
 
 	Health *container.Health `json:",omitempty"` // of this run, or of the last one; nil without health checks
 }

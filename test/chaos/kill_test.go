@@ -217,3 +217,37 @@ func pid(t *testing.T, shims []enginetest.Shim, id string) int {
 	}
 	return shims[i].Pid
 }
+
+// TestKillDuringCommit kills the engine while a container stands still for a
+// commit: the next engine lets it go on, and there is no half image.
+func TestKillDuringCommit(t *testing.T) {
+	e, cli := start(t)
+	cli.OK(t, "run", "-d", "--name", "box", "busybox", "sh", "-c", "dd if=/dev/urandom of=/big bs=1M count=200 2>/dev/null; echo written; sleep 1000")
+	enginetest.Eventually(t, time.Minute, func() error {
+		if out := cli.OK(t, "logs", "box"); out != "written" {
+			return fmt.Errorf("logs: %q", out)
+		}
+		return nil
+	})
+	commit := cli.Start(t, "commit", "box", "made:1")
+	enginetest.Eventually(t, 20*time.Second, func() error {
+		if s := inspect(t, cli, "box").State.Status; s != container.StatePaused {
+			return fmt.Errorf("the container is %s; commit says: %s", s, commit.Output())
+		}
+		return nil
+	})
+	e.Kill(t)
+	e.Restart(t)
+	commit.Wait(t)
+	if s := inspect(t, cli, "box").State.Status; s != container.StateRunning {
+		t.Errorf("the container is %s", s)
+	}
+	if out := cli.OK(t, "exec", "box", "echo", "alive"); out != "alive" {
+		t.Errorf("exec: %q", out)
+	}
+	if r := cli.Run(t, "image", "inspect", "made:1"); r.Code == 0 {
+		t.Log("the commit was done before the kill")
+	}
+	cli.OK(t, "commit", "box", "made:2")
+	cli.OK(t, "rmi", "made:2")
+}
