@@ -116,6 +116,7 @@ func TestSlowWatcher(t *testing.T) {
 		time.Sleep(10500 * time.Millisecond)
 		cancel()
 		time.Sleep(10 * time.Second)
+		synctest.Wait()
 		if quick != 11 || slow > 5 {
 			t.Errorf("%d samples for the quick, %d for the slow one", quick, slow)
 		}

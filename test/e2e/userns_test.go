@@ -162,7 +162,7 @@ func TestUserNSModes(t *testing.T) {
 					t.Errorf("%q: user namespace %s, want %s", args, got, theirs)
 				}
 			}
-			cli.Fails(t, 125, "leave --userns out, or use --userns container:"+n, "run", "--rm", "--userns=auto", "--network=container:"+n, "busybox", "true")
+			cli.Fails(t, 125, "leave --userns out, or use --userns container:"+inspect(t, cli, n).ID, "run", "--rm", "--userns=auto", "--network=container:"+n, "busybox", "true")
 			if kind == "auto by default" { // who shares a namespace shares this one
 				for _, args := range []string{"--network=container:" + n, "--pid=container:" + n} {
 					if got := run(args, "busybox", "readlink", "/proc/self/ns/user"); got != theirs {
