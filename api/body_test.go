@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -56,8 +57,8 @@ func TestLargeBodies(t *testing.T) {
 			resp, err := http.DefaultTransport.RoundTrip(req)
 			if err != nil {
 				// The server may close the connection while we still write.
-				if length == -1 || body.n > 20<<20 {
-					t.Errorf("%s (%d): %v after %d bytes", path, length, err, body.n)
+				if length == -1 || body.n.Load() > 20<<20 {
+					t.Errorf("%s (%d): %v after %d bytes", path, length, err, body.n.Load())
 				}
 				continue
 			}
@@ -67,9 +68,9 @@ func TestLargeBodies(t *testing.T) {
 			if resp.StatusCode != http.StatusBadRequest {
 				t.Errorf("%s (%d): status %d: %s", path, length, resp.StatusCode, text)
 			}
-			t.Logf("%s (%d): %d, %d MB read, %d MB allocated", path, length, resp.StatusCode, body.n>>20, (after.TotalAlloc-before.TotalAlloc)>>20)
-			if used := int64(after.TotalAlloc) - int64(before.TotalAlloc); used > 100<<20 || body.n > 30<<20 {
-				t.Errorf("%s (%d): took %d bytes, and %d of memory in all", path, length, body.n, used)
+			t.Logf("%s (%d): %d, %d MB read, %d MB allocated", path, length, resp.StatusCode, body.n.Load()>>20, (after.TotalAlloc-before.TotalAlloc)>>20)
+			if used := int64(after.TotalAlloc) - int64(before.TotalAlloc); used > 100<<20 || body.n.Load() > 30<<20 {
+				t.Errorf("%s (%d): took %d bytes, and %d of memory in all", path, length, body.n.Load(), used)
 			}
 		}
 	}
@@ -81,12 +82,12 @@ func TestLargeBodies(t *testing.T) {
 // counter counts what is read.
 type counter struct {
 	r io.Reader
-	n int64
+	n atomic.Int64
 }
 
 func (c *counter) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
-	c.n += int64(n)
+	c.n.Add(int64(n))
 	return n, err
 }
 
