@@ -54,6 +54,38 @@ func (f *File) AuthFor(domain string) (registry.AuthConfig, error) {
 	return entry.decode(key)
 }
 
+// All returns the credentials for every registry that the user has logged in to,
+// by the keys of config.json, fetched from where they are kept.
+func (f *File) All() (map[string]registry.AuthConfig, error) {
+	keys := map[string]bool{}
+	for key := range f.Auths {
+		keys[key] = true
+	}
+	for key := range f.CredentialHelpers {
+		keys[key] = true
+	}
+	if f.CredentialsStore != "" {
+		stored, err := helper.List(helper.NewShellProgramFunc("docker-credential-" + f.CredentialsStore))
+		if err != nil {
+			return nil, fmt.Errorf("asking credential helper %s what it has: %w", f.CredentialsStore, err)
+		}
+		for key := range stored {
+			keys[key] = true
+		}
+	}
+	all := map[string]registry.AuthConfig{}
+	for key := range keys {
+		one, err := f.AuthFor(key)
+		if err != nil {
+			return nil, err
+		}
+		if one.Username != "" || one.IdentityToken != "" || one.RegistryToken != "" {
+			all[key] = one
+		}
+	}
+	return all, nil
+}
+
 func (a auth) decode(server string) (registry.AuthConfig, error) {
 	c := registry.AuthConfig{
 		Username: a.Username, Password: a.Password, ServerAddress: server,

@@ -93,7 +93,9 @@ func (c *creation) prepare(e *env.Env, f *pflag.FlagSet, args []string) (*client
 		return nil, fmt.Errorf("invalid pull option: '%s': must be one of \"always\", \"missing\" or \"never\"", c.pull)
 	}
 	if c.useAPISocket {
-		c.volumes.Values = append(c.volumes.Values, apiSocket(e)+":/var/run/docker.sock")
+		if err := c.addAPISocket(e); err != nil {
+			return nil, err
+		}
 	}
 	var proxies map[string]string
 	if len(e.Config().Proxies) > 0 {
@@ -103,15 +105,6 @@ func (c *creation) prepare(e *env.Env, f *pflag.FlagSet, args []string) (*client
 		proxies = e.Config().ProxyEnv(e.Host())
 	}
 	return c.request(f, args, proxies)
-}
-
-func apiSocket(e *env.Env) string {
-	if _, err := e.Client(); err == nil {
-		if path, ok := strings.CutPrefix(e.Host(), "unix://"); ok {
-			return path
-		}
-	}
-	return env.DockerSocket
 }
 
 // create makes the container, pulling its image first if need be, and returns
@@ -148,6 +141,11 @@ func (c *creation) create(ctx context.Context, e *env.Env, request *client.Creat
 	}
 	for _, w := range answer.Warnings {
 		e.Warn(w)
+	}
+	if err := c.credentials.give(ctx, api, answer.ID); err != nil {
+		remember("")
+		_ = api.Containers.Remove(ctx, answer.ID, client.RemoveOptions{Force: true, Volumes: true})
+		return "", err
 	}
 	return answer.ID, remember(answer.ID)
 }

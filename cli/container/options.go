@@ -30,6 +30,7 @@ type identity struct {
 	logOptions, storageOptions                      flags.List
 	stopTimeout                                     int
 	autoRemove, useInit, disableTrust, useAPISocket bool
+	credentials                                     userCredentials // what useAPISocket gives along
 	attach                                          flags.List
 }
 
