@@ -76,19 +76,7 @@ func (s Committer) commit(ctx context.Context, target, manifest ocispec.Descript
 	if err != nil {
 		return "", err
 	}
-	if err := s.unpacker.unpack(ctx, c.manifest.Layers, c.config.RootFS.DiffIDs, layerEvents{}); err != nil {
-		return "", err
-	}
-	if err := s.st.setLabels(ctx, c.manifest.Config.Digest, snapshotLabel(c.config.RootFS.DiffIDs)); err != nil {
-		return "", err
-	}
-	name := danglingName(c.desc.Digest)
-	if o.Ref != nil {
-		name = reference.TagNameOnly(o.Ref).String()
-	}
-	labels := map[string]string{parentLabel: target.Digest.String()}
-	err = s.names.change(context.WithoutCancel(ctx), func(ctx context.Context) error { return s.names.point(ctx, name, c.desc, labels) })
-	return c.desc.Digest, err
+	return complete(ctx, s.Store, c, o.Ref, map[string]string{parentLabel: target.Digest.String()})
 }
 
 // descend writes the config and the manifest of an image that has one layer

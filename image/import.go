@@ -73,6 +73,11 @@ func (s *Store) doImport(ctx context.Context, r io.Reader, o ImportOptions) (dig
 	if err != nil {
 		return "", err
 	}
+	return complete(ctx, s, c, o.Ref, nil)
+}
+
+// complete unpacks an image that was made here and gives it its name, or none.
+func complete(ctx context.Context, s *Store, c candidate, ref reference.Named, labels map[string]string) (digest.Digest, error) {
 	if err := s.unpacker.unpack(ctx, c.manifest.Layers, c.config.RootFS.DiffIDs, layerEvents{}); err != nil {
 		return "", err
 	}
@@ -80,10 +85,10 @@ func (s *Store) doImport(ctx context.Context, r io.Reader, o ImportOptions) (dig
 		return "", err
 	}
 	name := danglingName(c.desc.Digest)
-	if o.Ref != nil {
-		name = reference.TagNameOnly(o.Ref).String()
+	if ref != nil {
+		name = reference.TagNameOnly(ref).String()
 	}
-	err = s.names.change(context.WithoutCancel(ctx), func(ctx context.Context) error { return s.names.point(ctx, name, c.desc, nil) })
+	err := s.names.change(context.WithoutCancel(ctx), func(ctx context.Context) error { return s.names.point(ctx, name, c.desc, labels) })
 	return c.desc.Digest, err
 }
 
