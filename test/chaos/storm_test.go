@@ -449,6 +449,7 @@ func (c *stormClient) exec(b *box) {
 		}
 		switch {
 		case c.struck(b.id):
+		case neverRan && errdefs.IsNotFound(err):
 		case err != nil:
 			c.fault("exec inspect in %s: %v", b.name, err)
 		case seen.Running:
