@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -19,8 +20,8 @@ import (
 func help(cmd *cobra.Command, _ []string) {
 	w := cmd.OutOrStdout()
 	fmt.Fprintf(w, "Usage:  %s\n", synopsis(cmd))
-	if cmd.Short != "" {
-		fmt.Fprintf(w, "\n%s\n", cmd.Short)
+	if about := cmp.Or(cmd.Long, cmd.Short); about != "" {
+		fmt.Fprintf(w, "\n%s\n", about)
 	}
 	printAliases(w, cmd)
 	printCommands(w, cmd)
