@@ -75,11 +75,7 @@ func (g *Changes) change(ctx context.Context, c *ctr, wish *dialect.Change, dry 
 			return *plan, nil
 		}
 		// A client that goes away now must not leave it ended.
-		if err := g.stop(context.WithoutCancel(ctx), c, StopOptions{}); err != nil {
-			if c.own(context.Background()) == nil {
-				err = errors.Join(err, g.resume(c, false))
-				c.disown()
-			}
+		if err := g.stopToStart(context.WithoutCancel(ctx), c, StopOptions{}); err != nil {
 			return dialect.Plan{}, err
 		}
 	}

@@ -34,15 +34,12 @@ func (l *launcher) restart(ctx context.Context, c *ctr, o StopOptions) error {
 			return err
 		}
 	}
-	if err := l.stop(ctx, c, o); err != nil {
-		if c.own(context.Background()) == nil {
-			err = errors.Join(err, l.resume(c, false))
-			c.disown()
-		}
+	if err := l.stopToStart(ctx, c, o); err != nil {
 		l.removeLeft(c)
 		return err
 	}
-	if err := c.own(ctx); err != nil {
+	// A client that goes away now must not leave it ended.
+	if err := c.own(context.WithoutCancel(ctx)); err != nil {
 		return err
 	}
 	defer c.disown()
@@ -65,6 +62,17 @@ func (k *keeper) resume(c *ctr, will bool) error {
 	rec.State.Resume = will
 	c.replace(&rec)
 	return k.persist(c, false)
+}
+
+// stopToStart is stop for a container of which resume has noted that it is started
+// again. Where it cannot be stopped, that is taken back.
+func (k *keeper) stopToStart(ctx context.Context, c *ctr, o StopOptions) error {
+	err := k.stop(ctx, c, o)
+	if err != nil && c.own(context.Background()) == nil {
+		err = errors.Join(err, k.resume(c, false))
+		c.disown()
+	}
+	return err
 }
 
 // removeLeft removes a container with --rm that was to be restarted and has
