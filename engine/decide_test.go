@@ -19,6 +19,8 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/mount"
 	"github.com/moby/moby/api/types/network"
+
+	davitnet "github.com/davit-engine/davit/network"
 	godigest "github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
@@ -269,7 +271,7 @@ func TestHosts(t *testing.T) {
 	e := bare()
 	r := rec("ab", "x", func(r *record.Container) {
 		r.Config.Hostname, r.Config.Domainname = "box", "example.org"
-		r.Endpoint = &record.Endpoint{Address: "172.20.0.2/16", Gateway: "172.20.0.1"}
+		r.Endpoints = []davitnet.Endpoint{{Address4: netip.MustParsePrefix("172.20.0.2/16"), Gateway4: netip.MustParseAddr("172.20.0.1")}}
 		r.HostConfig.ExtraHosts = []string{"db:10.0.0.5", "me=host-gateway", "six:[::2]"}
 	})
 	got, err := e.launcher.hosts(r)
@@ -303,14 +305,10 @@ func TestResolvConf(t *testing.T) {
 	}
 }
 
-func TestEndpointSurvivesTheRecord(t *testing.T) {
+func TestEndpointIsShown(t *testing.T) {
 	r := rec("ab", "x", func(r *record.Container) {
-		r.Endpoint = &record.Endpoint{ID: "e", HostVeth: "v", MAC: "02:00:00:00:00:01", Address: "10.1.2.3/24", Gateway: "10.1.2.1"}
+		r.Endpoints = []davitnet.Endpoint{{ID: "e", HostVeth: "v", Address4: netip.MustParsePrefix("10.1.2.3/24"), Gateway4: netip.MustParseAddr("10.1.2.1")}}
 	})
-	p, ok := endpointOf(r)
-	if !ok || p.Address != netip.MustParsePrefix("10.1.2.3/24") || !slices.Equal(p.MAC, net.HardwareAddr{2, 0, 0, 0, 0, 1}) {
-		t.Errorf("got %+v, %v", p, ok)
-	}
 	if s := bare().networks(r)["bridge"]; s.IPAddress.String() != "10.1.2.3" || s.IPPrefixLen != 24 || s.Gateway.String() != "10.1.2.1" {
 		t.Errorf("inspect shows %+v", s)
 	}

@@ -44,7 +44,7 @@ type Config struct {
 
 	Images  *image.Store
 	Volumes *volume.Store
-	Network *network.Bridge
+	Network *network.Store
 	Events  *event.Hub
 	Log     *slog.Logger
 

@@ -77,7 +77,7 @@ func (k *keeper) ended(c *ctr, r *run, x wire.Exit) {
 	lasted := max(0, rec.State.FinishedAt.Sub(rec.State.StartedAt))
 	again, wait := k.reviver.ended(c, &rec, rec.State.ManuallyStopped, lasted)
 	old := rec
-	rec.Endpoint = nil
+	rec.Endpoints = nil
 	c.mu.Lock()
 	c.rec, c.run, c.cooling = &rec, nil, r.ended
 	c.mu.Unlock()

@@ -62,10 +62,10 @@ func (l *launcher) hosts(rec *record.Container) ([]byte, error) {
 	for _, x := range rec.HostConfig.ExtraHosts {
 		name, addr, _ := cutHost(x)
 		if addr == "host-gateway" {
-			if rec.Endpoint == nil {
+			if len(rec.Endpoints) == 0 {
 				return nil, errs.New(errs.InvalidParameter, "unable to derive the IP value for host-gateway: the container is not on a bridge network")
 			}
-			addr = rec.Endpoint.Gateway
+			addr = rec.Endpoints[0].Gateway4.String()
 		}
 		if _, err := netip.ParseAddr(addr); err != nil {
 			return nil, errs.New(errs.InvalidParameter, "invalid IP address in add-host: %q", addr)
@@ -77,16 +77,12 @@ func (l *launcher) hosts(rec *record.Container) ([]byte, error) {
 		return nil, err
 	}
 	b.WriteString(links)
-	if rec.Endpoint != nil {
-		p, err := netip.ParsePrefix(rec.Endpoint.Address)
-		if err != nil {
-			return nil, errs.New(errs.System, "reading the container's address: %w", err)
-		}
+	for _, p := range rec.Endpoints {
 		name := rec.Config.Hostname
 		if rec.Config.Domainname != "" {
 			name = rec.Config.Hostname + "." + rec.Config.Domainname + " " + rec.Config.Hostname
 		}
-		fmt.Fprintf(&b, "%s\t%s\n", p.Addr(), name)
+		fmt.Fprintf(&b, "%s\t%s\n", p.Address4.Addr(), name)
 	}
 	return b.Bytes(), nil
 }

@@ -2,8 +2,6 @@ package engine
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"net/netip"
 	"os"
 	"runtime"
@@ -179,11 +177,4 @@ func openFiles() int {
 func readsOne(path string) bool {
 	data, err := os.ReadFile(path)
 	return err == nil && strings.TrimSpace(string(data)) == "1"
-}
-
-// networkID is the identity of one of the networks that exist without being
-// created: the same as long as the data root is.
-func networkID(engine, name string) string {
-	sum := sha256.Sum256([]byte(engine + "/" + name))
-	return hex.EncodeToString(sum[:])
 }

@@ -81,20 +81,14 @@ func (l *launcher) reachable(rec *record.Container) ([]linked, error) {
 		switch {
 		case networkOf(to.rec.HostConfig) != networkBridge:
 			return nil, errs.New(errs.Conflict, "Cannot link to /%s, as it does not belong to the default network", to.rec.Name)
-		case !to.rec.State.Running() || to.rec.Endpoint == nil:
+		case !to.rec.State.Running() || len(to.rec.Endpoints) == 0:
 			return nil, errs.New(errs.Conflict, "Cannot link to a non running container: /%s AS %s: start %[1]s first", to.rec.Name, to.name)
 		}
 	}
 	return list, nil
 }
 
-func (to *linked) address() (netip.Addr, error) {
-	p, err := netip.ParsePrefix(to.rec.Endpoint.Address)
-	if err != nil {
-		return netip.Addr{}, errs.New(errs.System, "reading the address of container %s: %w", to.rec.Name, err)
-	}
-	return p.Addr(), nil
-}
+func (to *linked) address() netip.Addr { return to.rec.Endpoints[0].Address4.Addr() }
 
 // linkHosts are the lines of /etc/hosts for what a container is linked to.
 func (l *launcher) linkHosts(rec *record.Container) (string, error) {
@@ -104,11 +98,7 @@ func (l *launcher) linkHosts(rec *record.Container) (string, error) {
 	}
 	var b strings.Builder
 	for _, to := range list {
-		a, err := to.address()
-		if err != nil {
-			return "", err
-		}
-		fmt.Fprintf(&b, "%s\t%s\n", a, link.Hosts(to.alias, to.rec.Config.Hostname, to.rec.Name))
+		fmt.Fprintf(&b, "%s\t%s\n", to.address(), link.Hosts(to.alias, to.rec.Config.Hostname, to.rec.Name))
 	}
 	return b.String(), nil
 }
@@ -125,11 +115,7 @@ func (l *launcher) linkVariables(rec *record.Container) ([]string, error) {
 	}
 	var out []string
 	for _, to := range list {
-		a, err := to.address()
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, link.Variables(to.name, a, to.rec.Config.ExposedPorts, to.rec.Config.Env)...)
+		out = append(out, link.Variables(to.name, to.address(), to.rec.Config.ExposedPorts, to.rec.Config.Env)...)
 	}
 	return out, nil
 }
@@ -138,20 +124,17 @@ func (l *launcher) linkVariables(rec *record.Container) ([]string, error) {
 // its new address.
 func (l *launcher) tellParents(rec *record.Container) {
 	parents := l.table.linking()
-	if len(parents) == 0 || rec.Endpoint == nil {
+	if len(parents) == 0 || len(rec.Endpoints) == 0 {
 		return
 	}
-	p, err := netip.ParsePrefix(rec.Endpoint.Address)
-	if err != nil {
-		return
-	}
+	address := rec.Endpoints[0].Address4.Addr()
 	for _, c := range parents {
 		parent := c.snapshot()
 		for _, to := range parent.Links {
-			if to.ID != rec.ID || parent.Endpoint == nil {
+			if to.ID != rec.ID || len(parent.Endpoints) == 0 {
 				continue
 			}
-			if err := l.hostsFiles.rewrite(parent.ID, to.Alias, p.Addr()); err != nil {
+			if err := l.hostsFiles.rewrite(parent.ID, to.Alias, address); err != nil {
 				l.log.Error("telling a linked container's address", "container", parent.ID, "alias", to.Alias, "error", err)
 			}
 		}
@@ -229,7 +212,7 @@ func (e *Engine) unlink(ctx context.Context, ref string) error {
 			c.replace(&before)
 			return err
 		}
-		if rec.Endpoint != nil {
+		if len(rec.Endpoints) > 0 {
 			return e.hostsFiles.rewrite(rec.ID, alias, netip.Addr{})
 		}
 		return nil

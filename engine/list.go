@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
-	"net"
-	"net/netip"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -136,23 +134,15 @@ func (e *core) networks(rec *record.Container) map[string]*network.EndpointSetti
 	if rec.HostConfig.NetworkMode.IsContainer() {
 		return map[string]*network.EndpointSettings{}
 	}
-	s := &network.EndpointSettings{NetworkID: networkID(e.id, name)}
+	s := &network.EndpointSettings{NetworkID: e.networkID(name)}
 	if rec.NetworkingConfig != nil {
 		if asked := rec.NetworkingConfig.EndpointsConfig[name]; asked != nil {
 			s.IPAMConfig, s.Aliases, s.DriverOpts, s.GwPriority = asked.IPAMConfig, asked.Aliases, asked.DriverOpts, asked.GwPriority
 		}
 	}
-	if p := rec.Endpoint; p != nil {
-		s.EndpointID = p.ID
-		if a, err := netip.ParsePrefix(p.Address); err == nil {
-			s.IPAddress, s.IPPrefixLen = a.Addr(), a.Bits()
-		}
-		if g, err := netip.ParseAddr(p.Gateway); err == nil {
-			s.Gateway = g
-		}
-		if m, err := net.ParseMAC(p.MAC); err == nil {
-			s.MacAddress = network.HardwareAddr(m)
-		}
+	for _, p := range rec.Endpoints {
+		s.EndpointID, s.MacAddress = p.ID, p.MAC
+		s.IPAddress, s.IPPrefixLen, s.Gateway = p.Address4.Addr(), p.Address4.Bits(), p.Gateway4
 	}
 	return map[string]*network.EndpointSettings{name: s}
 }
@@ -310,7 +300,7 @@ func (l *lister) filterBy(ctx context.Context, key string, values []string) (fun
 	case "network":
 		return anyOf(func(rec *record.Container, v string) bool {
 			name := networkOf(rec.HostConfig)
-			return v == name || strings.HasPrefix(networkID(l.id, name), v)
+			return v == name || strings.HasPrefix(l.networkID(name), v)
 		})
 	case "publish":
 		return func(*record.Container) bool { return false }, nil

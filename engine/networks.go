@@ -2,41 +2,26 @@ package engine
 
 import (
 	"context"
-	"net"
-	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/moby/moby/api/types/network"
 
 	"github.com/davit-engine/davit/errs"
 )
 
-// Networks is the engine's view of the networks, which are those that exist
-// without being created: the default bridge, the host's and none.
+// Networks is the engine's view of the networks.
 type Networks struct{ *core }
 
 // Networks returns the network verbs.
 func (e *Engine) Networks() *Networks { return &Networks{e.core} }
 
-// predefined are the networks in the order in which they are listed, with
-// their drivers.
-var predefined = []struct{ name, driver string }{
-	{networkBridge, "bridge"}, {networkHost, "host"}, {networkNone, "null"},
-}
-
 // List describes networks with the containers on them. Error: InvalidParameter
 // for a filter.
 func (n *Networks) List(_ context.Context, filters map[string]map[string]bool) ([]network.Inspect, error) {
 	list := []network.Inspect{}
-	for _, p := range predefined {
-		if p.name != networkBridge || n.bridged() {
-			list = append(list, n.describe(p.name, p.driver))
-		}
+	for _, each := range n.cfg.Network.List() {
+		list = append(list, n.describe(each))
 	}
 	for key, values := range filters {
 		test, err := networkFilter(key, values)
@@ -50,37 +35,21 @@ func (n *Networks) List(_ context.Context, filters map[string]map[string]bool) (
 
 // Inspect describes the network of this name or ID, or beginning of an ID.
 // Errors: NotFound, InvalidParameter for the beginning of several IDs.
-func (n *Networks) Inspect(ctx context.Context, ref string) (network.Inspect, error) {
-	list, err := n.List(ctx, nil)
+func (n *Networks) Inspect(_ context.Context, ref string) (network.Inspect, error) {
+	found, err := n.cfg.Network.Find(ref)
 	if err != nil {
 		return network.Inspect{}, err
 	}
-	var found []network.Inspect
-	for _, i := range list {
-		switch {
-		case i.ID == ref || i.Name == ref:
-			return i, nil
-		case strings.HasPrefix(i.ID, ref):
-			found = append(found, i)
-		}
-	}
-	switch len(found) {
-	case 0:
-		return network.Inspect{}, errs.New(errs.NotFound, "network %s not found", ref)
-	case 1:
-		return found[0], nil
-	}
-	return network.Inspect{}, errs.New(errs.InvalidParameter, "network %s is ambiguous (%d matches found based on ID prefix)", ref, len(found))
+	return n.describe(found), nil
 }
 
-// Remove refuses: none of the networks can be removed. Errors: Forbidden, and
-// those of Inspect.
+// Remove takes a network away. Errors: those of network.Store.Remove.
 func (n *Networks) Remove(ctx context.Context, ref string) error {
-	i, err := n.Inspect(ctx, ref)
+	found, err := n.cfg.Network.Find(ref)
 	if err != nil {
 		return err
 	}
-	return errs.New(errs.Forbidden, "%s is a pre-defined network and cannot be removed", i.Name)
+	return n.cfg.Network.Remove(ctx, found.ID)
 }
 
 // Prune removes networks that nobody uses, of which there are none. Error:
@@ -96,48 +65,12 @@ func (n *Networks) Prune(_ context.Context, filters map[string]map[string]bool) 
 	return network.PruneReport{NetworksDeleted: []string{}}, nil
 }
 
-// bridged reports whether there is a default bridge.
-func (n *Networks) bridged() bool { return n.cfg.Network != nil && n.cfg.Network.Info().Name != "" }
-
-func (n *Networks) describe(name, driver string) network.Inspect {
-	i := network.Inspect{
-		Network: network.Network{
-			Name: name, ID: networkID(n.id, name), Created: n.since(), Scope: "local", Driver: driver, EnableIPv4: true,
-			IPAM: network.IPAM{Driver: "default", Config: []network.IPAMConfig{}}, Options: map[string]string{}, Labels: map[string]string{},
-		},
-		Containers: n.members(name),
+func (n *Networks) describe(each network.Network) network.Inspect {
+	i := network.Inspect{Network: each, Containers: n.members(each.Name)}
+	if status := n.cfg.Network.Status(each.ID); len(status.IPAM.Subnets) > 0 {
+		i.Status = &status
 	}
-	if name != networkBridge {
-		return i
-	}
-	b := n.cfg.Network.Info()
-	config := network.IPAMConfig{Subnet: b.Subnet, Gateway: b.Gateway}
-	if b.Pool.IsValid() && b.Pool != b.Subnet {
-		config.IPRange = b.Pool
-	}
-	i.IPAM.Config = append(i.IPAM.Config, config)
-	i.Options = map[string]string{
-		"com.docker.network.bridge.default_bridge":       "true",
-		"com.docker.network.bridge.enable_icc":           strconv.FormatBool(b.Interconnect),
-		"com.docker.network.bridge.enable_ip_masquerade": strconv.FormatBool(b.Masquerade),
-		"com.docker.network.bridge.host_binding_ipv4":    "0.0.0.0",
-		"com.docker.network.bridge.name":                 b.Name,
-		"com.docker.network.driver.mtu":                  strconv.Itoa(b.MTU),
-	}
-	// The network's address, the broadcast address and the bridge's own are in use too.
-	i.Status = &network.Status{IPAM: network.IPAMStatus{Subnets: network.SubnetStatuses{
-		b.Subnet: {IPsInUse: uint64(b.InUse) + 3, DynamicIPsAvailable: uint64(b.Free)},
-	}}}
 	return i
-}
-
-// since is when the networks came to be: with the data root.
-func (n *Networks) since() time.Time {
-	info, err := os.Stat(filepath.Join(n.cfg.DataRoot, engineIDFile))
-	if err != nil {
-		return time.Time{}
-	}
-	return info.ModTime().UTC()
 }
 
 // members lists the containers that run on a network.
@@ -149,14 +82,8 @@ func (n *Networks) members(name string) map[string]network.EndpointResource {
 			continue
 		}
 		member := network.EndpointResource{Name: rec.Name}
-		if p := rec.Endpoint; p != nil {
-			member.EndpointID = p.ID
-			if a, err := netip.ParsePrefix(p.Address); err == nil {
-				member.IPv4Address = a
-			}
-			if m, err := net.ParseMAC(p.MAC); err == nil {
-				member.MacAddress = network.HardwareAddr(m)
-			}
+		for _, p := range rec.Endpoints {
+			member.EndpointID, member.IPv4Address, member.MacAddress = p.ID, p.Address4, p.MAC
 		}
 		out[rec.ID] = member
 	}

@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -51,9 +49,9 @@ func (p place) files() (files []syscall.Conn) {
 	return files
 }
 
-// enter gets the container's namespaces and notes its endpoint in rec.
+// enter gets the container's namespaces and notes its endpoints in rec.
 func (l *launcher) enter(ctx context.Context, rec *record.Container) (_ place, err error) {
-	rec.Endpoint = nil
+	rec.Endpoints = nil
 	u := rec.UserNS
 	switch {
 	case u == nil:
@@ -67,7 +65,7 @@ func (l *launcher) enter(ctx context.Context, rec *record.Container) (_ place, e
 		return place{}, err
 	}
 	if sandbox != nil {
-		rec.Endpoint = recordEndpoint(sandbox.Endpoint)
+		rec.Endpoints = sandbox.Endpoints
 		return place{netns: sandbox.NetNS, userns: user}, nil
 	}
 	netns, err := l.enterNetwork(ctx, rec, empty)
@@ -105,7 +103,7 @@ func (l *launcher) enterShared(ctx context.Context, rec *record.Container) (plac
 }
 
 // enterNetwork gets the container's network namespace, nil for the host's, and
-// notes its endpoint in rec. Where it is the container's own it is made of
+// notes its endpoints in rec. Where it is the container's own it is made of
 // empty, unless that is nil.
 func (l *launcher) enterNetwork(ctx context.Context, rec *record.Container, empty *os.File) (*os.File, error) {
 	h := rec.HostConfig
@@ -124,7 +122,7 @@ func (l *launcher) enterNetwork(ctx context.Context, rec *record.Container, empt
 		}
 		return f, nil
 	case h.NetworkMode.IsNone() || rec.Config.NetworkDisabled:
-		s, err := l.cfg.Network.AcquireNone(ctx, empty)
+		s, err := l.cfg.Network.Acquire(ctx, nil, empty)
 		if err != nil {
 			return nil, err
 		}
@@ -132,25 +130,17 @@ func (l *launcher) enterNetwork(ctx context.Context, rec *record.Container, empt
 	case networkOf(h) != networkBridge:
 		return nil, errs.New(errs.NotFound, "network %s not found", h.NetworkMode)
 	}
-	w := wish(rec)
-	w.NetNS = empty
-	s, err := l.cfg.Network.Acquire(ctx, w)
+	s, err := l.cfg.Network.Acquire(ctx, []network.Wish{wish(rec)}, empty)
 	if err != nil {
 		return nil, err
 	}
-	rec.Endpoint = recordEndpoint(s.Endpoint)
+	rec.Endpoints = s.Endpoints
 	return s.NetNS, nil
-}
-
-func recordEndpoint(p *network.Endpoint) *record.Endpoint {
-	return &record.Endpoint{
-		NetworkID: networkBridge, ID: p.ID, HostVeth: p.HostVeth, MAC: p.MAC.String(), Address: p.Address.String(), Gateway: p.Gateway.String(),
-	}
 }
 
 // wish reads the address and MAC that the user wants on the bridge.
 func wish(rec *record.Container) network.Wish {
-	var w network.Wish
+	w := network.Wish{Network: networkBridge}
 	if rec.NetworkingConfig == nil {
 		return w
 	}
@@ -158,9 +148,9 @@ func wish(rec *record.Container) network.Wish {
 		if s == nil {
 			continue
 		}
-		w.MAC = net.HardwareAddr(slices.Clone(s.MacAddress))
+		w.MAC = slices.Clone(s.MacAddress)
 		if s.IPAMConfig != nil {
-			w.Address = s.IPAMConfig.IPv4Address
+			w.Address4 = s.IPAMConfig.IPv4Address
 		}
 	}
 	return w
@@ -177,67 +167,66 @@ func (e *core) lend(h *container.HostConfig) {
 }
 
 // quitNetwork is leaveNetwork for a container that has run. Where another one
-// may be in its network the interface does not go by itself.
+// may be in its network the interfaces do not go by themselves.
 func (k *keeper) quitNetwork(c *ctr, rec *record.Container) {
-	p, ok := endpointOf(rec)
-	if !ok || !c.lent.Load() {
+	if !c.lent.Load() {
 		k.leaveNetwork(rec)
 		return
 	}
-	k.cfg.Network.Disconnect(p)
-	rec.Endpoint = nil
+	for _, p := range rec.Endpoints {
+		if err := k.cfg.Network.Disconnect(context.Background(), nil, p, nil); err != nil {
+			k.log.Error("taking a container off its network", "container", c.id, "network", p.Network, "error", err)
+		}
+	}
+	rec.Endpoints = nil
 }
 
-// leaveNetwork gives the container's address back. Interfaces go with the
+// leaveNetwork gives the container's addresses back. Interfaces go with the
 // namespace, when its last process does.
 func (k *keeper) leaveNetwork(rec *record.Container) {
-	if p, ok := endpointOf(rec); ok {
-		k.cfg.Network.Release(p)
-	}
-	rec.Endpoint = nil
+	releaseAll(k.cfg.Network, rec.Endpoints)
+	rec.Endpoints = nil
 }
 
-// noteEndpoint writes the container's endpoint beside the shim's state, for an
+func releaseAll(s *network.Store, list []network.Endpoint) {
+	for _, p := range list {
+		s.Release(p)
+	}
+}
+
+// endpointsFile holds a container's endpoints, beside its shim's state.
+const endpointsFile = "endpoints.json"
+
+// noteEndpoints writes the container's endpoints beside the shim's state, for an
 // engine that must take the container over before this one recorded its start.
-func (l *launcher) noteEndpoint(rec *record.Container) error {
-	if rec.Endpoint == nil {
+func (l *launcher) noteEndpoints(rec *record.Container) error {
+	if len(rec.Endpoints) == 0 {
 		return nil
 	}
-	data, err := json.Marshal(rec.Endpoint)
+	data, err := json.Marshal(rec.Endpoints)
 	if err == nil {
-		err = os.WriteFile(filepath.Join(l.runDir(rec.ID), "endpoint.json"), data, 0o600)
+		err = os.WriteFile(filepath.Join(l.runDir(rec.ID), endpointsFile), data, 0o600)
 	}
 	if err != nil {
-		return fmt.Errorf("noting the container's endpoint: %w", err)
+		return fmt.Errorf("noting the container's endpoints: %w", err)
 	}
 	return nil
 }
 
-// lastEndpoint reads what noteEndpoint wrote.
-func (e *core) lastEndpoint(id string) *record.Endpoint {
-	p := new(record.Endpoint)
-	if err := readJSON(filepath.Join(e.runDir(id), "endpoint.json"), p); err != nil {
-		if !errors.Is(err, os.ErrNotExist) {
-			e.log.Error("reading a container's endpoint", "container", id, "error", err)
-		}
-		return nil
+// lastEndpoints reads what noteEndpoints wrote.
+func (e *core) lastEndpoints(id string) (list []network.Endpoint) {
+	err := readJSON(filepath.Join(e.runDir(id), endpointsFile), &list)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		e.log.Error("reading a container's endpoints", "container", id, "error", err)
 	}
-	return p
+	return list
 }
 
-// endpointOf turns the recorded endpoint into the network's terms.
-func endpointOf(rec *record.Container) (network.Endpoint, bool) {
-	if rec.Endpoint == nil {
-		return network.Endpoint{}, false
+// networkID returns the ID of the network of this name, "" if there is none.
+func (e *core) networkID(name string) string {
+	if e.cfg.Network == nil {
+		return ""
 	}
-	address, err := netip.ParsePrefix(rec.Endpoint.Address)
-	if err != nil {
-		return network.Endpoint{}, false
-	}
-	gateway, _ := netip.ParseAddr(rec.Endpoint.Gateway)
-	mac, err := net.ParseMAC(rec.Endpoint.MAC)
-	if err != nil {
-		return network.Endpoint{}, false
-	}
-	return network.Endpoint{ID: rec.Endpoint.ID, HostVeth: rec.Endpoint.HostVeth, MAC: mac, Address: address, Gateway: gateway}, true
+	n, _ := e.cfg.Network.Find(name)
+	return n.ID
 }

@@ -191,10 +191,10 @@ func (rs *restorer) adopt(ctx context.Context, c *ctr, rec *record.Container) *w
 	}
 	rs.mounts.adopt(rec)
 	now := *rec
-	now.Endpoint = rs.lastEndpoint(c.id)
-	if p, ok := endpointOf(&now); ok {
+	now.Endpoints = rs.lastEndpoints(c.id)
+	for _, p := range now.Endpoints {
 		if err := rs.cfg.Network.Reserve(p); err != nil {
-			rs.log.Error("keeping a running container's address", "container", c.id, "address", p.Address.String(), "error", err)
+			rs.log.Error("keeping a running container's address", "container", c.id, "address", p.Address4.String(), "error", err)
 		}
 	}
 	if now.State.Running() {

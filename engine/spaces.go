@@ -34,7 +34,7 @@ type space struct {
 // descriptors only, so the kernel removes them with the engine.
 type spaces struct {
 	ids   *idrange.Pool
-	net   *network.Bridge
+	net   *network.Store
 	ahead bool         // there is a default bridge, so spaces can be made ahead
 	able  func() error // whether the host and the data root can serve user namespaces; asked once
 
@@ -109,7 +109,7 @@ func rangeUserNS(ids idrange.Range) *record.UserNS {
 // are: the default bridge, without wishes.
 func isPlain(rec *record.Container) bool {
 	w := wish(rec)
-	return networkOf(rec.HostConfig) == networkBridge && !rec.Config.NetworkDisabled && w.MAC == nil && !w.Address.IsValid()
+	return networkOf(rec.HostConfig) == networkBridge && !rec.Config.NetworkDisabled && w.MAC == nil && !w.Address4.IsValid()
 }
 
 // promise returns a range of ids, for a plain container that of a space.
@@ -158,7 +158,7 @@ func (s *spaces) take(ids idrange.Range) *space {
 func (s *spaces) drop(p *space) {
 	_ = p.user.Close()
 	_ = p.sandbox.NetNS.Close()
-	s.net.Release(*p.sandbox.Endpoint)
+	releaseAll(s.net, p.sandbox.Endpoints)
 }
 
 // enter returns a container's user namespace and a network sandbox in it. If
@@ -260,7 +260,7 @@ func (s *spaces) make() (*space, error) {
 		s.ids.Give(ids)
 		return nil, err
 	}
-	sandbox, err := s.net.Acquire(context.Background(), network.Wish{NetNS: netns})
+	sandbox, err := s.net.Acquire(context.Background(), []network.Wish{{Network: networkBridge}}, netns)
 	if err != nil {
 		_ = user.Close()
 		_ = netns.Close()

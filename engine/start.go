@@ -137,7 +137,7 @@ func (l *launcher) startFrom(ctx context.Context, c *ctr, from *wire.Checkpoint)
 	if err != nil {
 		return err
 	}
-	if err := l.noteEndpoint(&rec); err != nil {
+	if err := l.noteEndpoints(&rec); err != nil {
 		return err
 	}
 	if len(rec.Mounts) > 0 {

@@ -22,13 +22,13 @@ func BenchmarkSandbox(b *testing.B) {
 	cold := open(b, c)
 	b.Run("cold", func(b *testing.B) {
 		for b.Loop() {
-			s, err := cold.Acquire(b.Context(), Wish{})
+			s, err := cold.Acquire(b.Context(), Wish{}, nil)
 			if err != nil {
 				b.Fatal(err)
 			}
 			b.StopTimer()
 			s.NetNS.Close()
-			cold.Release(*s.Endpoint)
+			cold.Release(*s.place())
 			b.StartTimer()
 		}
 	})
@@ -68,13 +68,13 @@ func BenchmarkSandbox(b *testing.B) {
 			b.StopTimer()
 			eventually(b, "a ready sandbox", func() bool { return warm.Info().Ready > 50 })
 			b.StartTimer()
-			s, err := warm.Acquire(b.Context(), Wish{})
+			s, err := warm.Acquire(b.Context(), Wish{}, nil)
 			if err != nil {
 				b.Fatal(err)
 			}
 			b.StopTimer()
 			s.NetNS.Close()
-			warm.Release(*s.Endpoint)
+			warm.Release(*s.place())
 			b.StartTimer()
 		}
 	})
@@ -113,7 +113,7 @@ func oneByOne(bridge *Bridge, e *Endpoint) error {
 		}
 		defer here.Close()
 		pair := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: e.HostVeth, MTU: 1500, MasterIndex: bridge.device.index, NumTxQueues: 1, NumRxQueues: 1},
-			PeerName: "eth0", PeerHardwareAddr: e.MAC, PeerNamespace: netlink.NsFd(ns.Fd())}
+			PeerName: "eth0", PeerHardwareAddr: net.HardwareAddr(e.MAC), PeerNamespace: netlink.NsFd(ns.Fd())}
 		if err := host.LinkAdd(pair); err != nil {
 			return err
 		}
@@ -127,9 +127,9 @@ func oneByOne(bridge *Bridge, e *Endpoint) error {
 		}
 		return errors.Join(
 			host.LinkSetUp(h),
-			here.AddrAdd(eth0, &netlink.Addr{IPNet: &net.IPNet{IP: e.Address.Addr().AsSlice(), Mask: net.CIDRMask(16, 32)}}),
+			here.AddrAdd(eth0, &netlink.Addr{IPNet: &net.IPNet{IP: e.Address4.Addr().AsSlice(), Mask: net.CIDRMask(16, 32)}}),
 			here.LinkSetUp(eth0),
-			here.RouteAdd(&netlink.Route{LinkIndex: eth0.Attrs().Index, Gw: e.Gateway.AsSlice()}),
+			here.RouteAdd(&netlink.Route{LinkIndex: eth0.Attrs().Index, Gw: e.Gateway4.AsSlice()}),
 		)
 	})
 	if err != nil {

@@ -34,11 +34,11 @@ type Bridge struct {
 	work      sync.WaitGroup        // sandboxes being made, interfaces being removed
 }
 
-// Open creates the bridge and its table, or takes over those that are there,
+// OpenBridge creates the bridge and its table, or takes over those that are there,
 // and begins to fill the pool. Two engines on one host need different bridges
 // and tables (Conflict), whatever else they have; they never choose the same
 // range. The calling thread's network namespace is the one that all is made in.
-func Open(ctx context.Context, c Config) (_ *Bridge, err error) {
+func OpenBridge(ctx context.Context, c Config) (_ *Bridge, err error) {
 	c, err = c.complete()
 	if err != nil {
 		return nil, err
@@ -157,20 +157,20 @@ func (b *Bridge) findLeftovers() error {
 // or the address wished for is that of a ready one, else one made now (about 1
 // ms). Errors: Exhausted when the range is full, Conflict when the address
 // wished for is in use, InvalidParameter when it cannot be.
-func (b *Bridge) Acquire(ctx context.Context, w Wish) (*Sandbox, error) {
+func (b *Bridge) Acquire(ctx context.Context, w Wish, given *os.File) (*Sandbox, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("acquiring a network sandbox: %w", err)
 	}
 	if len(w.MAC) != 0 && (len(w.MAC) != 6 || w.MAC[0]&1 != 0) {
 		return nil, errs.New(errs.InvalidParameter, "%s cannot be the MAC address of a container", w.MAC)
 	}
-	s, e, err := b.assign(w)
+	s, e, err := b.assign(w, given)
 	if s != nil || err != nil {
 		return s, err
 	}
 	defer b.work.Done()
 	err = onThread(func() (err error) {
-		s, err = b.make(e, w.NetNS)
+		s, err = b.make(e, given)
 		return err
 	})
 	if err != nil {
@@ -182,7 +182,7 @@ func (b *Bridge) Acquire(ctx context.Context, w Wish) (*Sandbox, error) {
 
 // assign finds a ready sandbox or, if that is nil, describes one to be made and
 // adds to b.work.
-func (b *Bridge) assign(w Wish) (*Sandbox, *Endpoint, error) {
+func (b *Bridge) assign(w Wish, given *os.File) (*Sandbox, *Endpoint, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {
@@ -192,11 +192,11 @@ func (b *Bridge) assign(w Wish) (*Sandbox, *Endpoint, error) {
 		return nil, nil, errs.New(errs.InvalidParameter, "there is no default bridge (it is switched off by bridge none): use --network none or host, or take that setting out")
 	}
 	var s *Sandbox
-	plain := len(w.MAC) == 0 && w.NetNS == nil
+	plain := len(w.MAC) == 0 && given == nil
 	switch {
-	case w.Address.IsValid():
-		b.pool.awaitLocked(w.Address)
-		if s = b.pool.takeAddressLocked(w.Address); s != nil && !plain {
+	case w.Address4.IsValid():
+		b.pool.awaitLocked(w.Address4)
+		if s = b.pool.takeAddressLocked(w.Address4); s != nil && !plain {
 			b.discardLocked(s)
 			s = nil
 		}
@@ -206,7 +206,7 @@ func (b *Bridge) assign(w Wish) (*Sandbox, *Endpoint, error) {
 	if s != nil {
 		return b.handOverLocked(s), nil, nil
 	}
-	a := w.Address
+	a := w.Address4
 	var err error
 	if a.IsValid() {
 		err = b.addresses.claim(a)
@@ -234,7 +234,7 @@ func (b *Bridge) assign(w Wish) (*Sandbox, *Endpoint, error) {
 
 // handOverLocked notes that a ready sandbox is in use.
 func (b *Bridge) handOverLocked(s *Sandbox) *Sandbox {
-	b.inUse[s.Endpoint.Address.Addr()] = s.Endpoint.ID
+	b.inUse[s.place().Address4.Addr()] = s.place().ID
 	return s
 }
 
@@ -242,8 +242,8 @@ func (b *Bridge) handOverLocked(s *Sandbox) *Sandbox {
 // time; the address can be had again at once (see maker.clearLocked).
 func (b *Bridge) discardLocked(s *Sandbox) {
 	s.NetNS.Close()
-	if s.Endpoint != nil {
-		b.addresses.give(s.Endpoint.Address.Addr())
+	if s.place() != nil {
+		b.addresses.give(s.place().Address4.Addr())
 	}
 }
 
@@ -263,7 +263,7 @@ func (b *Bridge) make(e *Endpoint, given *os.File) (*Sandbox, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Sandbox{NetNS: ns, Endpoint: e}, nil
+	return &Sandbox{NetNS: ns, Endpoints: []Endpoint{*e}}, nil
 }
 
 // restoreDevice makes the bridge again if it is gone, puts the interfaces of
@@ -308,7 +308,7 @@ func (b *Bridge) reattachLocked(name string) bool {
 }
 
 // AcquireNone returns a sandbox with lo only, of the namespace given if that is
-// not nil (see Wish.NetNS).
+// not nil (see Acquire).
 func (b *Bridge) AcquireNone(ctx context.Context, given *os.File) (*Sandbox, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("acquiring a network sandbox: %w", err)
@@ -346,7 +346,7 @@ func (b *Bridge) AcquireNone(ctx context.Context, given *os.File) (*Sandbox, err
 func (b *Bridge) Release(e Endpoint) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	a := e.Address.Addr()
+	a := e.Address4.Addr()
 	if id, ok := b.inUse[a]; !ok || id != e.ID {
 		return
 	}
@@ -391,9 +391,9 @@ func (b *Bridge) Reserve(e Endpoint) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.addresses == nil {
-		return errs.New(errs.InvalidParameter, "reserving %s: there is no default bridge", e.Address)
+		return errs.New(errs.InvalidParameter, "reserving %s: there is no default bridge", e.Address4)
 	}
-	a := e.Address.Addr()
+	a := e.Address4.Addr()
 	if id, taken := b.inUse[a]; taken {
 		if id == e.ID {
 			return nil

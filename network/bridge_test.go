@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	apinet "github.com/moby/moby/api/types/network"
 	"net"
 	"net/netip"
 	"os"
@@ -40,7 +41,7 @@ func TestTraffic(t *testing.T) {
 
 	// The first packet must not wait for ARP or for the bridge to learn.
 	begin := time.Now()
-	if who, err := ask(t, client.NetNS, web.Endpoint.Address.Addr(), 5*time.Second); err != nil || who != client.Endpoint.Address.Addr().String() {
+	if who, err := ask(t, client.NetNS, web.place().Address4.Addr(), 5*time.Second); err != nil || who != client.place().Address4.Addr().String() {
 		t.Errorf("between sandboxes: %q, %v", who, err)
 	}
 	if took := time.Since(begin); took > 500*time.Millisecond {
@@ -54,7 +55,7 @@ func TestTraffic(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer home.Close()
-	if who, err := ask(t, home, web.Endpoint.Address.Addr(), 5*time.Second); err != nil || who != b.Info().Gateway.String() {
+	if who, err := ask(t, home, web.place().Address4.Addr(), 5*time.Second); err != nil || who != b.Info().Gateway.String() {
 		t.Errorf("from the host: %q, %v", who, err)
 	}
 	// Somebody on the host's link who routes to the containers gets nowhere.
@@ -64,7 +65,7 @@ func TestTraffic(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if who, err := ask(t, world, web.Endpoint.Address.Addr(), 300*time.Millisecond); err == nil {
+	if who, err := ask(t, world, web.place().Address4.Addr(), 300*time.Millisecond); err == nil {
 		t.Errorf("from the world to a container: reached as %q", who)
 	}
 }
@@ -116,7 +117,7 @@ func TestInsideSandbox(t *testing.T) {
 	if got, want := look(none.NetNS), lo+sysctls; got != want {
 		t.Errorf("none:\n%swant:\n%s", got, want)
 	}
-	want := lo + "2 eth0 true 1500: " + bridged.Endpoint.Address.String() + "\n" + "0.0.0.0/0 via 172.17.0.1\n172.17.0.0/16 via <nil>\n" + sysctls
+	want := lo + "2 eth0 true 1500: " + bridged.place().Address4.String() + "\n" + "0.0.0.0/0 via 172.17.0.1\n172.17.0.0/16 via <nil>\n" + sysctls
 	if got := look(bridged.NetNS); got != want {
 		t.Errorf("bridge:\n%swant:\n%s", got, want)
 	}
@@ -138,20 +139,20 @@ func TestInsideSandbox(t *testing.T) {
 	if got, want := look(theirs.NetNS), lo+sysctls; got != want {
 		t.Errorf("none in a user namespace:\n%swant:\n%s", got, want)
 	}
-	onBridge := acquire(t, b, Wish{NetNS: given()})
-	want = strings.ReplaceAll(want, bridged.Endpoint.Address.String(), onBridge.Endpoint.Address.String())
+	onBridge := acquireIn(t, b, Wish{}, given())
+	want = strings.ReplaceAll(want, bridged.place().Address4.String(), onBridge.place().Address4.String())
 	if got := look(onBridge.NetNS); got != want {
 		t.Errorf("bridge in a user namespace:\n%swant:\n%s", got, want)
 	}
-	if mac := bridged.Endpoint.MAC; mac[0]&3 != 2 {
+	if mac := bridged.place().MAC; mac[0]&3 != 2 {
 		t.Errorf("MAC %s is not a locally administered unicast address", mac)
 	}
-	text, err := json.Marshal(bridged.Endpoint)
+	text, err := json.Marshal(bridged.place())
 	if err != nil {
 		t.Fatal(err)
 	}
 	var back Endpoint
-	if err := json.Unmarshal(text, &back); err != nil || !reflect.DeepEqual(back, *bridged.Endpoint) {
+	if err := json.Unmarshal(text, &back); err != nil || !reflect.DeepEqual(back, *bridged.place()) {
 		t.Errorf("JSON %s gives %+v, %v", text, back, err)
 	}
 }
@@ -162,23 +163,23 @@ func TestWishes(t *testing.T) {
 	}
 	b := open(t, testConfig(t))
 	eventually(t, "a full pool", func() bool { return b.Info().Ready == DefaultPoolSize })
-	mac := net.HardwareAddr{2, 1, 2, 3, 4, 5}
+	mac := apinet.HardwareAddr{2, 1, 2, 3, 4, 5}
 	for _, c := range []struct {
 		name string
 		wish Wish
 		kind errs.Kind
 	}{
-		{"address and MAC of a ready one", Wish{MAC: mac, Address: netip.MustParseAddr("172.17.0.3")}, errs.Unknown},
-		{"address of a ready one", Wish{Address: netip.MustParseAddr("172.17.0.4")}, errs.Unknown},
-		{"address in use", Wish{Address: netip.MustParseAddr("172.17.0.4")}, errs.Conflict},
-		{"far address", Wish{Address: netip.MustParseAddr("172.17.200.1")}, errs.Unknown},
-		{"the gateway", Wish{Address: netip.MustParseAddr("172.17.0.1")}, errs.Conflict},
-		{"outside", Wish{Address: netip.MustParseAddr("10.0.0.1")}, errs.InvalidParameter},
-		{"IPv6", Wish{Address: netip.MustParseAddr("fd00::1")}, errs.InvalidParameter},
-		{"multicast MAC", Wish{MAC: net.HardwareAddr{1, 1, 2, 3, 4, 5}, Address: netip.Addr{}}, errs.InvalidParameter},
-		{"short MAC", Wish{MAC: net.HardwareAddr{2, 1}, Address: netip.Addr{}}, errs.InvalidParameter},
+		{"address and MAC of a ready one", Wish{MAC: mac, Address4: netip.MustParseAddr("172.17.0.3")}, errs.Unknown},
+		{"address of a ready one", Wish{Address4: netip.MustParseAddr("172.17.0.4")}, errs.Unknown},
+		{"address in use", Wish{Address4: netip.MustParseAddr("172.17.0.4")}, errs.Conflict},
+		{"far address", Wish{Address4: netip.MustParseAddr("172.17.200.1")}, errs.Unknown},
+		{"the gateway", Wish{Address4: netip.MustParseAddr("172.17.0.1")}, errs.Conflict},
+		{"outside", Wish{Address4: netip.MustParseAddr("10.0.0.1")}, errs.InvalidParameter},
+		{"IPv6", Wish{Address4: netip.MustParseAddr("fd00::1")}, errs.InvalidParameter},
+		{"multicast MAC", Wish{MAC: apinet.HardwareAddr{1, 1, 2, 3, 4, 5}, Address4: netip.Addr{}}, errs.InvalidParameter},
+		{"short MAC", Wish{MAC: apinet.HardwareAddr{2, 1}, Address4: netip.Addr{}}, errs.InvalidParameter},
 	} {
-		s, err := b.Acquire(t.Context(), c.wish)
+		s, err := b.Acquire(t.Context(), c.wish, nil)
 		if got := errs.KindOf(err); got != c.kind {
 			t.Errorf("%s: kind %v (%v), want %v", c.name, got, err, c.kind)
 		}
@@ -186,13 +187,13 @@ func TestWishes(t *testing.T) {
 			continue
 		}
 		defer s.NetNS.Close()
-		defer b.Release(*s.Endpoint)
-		if s.Endpoint.Address.Addr() != c.wish.Address || c.wish.MAC != nil && s.Endpoint.MAC.String() != mac.String() {
-			t.Errorf("%s: got %+v", c.name, s.Endpoint)
+		defer b.Release(*s.place())
+		if s.place().Address4.Addr() != c.wish.Address4 || c.wish.MAC != nil && s.place().MAC.String() != mac.String() {
+			t.Errorf("%s: got %+v", c.name, s.place())
 		}
 		if err := within(t, s.NetNS, func() error {
 			l, err := netlink.LinkByName("eth0")
-			if err == nil && l.Attrs().HardwareAddr.String() != s.Endpoint.MAC.String() {
+			if err == nil && l.Attrs().HardwareAddr.String() != s.place().MAC.String() {
 				err = fmt.Errorf("eth0 has MAC %s", l.Attrs().HardwareAddr)
 			}
 			return err
@@ -202,7 +203,7 @@ func TestWishes(t *testing.T) {
 	}
 	cancelled, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := b.Acquire(cancelled, Wish{}); errs.KindOf(err) != errs.Cancelled {
+	if _, err := b.Acquire(cancelled, Wish{}, nil); errs.KindOf(err) != errs.Cancelled {
 		t.Errorf("cancelled: %v", err)
 	}
 }
@@ -226,11 +227,11 @@ func TestNoInterconnect(t *testing.T) {
 		if apart {
 			patience = 300 * time.Millisecond
 		}
-		if _, err := ask(t, client.NetNS, web.Endpoint.Address.Addr(), patience); (err != nil) != apart {
+		if _, err := ask(t, client.NetNS, web.place().Address4.Addr(), patience); (err != nil) != apart {
 			t.Errorf("interconnect off %v: %v", apart, err)
 		}
-		b.Release(*web.Endpoint)
-		b.Release(*client.Endpoint)
+		b.Release(*web.place())
+		b.Release(*client.place())
 		if err := b.Close(true); err != nil {
 			t.Fatal(err)
 		}
@@ -318,7 +319,7 @@ func TestForwarding(t *testing.T) {
 		config := testConfig(t)
 		config.Forward, config.ForwardNoDrop = c.forward, c.keep
 		for range 2 { // an engine that starts again goes on as the first
-			b, err := Open(t.Context(), config)
+			b, err := OpenBridge(t.Context(), config)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -327,7 +328,7 @@ func TestForwarding(t *testing.T) {
 			}
 			b.Close(false)
 		}
-		b, err := Open(t.Context(), config)
+		b, err := OpenBridge(t.Context(), config)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -348,12 +349,12 @@ func TestAdoption(t *testing.T) {
 	world := newWorld(t, 0)
 	serve(t, world)
 	c := testConfig(t)
-	first, err := Open(t.Context(), c)
+	first, err := OpenBridge(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	running, err1 := first.Acquire(t.Context(), Wish{})
-	dead, err2 := first.Acquire(t.Context(), Wish{})
+	running, err1 := first.Acquire(t.Context(), Wish{}, nil)
+	dead, err2 := first.Acquire(t.Context(), Wish{}, nil)
 	if err := errors.Join(err1, err2); err != nil {
 		t.Fatal(err)
 	}
@@ -375,33 +376,33 @@ func TestAdoption(t *testing.T) {
 		t.Errorf("bridge was %+v and is %+v", before, second.device)
 	}
 	fresh := acquire(t, second, Wish{}) // even before Reserve, nothing clashes
-	if a := fresh.Endpoint.Address.Addr(); a == running.Endpoint.Address.Addr() || a == dead.Endpoint.Address.Addr() {
+	if a := fresh.place().Address4.Addr(); a == running.place().Address4.Addr() || a == dead.place().Address4.Addr() {
 		t.Errorf("address %s given twice", a)
 	}
-	if err := second.Reserve(*running.Endpoint); err != nil {
+	if err := second.Reserve(*running.place()); err != nil {
 		t.Error(err)
 	}
-	if err := second.Reserve(*running.Endpoint); err != nil {
+	if err := second.Reserve(*running.place()); err != nil {
 		t.Errorf("again: %v", err)
 	}
-	thief := *running.Endpoint
+	thief := *running.place()
 	thief.ID = "another"
 	if err := second.Reserve(thief); errs.KindOf(err) != errs.Conflict {
 		t.Errorf("reserving for two: %v", err)
 	}
 	second.Ready()
 	eventually(t, "the dead endpoint's interface to go", func() bool {
-		_, err := net.InterfaceByName(dead.Endpoint.HostVeth)
+		_, err := net.InterfaceByName(dead.place().HostVeth)
 		return err != nil
 	})
-	if who, err := ask(t, fresh.NetNS, running.Endpoint.Address.Addr(), 5*time.Second); err != nil || who != fresh.Endpoint.Address.Addr().String() {
+	if who, err := ask(t, fresh.NetNS, running.place().Address4.Addr(), 5*time.Second); err != nil || who != fresh.place().Address4.Addr().String() {
 		t.Errorf("to the adopted container: %q, %v", who, err)
 	}
 	second.Release(thief) // not its own: must change nothing
 	if n := second.Info().InUse; n != 2 {
 		t.Errorf("%d addresses in use, want 2", n)
 	}
-	second.Release(*running.Endpoint)
+	second.Release(*running.place())
 	if n := second.Info().InUse; n != 1 {
 		t.Errorf("%d addresses in use, want 1", n)
 	}
@@ -420,7 +421,7 @@ func TestRangeIsStable(t *testing.T) {
 	if err := netlink.AddrAdd(block, &netlink.Addr{IPNet: &net.IPNet{IP: net.IPv4(172, 17, 0, 1), Mask: n.Mask}}); err != nil {
 		t.Fatal(err)
 	}
-	b, err := Open(t.Context(), c)
+	b, err := OpenBridge(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -472,7 +473,7 @@ func TestRefusals(t *testing.T) {
 	} {
 		config := testConfig(t)
 		c.change(&config)
-		b, err := Open(t.Context(), config)
+		b, err := OpenBridge(t.Context(), config)
 		if err == nil {
 			b.Close(true)
 		}
@@ -482,11 +483,11 @@ func TestRefusals(t *testing.T) {
 	}
 	b := open(t, testConfig(t))
 	same := testConfig(t)
-	if _, err := Open(t.Context(), same); errs.KindOf(err) != errs.Conflict {
+	if _, err := OpenBridge(t.Context(), same); errs.KindOf(err) != errs.Conflict {
 		t.Errorf("second engine on one bridge: %v", err)
 	}
 	same.Bridge, same.Table = "davit1", "davit"
-	if _, err := Open(t.Context(), same); errs.KindOf(err) != errs.Conflict {
+	if _, err := OpenBridge(t.Context(), same); errs.KindOf(err) != errs.Conflict {
 		t.Errorf("second engine on one table: %v", err)
 	}
 	s := acquire(t, b, Wish{})
@@ -508,7 +509,7 @@ func TestWithoutPrivilege(t *testing.T) {
 	if err := unix.Capset(&head, &data[0]); err != nil {
 		t.Fatal(err)
 	}
-	_, err := Open(t.Context(), c)
+	_, err := OpenBridge(t.Context(), c)
 	if errs.KindOf(err) != errs.Forbidden || !strings.Contains(fmt.Sprint(err), "CAP_NET_ADMIN") {
 		t.Errorf("without CAP_NET_ADMIN: %v", err)
 	}
@@ -523,25 +524,25 @@ func TestExhaustion(t *testing.T) {
 	b := open(t, c)
 	var all []*Sandbox
 	for i := range 5 {
-		s, err := b.Acquire(t.Context(), Wish{})
+		s, err := b.Acquire(t.Context(), Wish{}, nil)
 		if err != nil {
 			t.Fatalf("container %d: %v", i, err)
 		}
 		all = append(all, s)
 	}
-	if _, err := b.Acquire(t.Context(), Wish{}); errs.KindOf(err) != errs.Exhausted || !strings.Contains(err.Error(), "bip") {
+	if _, err := b.Acquire(t.Context(), Wish{}, nil); errs.KindOf(err) != errs.Exhausted || !strings.Contains(err.Error(), "bip") {
 		t.Errorf("sixth: %v", err)
 	}
 	// The address comes back although somebody still holds the namespace.
 	victim := all[2]
-	b.Release(*victim.Endpoint)
+	b.Release(*victim.place())
 	eventually(t, "the free address in the pool", func() bool { return b.Info().Ready == 1 })
-	again, err := b.Acquire(t.Context(), Wish{MAC: net.HardwareAddr{2, 0, 0, 0, 0, 9}})
+	again, err := b.Acquire(t.Context(), Wish{MAC: apinet.HardwareAddr{2, 0, 0, 0, 0, 9}}, nil)
 	if err != nil {
 		t.Fatalf("after a release: %v", err)
 	}
-	if again.Endpoint.Address != victim.Endpoint.Address {
-		t.Errorf("got %s, released %s", again.Endpoint.Address, victim.Endpoint.Address)
+	if again.place().Address4 != victim.place().Address4 {
+		t.Errorf("got %s, released %s", again.place().Address4, victim.place().Address4)
 	}
 	serve(t, again.NetNS)
 	// A neighbour that still remembers the earlier holder's MAC in the host's
@@ -551,14 +552,14 @@ func TestExhaustion(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer home.Close()
-	if _, err := ask(t, home, again.Endpoint.Address.Addr(), 5*time.Second); err != nil {
+	if _, err := ask(t, home, again.place().Address4.Addr(), 5*time.Second); err != nil {
 		t.Errorf("new holder of the address: %v", err)
 	}
 	all[2].NetNS.Close()
 	all[2] = again
 	for _, s := range all {
 		s.NetNS.Close()
-		b.Release(*s.Endpoint)
+		b.Release(*s.place())
 	}
 }
 
@@ -575,7 +576,7 @@ func TestCyclesLeakNothing(t *testing.T) {
 	}
 	cycle := func(n int) {
 		for range n {
-			s, err1 := b.Acquire(context.Background(), Wish{})
+			s, err1 := b.Acquire(context.Background(), Wish{}, nil)
 			none, err2 := b.AcquireNone(context.Background(), nil)
 			if err := errors.Join(err1, err2); err != nil {
 				t.Error(err)
@@ -583,7 +584,7 @@ func TestCyclesLeakNothing(t *testing.T) {
 			}
 			s.NetNS.Close()
 			none.NetNS.Close()
-			b.Release(*s.Endpoint)
+			b.Release(*s.place())
 		}
 	}
 	cycle(20)
@@ -622,17 +623,17 @@ func TestBridgeRemovedByHand(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "a new bridge", func() bool {
-		s, err := b.Acquire(t.Context(), Wish{})
+		s, err := b.Acquire(t.Context(), Wish{}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		s.NetNS.Close()
-		b.Release(*s.Endpoint)
+		b.Release(*s.place())
 		_, err = net.InterfaceByName("davit0")
 		return err == nil
 	})
 	fresh := acquire(t, b, Wish{})
-	if _, err := ask(t, fresh.NetNS, old.Endpoint.Address.Addr(), 5*time.Second); err != nil {
+	if _, err := ask(t, fresh.NetNS, old.place().Address4.Addr(), 5*time.Second); err != nil {
 		t.Errorf("to a container from before: %v", err)
 	}
 }
@@ -644,7 +645,7 @@ func TestBridgeNone(t *testing.T) {
 	c := testConfig(t)
 	c.Bridge = "none"
 	b := open(t, c)
-	if _, err := b.Acquire(t.Context(), Wish{}); errs.KindOf(err) != errs.InvalidParameter {
+	if _, err := b.Acquire(t.Context(), Wish{}, nil); errs.KindOf(err) != errs.InvalidParameter {
 		t.Errorf("a sandbox on no bridge: %v", err)
 	}
 	s, err := b.AcquireNone(t.Context(), nil)
@@ -744,12 +745,12 @@ func TestTwoEngines(t *testing.T) {
 func engineProcess(t *testing.T) {
 	c := testConfig(t)
 	c.Bridge = os.Getenv("BRIDGE")
-	b, err := Open(t.Context(), c)
+	b, err := OpenBridge(t.Context(), c)
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	s, err := b.Acquire(t.Context(), Wish{})
+	s, err := b.Acquire(t.Context(), Wish{}, nil)
 	if err != nil {
 		fmt.Println(err)
 		return

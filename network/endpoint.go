@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+
+	apinet "github.com/moby/moby/api/types/network"
 )
 
 // vethPrefix begins the names of our interfaces on the host. The rest is the
@@ -33,15 +35,15 @@ func vethAddress(name string) (netip.Addr, bool) {
 
 // newEndpoint describes the endpoint at address a of the bridge; no mac means
 // a random one.
-func newEndpoint(a netip.Addr, bridge netip.Prefix, mac net.HardwareAddr) *Endpoint {
+func newEndpoint(a netip.Addr, bridge netip.Prefix, mac apinet.HardwareAddr) *Endpoint {
 	if len(mac) == 0 {
-		mac = randomMAC()
+		mac = apinet.HardwareAddr(randomMAC())
 	}
 	id := make([]byte, 32)
 	rand.Read(id)
 	return &Endpoint{
-		ID: hex.EncodeToString(id), HostVeth: vethName(a), MAC: mac,
-		Address: netip.PrefixFrom(a, bridge.Bits()), Gateway: bridge.Addr(),
+		ID: hex.EncodeToString(id), HostVeth: vethName(a), MAC: mac, Interface: "eth0",
+		Address4: netip.PrefixFrom(a, bridge.Bits()), Gateway4: bridge.Addr(),
 	}
 }
 

@@ -74,7 +74,7 @@ func testConfig(t testing.TB) Config {
 // open opens a bridge that is closed, and removed, with the test.
 func open(t testing.TB, c Config) *Bridge {
 	t.Helper()
-	b, err := Open(t.Context(), c)
+	b, err := OpenBridge(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,13 +89,19 @@ func open(t testing.TB, c Config) *Bridge {
 // acquire returns a sandbox that is closed and released with the test.
 func acquire(t testing.TB, b *Bridge, w Wish) *Sandbox {
 	t.Helper()
-	s, err := b.Acquire(context.Background(), w)
+	return acquireIn(t, b, w, nil)
+}
+
+// acquireIn is acquire of a namespace that is given, unless that is nil.
+func acquireIn(t testing.TB, b *Bridge, w Wish, given *os.File) *Sandbox {
+	t.Helper()
+	s, err := b.Acquire(context.Background(), w, given)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		s.NetNS.Close()
-		b.Release(*s.Endpoint)
+		b.Release(*s.place())
 	})
 	return s
 }

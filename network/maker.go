@@ -86,10 +86,10 @@ func (m *maker) bridged(e *Endpoint, given *os.File) (*os.File, error) {
 			return err
 		}
 		var b batch
-		b.addAddress(index, e.Address)
+		b.addAddress(index, e.Address4)
 		b.setUp(index)
-		b.addDefaultRoute(index, e.Gateway)
-		b.setNeighbour(index, e.Gateway, bridgeMAC)
+		b.addDefaultRoute(index, e.Gateway4)
+		b.setNeighbour(index, e.Gateway4, bridgeMAC)
 		return r.do(&b)
 	})
 	if err == nil {
@@ -126,8 +126,8 @@ func (m *maker) connect(e *Endpoint, ns *os.File) (int, net.HardwareAddr, error)
 	for {
 		var b batch
 		b.addVeth(vethEnd{name: e.HostVeth, mac: randomMAC(), mtu: m.bridge.mtu}, m.bridge.index,
-			vethEnd{name: "eth0", index: m.eth0, mac: e.MAC, mtu: m.bridge.mtu}, int(ns.Fd()))
-		b.setNeighbour(m.bridge.index, e.Address.Addr(), e.MAC)
+			vethEnd{name: "eth0", index: m.eth0, mac: net.HardwareAddr(e.MAC), mtu: m.bridge.mtu}, int(ns.Fd()))
+		b.setNeighbour(m.bridge.index, e.Address4.Addr(), net.HardwareAddr(e.MAC))
 		err := m.host.do(&b)
 		switch {
 		case errors.Is(err, unix.EBUSY) && m.eth0 == eth0Index:

@@ -21,9 +21,10 @@ package network
 
 import (
 	"log/slog"
-	"net"
 	"net/netip"
 	"os"
+
+	apinet "github.com/moby/moby/api/types/network"
 )
 
 // Config says how the default bridge is to be. The zero value of a field means
@@ -43,30 +44,46 @@ type Config struct {
 	Log            *slog.Logger // nil: nothing is logged
 }
 
-// Endpoint is a sandbox's place on the bridge. It lives as long as the
-// container runs and is kept in the container's record.
+// Endpoint is a sandbox's place on one network. It lives as long as the
+// container runs and is kept, as JSON, in the container's record.
 type Endpoint struct {
-	ID       string // 64 hexadecimal digits
-	HostVeth string // name of the interface on the host
-	MAC      net.HardwareAddr
-	Address  netip.Prefix // the container's address and the length of the bridge's range
-	Gateway  netip.Addr   // the bridge's address
+	Network            string // ID
+	ID                 string // 64 hexadecimal digits
+	Interface          string // in the container
+	HostVeth           string `json:",omitempty"` // name of the interface on the host; "" where there is none
+	MAC                apinet.HardwareAddr
+	Address4, Address6 netip.Prefix `json:",omitzero"` // with the length of the network's range; invalid: none
+	Gateway4, Gateway6 netip.Addr   `json:",omitzero"`
+	LinkLocal          []netip.Addr `json:",omitempty"` // more addresses, of the link alone
+	Priority           int          `json:",omitempty"` // of those of a sandbox the highest has the default route
+	Names              []string     `json:",omitempty"` // by which others on the network find it; the first is that of its address
 }
 
 // Sandbox is a network namespace ready for a container to join. Whoever
 // acquired it closes NetNS as soon as a process has joined it.
 type Sandbox struct {
-	NetNS    *os.File
-	Endpoint *Endpoint // nil for none
+	NetNS     *os.File
+	Endpoints []Endpoint // in the order of their interfaces; none: lo alone
 }
 
-// Wish is what a container asks for; zero fields are chosen here.
+// place is the sandbox's endpoint on the bridge; nil without.
+func (s *Sandbox) place() *Endpoint {
+	if len(s.Endpoints) == 0 {
+		return nil
+	}
+	return &s.Endpoints[0]
+}
+
+// Wish is what a container asks for of one network; zero fields are chosen
+// here.
 type Wish struct {
-	MAC     net.HardwareAddr
-	Address netip.Addr
-	// NetNS is a new and empty namespace, such as one that belongs to another
-	// user namespace. It becomes the sandbox's; on error it stays the caller's.
-	NetNS *os.File
+	Network            string // ID
+	MAC                apinet.HardwareAddr
+	Address4, Address6 netip.Addr
+	LinkLocal          []netip.Addr
+	Interface          string
+	Priority           int
+	Options            map[string]string // of the endpoint, for the driver
 }
 
 // Info describes the bridge, for inspect and info.

@@ -78,7 +78,7 @@ func (p *pool) takeNoneLocked() *Sandbox { return p.takenLocked(p.none.take()) }
 
 // takeAddressLocked takes the sandbox of one address, if that is ready.
 func (p *pool) takeAddressLocked(a netip.Addr) *Sandbox {
-	i := slices.IndexFunc(p.bridged.ready, func(s *Sandbox) bool { return s.Endpoint.Address.Addr() == a })
+	i := slices.IndexFunc(p.bridged.ready, func(s *Sandbox) bool { return s.place().Address4.Addr() == a })
 	if i < 0 {
 		return nil
 	}
@@ -182,7 +182,7 @@ func (p *pool) put(e *Endpoint, s *Sandbox, err error) {
 	p.made.Broadcast()
 	switch {
 	case err != nil && e != nil:
-		b.addresses.give(e.Address.Addr())
+		b.addresses.give(e.Address4.Addr())
 	case err != nil:
 	case e == nil:
 		p.none.ready = append(p.none.ready, s)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"testing"
@@ -12,6 +13,8 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/mount"
 	"github.com/moby/moby/api/types/network"
+
+	davitnet "github.com/davit-engine/davit/network"
 
 	"github.com/davit-engine/davit/engine/record"
 	"github.com/davit-engine/davit/engine/spec"
@@ -52,8 +55,8 @@ func TestFacts(t *testing.T) {
 				Ulimits: []*container.Ulimit{{Name: "nofile", Soft: 10, Hard: 20}}, Devices: []container.DeviceMapping{{PathOnHost: "/dev/fuse", PathInContainer: "/dev/fuse"}},
 			},
 		},
-		Image:    record.Image{Lower: []string{"a", "b"}},
-		Endpoint: &record.Endpoint{Address: "10.0.0.2/24"},
+		Image:     record.Image{Lower: []string{"a", "b"}},
+		Endpoints: []davitnet.Endpoint{{Address4: netip.MustParsePrefix("10.0.0.2/24")}},
 		Mounts: []record.Mount{
 			{Type: mount.TypeBind, Source: "/srv/www", Destination: "/www"}, {Type: mount.TypeVolume, Name: "4a5b", Destination: "/data", RW: true, Anonymous: true},
 			{Type: mount.TypeVolume, Name: "theirs", Destination: "/theirs", RW: true},

@@ -103,8 +103,8 @@ func (e *explainer) network() {
 		mode, from = "bridge", dialect.FromDefault
 	}
 	e.add("network", mode, from)
-	if p := e.Record.Endpoint; p != nil {
-		e.add("address", p.Address, dialect.FromEngine)
+	for _, p := range e.Record.Endpoints {
+		e.add("address", p.Address4.String(), dialect.FromEngine)
 	}
 	if e.Spec.Hostname != "" {
 		e.add("host name", e.Spec.Hostname, e.from("Hostname", true))

@@ -23,8 +23,9 @@ import (
 
 	"github.com/davit-engine/davit/engine/idrange"
 	"github.com/davit-engine/davit/errs"
+	"github.com/davit-engine/davit/network"
 	"github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/api/types/network"
+	apinet "github.com/moby/moby/api/types/network"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -42,17 +43,17 @@ type Container struct {
 
 	Config           *container.Config
 	HostConfig       *container.HostConfig
-	Origin           *Origin                   `json:",omitempty"` // what of the two is not the user's; nil in records of engines that did not note it
-	NetworkingConfig *network.NetworkingConfig `json:",omitempty"`
+	Origin           *Origin                  `json:",omitempty"` // what of the two is not the user's; nil in records of engines that did not note it
+	NetworkingConfig *apinet.NetworkingConfig `json:",omitempty"`
 
-	Image    Image
-	Path     string    // the command: entrypoint and arguments, as resolved at creation
-	Args     []string  `json:",omitempty"`
-	Endpoint *Endpoint `json:",omitempty"` // set while the container is on the default bridge
-	UserNS   *UserNS   `json:",omitempty"` // nil: the host's user namespace
-	Links    []Link    `json:",omitempty"` // containers that this one knows by names of its own
-	Mounts   []Mount   `json:",omitempty"` // in the order in which they were asked for
-	Project  uint32    `json:",omitempty"` // whose quota limits the writable layer; 0: none does
+	Image     Image
+	Path      string             // the command: entrypoint and arguments, as resolved at creation
+	Args      []string           `json:",omitempty"`
+	Endpoints []network.Endpoint `json:",omitempty"` // while the container has a place on networks, in the order of its interfaces
+	UserNS    *UserNS            `json:",omitempty"` // nil: the host's user namespace
+	Links     []Link             `json:",omitempty"` // containers that this one knows by names of its own
+	Mounts    []Mount            `json:",omitempty"` // in the order in which they were asked for
+	Project   uint32             `json:",omitempty"` // whose quota limits the writable layer; 0: none does
 
 	State State
 }
@@ -104,16 +105,6 @@ func hostID(maps []specs.LinuxIDMapping) uint32 {
 		}
 	}
 	return math.MaxUint32
-}
-
-// Endpoint is a container's place on a network.
-type Endpoint struct {
-	NetworkID string
-	ID        string
-	HostVeth  string
-	MAC       string
-	Address   string // with prefix length
-	Gateway   string
 }
 
 // Store keeps one directory per container below a root. Its methods may be
