@@ -139,6 +139,11 @@ func (s *supervisor) handle(m *wire.Message) (wire.Type, any) {
 		if err = decode(m, &r); err == nil {
 			err = s.dump(&r)
 		}
+	case wire.TypeServe:
+		var now wire.Served
+		if now, err = s.serveMore(m); err == nil {
+			return wire.TypeServed, now
+		}
 	case wire.TypeExecList:
 		return wire.TypeExecs, s.execs.list()
 	case wire.TypeExecSignal:

@@ -14,7 +14,8 @@
 // log and clients, write exit.json, tell the engines, remove the cgroup, exit.
 // Meanwhile it runs more processes in the container when an engine asks for
 // them (exec), each with streams and a client of its own; they end with the
-// container at the latest. Another OCI runtime may make container and execs in
+// container at the latest. On sockets that it is given it also serves the
+// container: it forwards published ports. Another OCI runtime may make container and execs in
 // its place (foreign).
 // What an engine does or fails to do changes nothing of this.
 //
@@ -25,7 +26,8 @@
 //
 // Concurrency: each output stream, attached client and engine connection has a
 // goroutine; run is the only one that ends the container. Lock order:
-// supervisor.serving, execs.mu, supervisor.mu, then output.mu, then buffer.mu, then client.mu; stdin.mu is taken alone.
+// supervisor.serving, execs.mu, supervisor.mu, then output.mu, then
+// buffer.mu, then client.mu; stdin.mu and services.mu are taken alone.
 package shim
 
 import (
@@ -89,6 +91,7 @@ type supervisor struct {
 	foreign  *foreign // nil unless another runtime makes the container
 	hostPIDs bool     // the container's other processes outlive the first one
 	execs    *execs
+	services services
 
 	listener *os.File
 
@@ -131,8 +134,9 @@ func newSupervisor() *supervisor {
 			}
 			return hierarchies.Create(path, nil, cgroup.Adopt())
 		},
-		session: &session{in: newStdin()},
-		engines: map[*wire.Conn]struct{}{},
+		session:  &session{in: newStdin()},
+		services: services{open: openService},
+		engines:  map[*wire.Conn]struct{}{},
 	}
 	s.session.detached = func(client uint64) { s.tell(wire.TypeDetached, wire.Detached{ID: client}) }
 	s.execs = newExecs(s, &facts)
@@ -221,6 +225,7 @@ func (s *supervisor) end(status unix.WaitStatus, err error) {
 		}
 	}
 	s.execs.end()
+	s.services.close() // whoever hears of the end may use the ports
 	s.in.close()
 	failed = append(failed, s.out.finish(drainTime, flushTime))
 	failed = append(failed, s.hooks.stopped())

@@ -66,13 +66,16 @@ func (s *supervisor) start(m *wire.Message) (err error) {
 	s.out = newOutput(log, new(buffer))
 	u.add(func() { s.out.abandon() })
 
+	m.Files = m.Files[:len(m.Files)-len(given.clients)-len(given.services)]
+	if err := s.services.begin(r.Services, given.services); err != nil {
+		closeFiles(given.clients)
+		return err
+	}
+	u.add(s.services.close)
 	// The clients are there before the first byte of output.
-	m.Files = m.Files[:len(m.Files)-len(given.clients)]
 	for i, sock := range given.clients {
 		if err := s.attach(&r.Attachments[i], sock); err != nil {
-			for _, rest := range given.clients[i+1:] {
-				rest.Close()
-			}
+			closeFiles(given.clients[i+1:])
 			return err
 		}
 	}
@@ -146,6 +149,7 @@ func (s *supervisor) start(m *wire.Message) (err error) {
 type given struct {
 	netns, userns *os.File
 	trees         []spawn.Tree
+	services      []*os.File
 	clients       []*os.File
 }
 
@@ -159,7 +163,11 @@ func check(r *wire.Start, files []*os.File) (g given, err error) {
 	if r.UserNS {
 		namespaces = append(namespaces, &g.userns)
 	}
-	want := len(namespaces) + len(r.Trees) + len(r.Attachments)
+	sockets, err := countSockets(r.Services)
+	if err != nil {
+		return given{}, err
+	}
+	want := len(namespaces) + len(r.Trees) + sockets + len(r.Attachments)
 	switch {
 	case r.ID == "" || r.RunDir == "":
 		return given{}, errs.New(errs.InvalidParameter, "start request without ID or run directory")
@@ -175,7 +183,8 @@ func check(r *wire.Start, files []*os.File) (g given, err error) {
 	for i, target := range r.Trees {
 		g.trees = append(g.trees, spawn.Tree{Target: target, File: files[i]})
 	}
-	g.clients = files[len(r.Trees):]
+	files = files[len(r.Trees):]
+	g.services, g.clients = files[:sockets], files[sockets:]
 	return g, nil
 }
 

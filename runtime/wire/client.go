@@ -158,9 +158,8 @@ func (c *Client) Hello(ctx context.Context) (Hello, error) {
 	return h, err
 }
 
-// Start runs the container. The files follow Start's order: the network
-// namespace if s.NetNS, the user namespace if s.UserNS, a mount for each of
-// s.Trees, then a socket for each attachment. They stay the caller's, who closes them after Start returns, whatever it returns. When ctx
+// Start runs the container. The files follow Start's order and stay the
+// caller's, who closes them after Start returns, whatever it returns. When ctx
 // ends first the container may or may not run: close the client of a shim that
 // has not answered, and kill it.
 func (c *Client) Start(ctx context.Context, s *Start, files ...syscall.Conn) (State, error) {

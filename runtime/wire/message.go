@@ -9,6 +9,8 @@
 //	  | -- signal | resize | state ------------> |
 //	  | -- dump {where} -----------------------> |   write the processes to files, by criu
 //	  | <------------------------- ok | error -- |
+//	  | -- serve {add, drop} + sockets --------> |   change what it does for the container
+//	  | <-------------------- served | error --- |
 //	  | -- exec {process} + client's socket ---> |   one more process; any number
 //	  | <----------- exec-started {pid} | error  |
 //	  | -- exec-signal | exec-resize ----------> |
@@ -67,7 +69,9 @@ const (
 	TypeDetached Type = "detached" // event: Detached
 	TypeExited   Type = "exited"   // event: Exit
 
-	TypeDump Type = "dump" // request: Dump; reply: TypeOK
+	TypeDump   Type = "dump"   // request: Dump; reply: TypeOK
+	TypeServe  Type = "serve"  // request: Serve + the sockets of what is added; reply: TypeServed
+	TypeServed Type = "served" // reply: Served
 
 	TypeExec        Type = "exec"         // request: Exec + the client's socket if it has one; reply: TypeExecStarted
 	TypeExecStarted Type = "exec-started" // reply: ExecState
@@ -92,7 +96,8 @@ type Hello struct {
 
 // Start asks a warm shim to run a container. Its descriptors follow in this
 // order: the network namespace if NetNS, the user namespace if UserNS, one
-// detached mount for each of Trees, then one socket for each attachment.
+// detached mount for each of Trees, those of Services, then one socket for each
+// attachment.
 type Start struct {
 	ID     string       `json:"id"`
 	RunDir string       `json:"runDir"` // exists; takes shim.sock, state.json and exit.json
@@ -104,14 +109,15 @@ type Start struct {
 
 	Checkpoint *Checkpoint `json:"checkpoint,omitempty"` // make the processes of these files, instead of new ones
 
-	NetNS       bool     `json:"netns,omitempty"`
-	UserNS      bool     `json:"userns,omitempty"`  // its maps are those of Spec
-	Trees       []string `json:"trees,omitempty"`   // targets of bind mounts of Spec whose sources are given
-	MakeCwd     bool     `json:"makeCwd,omitempty"` // make a working directory that is missing
-	Runtime     *Runtime `json:"runtime,omitempty"` // another runtime that makes the container; nil: the shim does
-	Stdio       Stdio    `json:"stdio"`
-	Log         Log      `json:"log"`
-	Attachments []Attach `json:"attachments,omitempty"`
+	NetNS       bool      `json:"netns,omitempty"`
+	UserNS      bool      `json:"userns,omitempty"`  // its maps are those of Spec
+	Trees       []string  `json:"trees,omitempty"`   // targets of bind mounts of Spec whose sources are given
+	MakeCwd     bool      `json:"makeCwd,omitempty"` // make a working directory that is missing
+	Services    []Service `json:"services,omitempty"`
+	Runtime     *Runtime  `json:"runtime,omitempty"` // another runtime that makes the container; nil: the shim does
+	Stdio       Stdio     `json:"stdio"`
+	Log         Log       `json:"log"`
+	Attachments []Attach  `json:"attachments,omitempty"`
 }
 
 // Runtime is another OCI runtime. Start's Seccomp is empty then, and its Spec
