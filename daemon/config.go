@@ -6,6 +6,9 @@ import (
 	"path/filepath"
 
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/system"
+
+	"github.com/davit-engine/davit/network/ipam"
 )
 
 // Config is everything that an engine can be told, with defaults filled in.
@@ -73,9 +76,18 @@ type Network struct {
 	Forward    bool
 	NoDrop     bool // leave the host's policy for forwarded packets alone
 	Masquerade bool
-	Filter     bool // write packet filter rules at all
-	ICC        bool // containers may reach each other
-	Pool       int  // sandboxes kept ready; 0: the network's default; negative: none
+	Filter     bool        // write packet filter rules at all
+	ICC        bool        // containers may reach each other
+	Pool       int         // sandboxes kept ready; 0: the network's default; negative: none
+	Ranges     []ipam.Pool // what new networks get addresses from; a family without: the defaults
+}
+
+// apiPools are the address pools as the API shows them.
+func (n Network) apiPools() (all []system.NetworkAddressPool) {
+	for _, p := range n.Ranges {
+		all = append(all, system.NetworkAddressPool(p))
+	}
+	return all
 }
 
 // Images describes pulls and pushes.

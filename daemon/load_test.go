@@ -79,10 +79,10 @@ func TestEveryKey(t *testing.T) {
 		"default-shm-size": `"64M"`, "default-ulimits": `{"nofile":{"Name":"nofile","Soft":1,"Hard":2}}`, "features": `{"a":true}`, "min-api-version": `"1.24"`,
 		"labels": `["a=b"]`, "hosts": `["unix:///x"]`, "registry-mirrors": `["http://m"]`, "exec-opts": `["native.cgroupdriver=systemd"]`, "dns": `["1.1.1.1"]`,
 		"runtimes": `{"x":{"path":"/x"}}`, "userns-remap": `""`, "default-userns": `"host"`, "authorization-plugins": `[]`, "log-opts": `{"max-size":"1m"}`, "log-driver": `"local"`, "default-gateway": `"10.0.0.1"`, "default-gateway-v6": `"fd00::1"`,
-		"ip": `"10.0.0.1"`, "firewall-backend": `"nftables"`, "host-gateway-ips": `["10.0.0.1"]`, "default-runtime": `"runc"`, "rootless": `false`,
+		"ip": `"10.0.0.1"`, "firewall-backend": `"nftables"`, "host-gateway-ips": `["10.0.0.1"]`, "default-runtime": `"runc"`, "rootless": `false`, "default-address-pools": `[{"base":"10.10.0.0/16","size":24},{"base":"fd00::/48","size":64}]`,
 	}
 	byType := map[string][2]string{ // a value that fits, one that does not
-		"bool": {"true", `"yes"`}, "int": {"5", `"5"`}, "string": {`"x"`, "5"}, "list": {`["x"]`, `"x"`}, "map": {`{}`, `[]`}, "bytes": {"5", "[]"}, "prefix": {`"10.0.0.0/8"`, "5"},
+		"bool": {"true", `"yes"`}, "int": {"5", `"5"`}, "string": {`"x"`, "5"}, "list": {`["x"]`, `"x"`}, "map": {`{}`, `[]`}, "bytes": {"5", "[]"}, "prefix": {`"10.0.0.0/8"`, "5"}, "pools": {`[]`, `[{"base":"10.10.0.0/16","size":8}]`},
 	}
 	for _, o := range options(Defaults("davitd")) {
 		if o.key == "" || o.key == "api-cors-header" {
@@ -137,6 +137,10 @@ func TestRefused(t *testing.T) {
 		{"", []string{"--userns-remap=a:"}, "write USER, USER:GROUP or default"},
 		{"", []string{"--userns-remap=default", "--default-userns=auto"}, "remove one of them"},
 		{`{"default-userns":"private"}`, nil, "invalid default user namespace (private)"},
+		{"", []string{"--default-address-pool=base=10.0.0.0/16"}, "subnets of the size 0 are larger than the pool"},
+		{"", []string{"--default-address-pool=base=10.0.0.0,size=24"}, `invalid field "base=10.0.0.0": write base=10.10.0.0/16,size=24`},
+		{"", []string{"--default-address-pool=base=10.0.0.0/16,size=24,x"}, `invalid field "x": write base=10.10.0.0/16,size=24`},
+		{`{"default-address-pools":[{"base":"10.0.0.0/16","size":31}]}`, nil, "default-address-pools: address pool 10.0.0.0/16: subnets of the size 31 have no room for containers"},
 		{"", []string{"--rootless"}, "rootless mode is not supported yet"},
 		{"", []string{"--authorization-plugin=x"}, "authorization plugins are not supported yet"},
 		{`{"api-cors-header":"*"}`, nil, "api-cors-header was removed from Docker"},

@@ -3,8 +3,10 @@ package daemon
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,6 +14,8 @@ import (
 	"github.com/docker/go-units"
 	"github.com/moby/moby/api/types/container"
 	"github.com/spf13/pflag"
+
+	"github.com/davit-engine/davit/network/ipam"
 )
 
 // value is an option's place in the Config: it can be set by a flag and from
@@ -266,6 +270,65 @@ func raws(p *map[string]json.RawMessage) value {
 			return json.Marshal(map[string]string{"path": value})
 		},
 		func(_ string, raw json.RawMessage) (json.RawMessage, error) { return raw, nil }}
+}
+
+// addressPools is a list of ranges that are cut into subnets: as a flag
+// base=10.10.0.0/16,size=24, in daemon.json {"base": "10.10.0.0/16", "size": 24}.
+type addressPools struct{ p *[]ipam.Pool }
+
+func (a addressPools) Set(s string) error {
+	var p ipam.Pool
+	for field := range strings.SplitSeq(s, ",") {
+		key, text, _ := strings.Cut(strings.TrimSpace(field), "=")
+		var err error
+		switch strings.ToLower(key) {
+		case "base":
+			p.Base, err = netip.ParsePrefix(text)
+		case "size":
+			p.Size, err = strconv.Atoi(text)
+		default:
+			err = errors.New("unexpected key")
+		}
+		if err != nil {
+			return fmt.Errorf("invalid field %q: write base=10.10.0.0/16,size=24: %w", field, err)
+		}
+	}
+	return a.add(p)
+}
+
+func (a addressPools) add(p ipam.Pool) error {
+	p.Base = p.Base.Masked() // as dockerd does
+	if err := p.Check(); err != nil {
+		return err
+	}
+	*a.p = append(*a.p, p)
+	return nil
+}
+
+func (a addressPools) String() string {
+	if a.p == nil {
+		return ""
+	}
+	var all []string
+	for _, p := range *a.p {
+		all = append(all, fmt.Sprintf("base=%s,size=%d", p.Base, p.Size))
+	}
+	return strings.Join(all, " ")
+}
+
+func (a addressPools) Type() string { return "pools" }
+
+func (a addressPools) fromJSON(raw json.RawMessage) error {
+	var all []ipam.Pool
+	if err := json.Unmarshal(raw, &all); err != nil {
+		return fmt.Errorf(`must be a list such as [{"base": "10.10.0.0/16", "size": 24}], not %s`, raw)
+	}
+	for _, p := range all {
+		if err := a.add(p); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // anything accepts whatever stands there: the option changes nothing anyhow.

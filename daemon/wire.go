@@ -102,6 +102,7 @@ func networkConfig(c *Config, log *slog.Logger) network.Config {
 	conf := network.Config{
 		Bridge: n.Bridge, BIP: n.BIP, FixedCIDR: n.FixedCIDR, MTU: n.MTU, Forward: n.Forward, ForwardNoDrop: n.NoDrop,
 		Masquerade: n.Masquerade && n.Filter, NoInterconnect: !n.ICC, PoolSize: n.Pool,
+		Pools:    n.Ranges,
 		StateDir: filepath.Join(c.Paths.DataRoot, "network"), Log: log.With("part", "network"),
 	}
 	if n.Bridge != "" && n.Bridge != "none" && n.Bridge != "davit0" {
@@ -143,7 +144,8 @@ func engineConfig(c *Config, log *slog.Logger) (engine.Config, error) {
 			Version: c.Version, Commit: version.Commit, BuildTime: version.Time,
 			APIVersion: compat.Max.String(), MinAPIVersion: minAPI(c), Name: name, Labels: c.Labels, Debug: c.Log.Debug,
 			Mirrors: c.Images.Mirrors, Insecure: c.Images.Insecure,
-			HTTPProxy: redacted(c.Proxy.HTTP), HTTPSProxy: redacted(c.Proxy.HTTPS), NoProxy: c.Proxy.No,
+			AddressPools: c.Network.apiPools(),
+			HTTPProxy:    redacted(c.Proxy.HTTP), HTTPSProxy: redacted(c.Proxy.HTTPS), NoProxy: c.Proxy.No,
 		},
 	}
 	conf.UserNS.Auto = d.UserNS == "auto"

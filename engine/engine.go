@@ -25,6 +25,7 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/events"
+	"github.com/moby/moby/api/types/system"
 
 	"github.com/davit-engine/davit/engine/devices"
 	"github.com/davit-engine/davit/engine/record"
@@ -73,6 +74,7 @@ type About struct {
 	Labels                         []string
 	Debug                          bool
 	Mirrors, Insecure              []string
+	AddressPools                   []system.NetworkAddressPool // as configured; nil: the defaults
 	HTTPProxy, HTTPSProxy, NoProxy string
 }
 

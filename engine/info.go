@@ -44,6 +44,7 @@ func (e *Engine) Info(ctx context.Context) (system.Info, error) {
 		Swarm:              swarm.Info{LocalNodeState: swarm.LocalNodeStateInactive},
 		LiveRestoreEnabled: true, InitBinary: "davit-init", SecurityOptions: e.securityOptions(), Warnings: e.warnings(),
 	}
+	in.DefaultAddressPools = a.AddressPools
 	in.CDISpecDirs = e.cdi.Dirs()
 	var complaints []string
 	in.DiscoveredDevices, complaints = e.cdi.List()

@@ -25,6 +25,8 @@ import (
 	"os"
 
 	apinet "github.com/moby/moby/api/types/network"
+
+	"github.com/davit-engine/davit/network/ipam"
 )
 
 // Config says how the default bridge is to be. The zero value of a field means
@@ -38,6 +40,7 @@ type Config struct {
 	ForwardNoDrop  bool         // having switched it on, let the host forward other traffic too (Docker's ip-forward-no-drop)
 	Masquerade     bool         // give traffic to the outside the host's address (Docker's ip-masq)
 	NoInterconnect bool         // containers on the bridge cannot reach each other (Docker's icc=false)
+	Pools          []ipam.Pool  // what networks get addresses from that do not say; a family without any: ipam's defaults
 	Table          string       // name of the nftables table; "" is davit, or davit-<bridge> where the bridge is not davit0
 	PoolSize       int          // sandboxes kept ready of each sort; 0: DefaultPoolSize; negative: no pool
 	StateDir       string       // where the range is remembered; made if missing
