@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/moby/moby/api/types/network"
+
 	"github.com/davit-engine/davit/cli/fake"
 )
 
@@ -55,6 +57,16 @@ func TestCreateBody(t *testing.T) {
 		"--network mynet --network-alias x --ip 10.1.2.3 --ip6 fd00::3 img",
 		"--network name=mynet,alias=a,alias=b,ip=10.1.2.3,driver-opt=k=v img",
 		"--network one --network two img",
+		"--network name=one,ip=10.1.2.3,ip6=fd00::3,mac-address=92:d0:c6:0a:29:33,gw-priority=-2,link-local-ip=169.254.1.1,link-local-ip=fe80::1 --network name=two,alias=x,gw-priority=7 img",
+		"--network NAME=mynet,Alias=web,driver-opt=com.x.y=z=1 img",
+		"--network name=one,alias=a --network name=two,driver-opt=k=v,driver-opt=l=w --ip 10.1.2.3 --mac-address 92:d0:c6:0a:29:33 --link-local-ip fe80::1 --link db:x img",
+		"--network bridge --ip 10.1.2.3 img",
+		"--network name=bridge,link-local-ip=fe80::1 --link a:b img",
+		"--network host --link a img",
+		"--network n --link-local-ip fe80::1 --link-local-ip fe80::2 img",
+		"--network container:x --ip 10.1.2.3 img",
+		"--ip6 fd00::3 img",
+		"--net-alias x --net n img",
 		"--network container:abc img",
 		"--mac-address 92:d0:c6:0a:29:33 img",
 		"--link-local-ip 169.254.1.1 --network n img",
@@ -68,6 +80,10 @@ func TestCreateBody(t *testing.T) {
 		"-p [::1]:80:80 img",
 		"-p published=8080,target=80,protocol=udp img",
 		"-P --expose 80 --expose 90-91/udp img",
+		"-p 127.0.0.1::80 -p 0:81 -p :82 -p 127.0.0.1:8000-8010:83 img",
+		"-p 8000-8002:80-82/udp -p 80:80/sctp -p [fe80::1]:80:80 -p 10.0.0.1:80:80 img",
+		"-p target=80-81,published=90-91,protocol=UDP -p target=99,mode=host img",
+		"--expose 53/udp --expose 1000-1003/sctp -p 53 img",
 		"-v /a:/b img",
 		"-v /a:/b:ro,z -v named:/c img",
 		"-v /anonymous img",
@@ -134,6 +150,36 @@ func TestCreateBody(t *testing.T) {
 				t.Error(difference)
 			}
 		})
+	}
+}
+
+// TestCreateMore are networks as docker's client does not take them.
+func TestCreateMore(t *testing.T) {
+	engine := fake.Start(t)
+	engine.Program("img", func(*fake.Process) int { return 0 })
+	for args, want := range map[string]string{
+		"--network bridge --network name=one,ip=10.1.2.3": `{"bridge":{},"one":{"IPAMConfig":{"IPv4Address":"10.1.2.3"}}}`,
+		"--network one --network bridge":                  `{"bridge":{},"one":{}}`,
+		"--network name=MyNet,driver-opt=com.x.Y=Z":       `{"MyNet":{"DriverOpts":{"com.x.Y":"Z"}}}`,
+		"--network ns:/run/netns/x":                       `{"ns:/run/netns/x":{}}`,
+	} {
+		got := invocation{engine: engine}.run(t, append(append([]string{"create"}, strings.Fields(args)...), "img")...)
+		if got.status != 0 {
+			t.Errorf("%s: %+v", args, got)
+			continue
+		}
+		var asked, wanted struct{ NetworkingConfig network.NetworkingConfig }
+		for body, into := range map[string]any{
+			string(engine.Last(t, "POST", "/containers/create").Body): &asked,
+			`{"NetworkingConfig":{"EndpointsConfig":` + want + `}}`:   &wanted,
+		} {
+			if err := json.Unmarshal([]byte(body), into); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if !reflect.DeepEqual(asked, wanted) {
+			t.Errorf("%s asks for %s, want %s", args, engine.Last(t, "POST", "/containers/create").Body, want)
+		}
 	}
 }
 
@@ -231,12 +277,9 @@ func TestCreateRefusals(t *testing.T) {
 		{"--memory-swappiness 101 img", "invalid value: 101. Valid memory swappiness range is 0-100"},
 		{"--pid x img", "--pid: invalid PID mode"},
 		{"--security-opt nonsense img", `invalid --security-opt: "nonsense"`},
-		{"--add-host x img", `bad format for add-host: "x"`},
-		{"--dns 1.2.3 img", "1.2.3 is not an ip address"},
 		{"--mount type=bind,src=/a img", "target is required"},
 		{"--mount type=bind,dst=/a,tmpfs-size=1 img", "cannot mix 'tmpfs-*' options with mount type 'bind'"},
 		{"--ulimit nofile img", "invalid ulimit argument"},
-		{"-p x:y img", "invalid containerPort"},
 		{"-v a::b img", "empty section between colons"},
 		{"--device c:x:q img", "bad mode specified"},
 		{"-a nothing img", "valid streams are STDIN, STDOUT and STDERR"},
@@ -245,9 +288,19 @@ func TestCreateRefusals(t *testing.T) {
 		{"--log-driver none --log-opt a=b img", "invalid logging opts for driver none"},
 		{"--platform linux/ img", "invalid platform"},
 		{"--sysctl kernel.shmx=1 img", "is not allowed"},
-		{"--link a:b:c img", "bad format for links"},
-		{"--network name= img", "network name/id is not specified"},
 		{"--bogus img", "unknown flag: --bogus"},
+		{"--network name= img", "network name/id is not specified"},
+		{"--network name=n,ip=x img", `invalid value for 'ip': failed to parse IP: "x"`},
+		{"--network name=n,mac-address=x img", "x is not a valid mac address"},
+		{"--network ns:/run/netns/x --network n img", "cannot attach both user-defined and non-user-defined"},
+		{"--network ns:/run/netns/x --network-alias a img", "aliases are only supported for user-defined networks"},
+		{"--ip 1.2.3 img", `invalid argument "1.2.3" for "--ip" flag: failed to parse IP: "1.2.3"`},
+		{"--ip6 fe80::1%eth0 img", `failed to parse IP: "fe80::1%eth0"`},
+		{"--link-local-ip fe80::1,x img", `failed to parse IP: "x"`},
+		{"--mac-address 02:42 img", `invalid argument "02:42" for "--mac-address" flag: 02:42 is not a valid mac address`},
+		{"-p target=80,bogus=1 img", "invalid field key: bogus"},
+		{"--expose x img", "invalid range format for --expose: x"},
+		{"--expose 90-80 img", "invalid range format for --expose: 90-80"},
 	} {
 		t.Run(c.args, func(t *testing.T) {
 			engine := fake.Start(t)
@@ -256,6 +309,36 @@ func TestCreateRefusals(t *testing.T) {
 				t.Errorf("status %d, stdout %q, stderr %q", got.status, got.stdout, got.stderr)
 			}
 			if n := len(engine.Requests()); n != 0 {
+				t.Errorf("the engine was asked: %v", engine.Paths())
+			}
+		})
+	}
+}
+
+// TestNetworkRefusalsAsDocker are command lines about networks that docker's
+// client refuses too, in these words.
+func TestNetworkRefusalsAsDocker(t *testing.T) {
+	engine := fake.Start(t)
+	for _, args := range []string{
+		"--network alias=x", "--network name=n,bogus=1", "--network name=n,driver-opt=x", "--network name=n,driver-opt==x", "--network name=n,gw-priority=x",
+		"--network name=n,nothing", "--network one --network one", "--network host --network one", "--network one --network none", "--network name=a,x",
+		"--network name=n,ip=1.2.3.4 --ip 1.2.3.5", "--network name=n,ip6=fd00::1 --ip6 fd00::2", "--network name=n,alias=x --network-alias y",
+		"--network name=n,mac-address=02:42:ac:11:00:02 --mac-address 02:42:ac:11:00:03", "--network name=n,link-local-ip=fe80::1 --link-local-ip fe80::2",
+		"--network-alias x", "--network bridge --network-alias x", "--network name=host,alias=x", "--network one --network name=container:y,alias=x",
+		"--link a:b:c", "--dns x", "--dns 1.1.1.1,2.2.2.2", "--dns-search -x", "--add-host x", "--add-host x:y", "--add-host a=[::1", "--add-host =1.2.3.4", "--add-host a:1.2.3.4:5",
+		"-p x:y", "-p 80:90-91", "-p 80-81:90-92", "-p 1.2.3.4.5:80:80", "-p 70000:80", "-p 80:70000", "-p 80/foo", "-p 80:", "-p :", "-p 90-80:90-80", "-p host:80:80", "-p 80:80:80:80",
+		"-p protocol=tcp,published", "--expose 80:81",
+	} {
+		t.Run(args, func(t *testing.T) {
+			words := append(append([]string{"create"}, strings.Fields(args)...), "img")
+			before := len(engine.Requests())
+			want := docker(t, engine, words...)
+			got := invocation{engine: engine}.run(t, words...)
+			want.stderr = strings.NewReplacer("docker:", "davit:", "'docker ", "'davit ", "  docker ", "  davit ").Replace(want.stderr)
+			if got.status != want.status || strings.TrimSpace(got.stderr) != strings.TrimSpace(want.stderr) || got.stdout != "" {
+				t.Errorf("davit (%d)\n%s%s\ndocker (%d)\n%s%s", got.status, got.stdout, got.stderr, want.status, want.stdout, want.stderr)
+			}
+			if n := len(engine.Requests()); n != before {
 				t.Errorf("the engine was asked: %v", engine.Paths())
 			}
 		})

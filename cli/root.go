@@ -22,6 +22,7 @@ import (
 	"github.com/davit-engine/davit/cli/env"
 	"github.com/davit-engine/davit/cli/flags"
 	"github.com/davit-engine/davit/cli/image"
+	"github.com/davit-engine/davit/cli/network"
 	"github.com/davit-engine/davit/cli/system"
 	"github.com/davit-engine/davit/cli/volume"
 )
@@ -98,6 +99,7 @@ func newRoot(e *env.Env, build system.Build, args []string) *cobra.Command {
 		{"checkpoint", groupManagement, checkpoints},
 		{"container", groupManagement, containers},
 		{"image", groupManagement, images},
+		{"network", groupManagement, networks},
 		{"system", groupManagement, func(e *env.Env) *cobra.Command { return systems(e, build) }},
 		{"volume", groupManagement, volumes},
 		{"attach", groupOther, container.NewAttachCmd},
@@ -218,6 +220,13 @@ func images(e *env.Env) *cobra.Command {
 	return group("image", "Manage images",
 		image.NewHistoryCmd(e), image.NewImportCmd(e), system.NewImageInspectCmd(e), image.NewLoadCmd(e), image.NewLsCmd(e),
 		image.NewPruneCmd(e), image.NewPullCmd(e), image.NewPushCmd(e), image.NewRmCmd(e), image.NewSaveCmd(e), image.NewTagCmd(e),
+	)
+}
+
+func networks(e *env.Env) *cobra.Command {
+	return group("network", "Manage networks",
+		network.NewConnectCmd(e), network.NewCreateCmd(e), network.NewDisconnectCmd(e), system.NewNetworkInspectCmd(e), network.NewLsCmd(e),
+		network.NewPruneCmd(e), network.NewRmCmd(e),
 	)
 }
 

@@ -52,6 +52,7 @@ type Client struct {
 	Containers Containers
 	Images     Images
 	Volumes    Volumes
+	Networks   Networks
 	Execs      Execs
 
 	Checkpoints Checkpoints
@@ -73,7 +74,7 @@ type Client struct {
 func New(config Config) (*Client, error) {
 	c := &Client{host: config.Host, warn: config.Warn, version: newest, headers: http.Header{}}
 	c.Containers, c.Images, c.Volumes, c.Execs = Containers{c}, Images{c}, Volumes{c}, Execs{c}
-	c.Checkpoints = Checkpoints{c}
+	c.Networks, c.Checkpoints = Networks{c}, Checkpoints{c}
 	if config.Version != "" {
 		v, err := parseVersion(config.Version)
 		if err != nil {

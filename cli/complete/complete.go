@@ -1,5 +1,5 @@
 // Package complete owns what the shell offers after TAB: names of containers,
-// images and volumes as the engine knows them now, and fixed words.
+// images, volumes and networks as the engine knows them now, and fixed words.
 //
 // Completion never fails aloud and never waits long: an engine that does not
 // answer within two seconds offers nothing.
@@ -155,13 +155,84 @@ func Sources(e *env.Env) cobra.CompletionFunc {
 	}
 }
 
-// Any offers containers, images and volumes.
+// Networks offers networks' names, of those that match a filter NAME=VALUE if
+// there is one; those typed already are left out.
+func Networks(e *env.Env, filter ...string) cobra.CompletionFunc {
+	return func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		return ask(e, args, func(ctx context.Context, api *client.Client, typed map[string]bool) ([]string, error) {
+			filters := client.Filters{}
+			for _, f := range filter {
+				name, value, _ := strings.Cut(f, "=")
+				filters.Add(name, value)
+			}
+			list, err := api.Networks.List(ctx, filters)
+			if err != nil {
+				return nil, err
+			}
+			var names []string
+			for _, n := range list {
+				if !typed[n.Name] {
+					names = append(names, n.Name+"\t"+n.Driver)
+				}
+			}
+			return names, nil
+		})
+	}
+}
+
+// NetworkThen offers networks for the first argument, and for the second what
+// next does.
+func NetworkThen(e *env.Env, next cobra.CompletionFunc) cobra.CompletionFunc {
+	return atMost(2, func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+		if len(args) == 0 {
+			return Networks(e)(cmd, args, word)
+		}
+		return next(cmd, args, word)
+	})
+}
+
+// Members offers the containers on the network that is the first argument.
+func Members(e *env.Env) cobra.CompletionFunc {
+	return func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		return ask(e, args, func(ctx context.Context, api *client.Client, _ map[string]bool) ([]string, error) {
+			n, _, err := api.Networks.Inspect(ctx, args[0], false)
+			if err != nil {
+				return nil, err
+			}
+			var names []string
+			for _, c := range n.Containers {
+				names = append(names, c.Name)
+			}
+			slices.Sort(names)
+			return names, nil
+		})
+	}
+}
+
+// Modes offers what --network takes: networks, and other containers' after
+// "container:".
+func Modes(e *env.Env) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
+		if !strings.HasPrefix(word, "container:") {
+			names, directive := Networks(e)(cmd, nil, word)
+			return append(names, "container:"), directive
+		}
+		names, directive := Containers(e, false)(cmd, nil, word)
+		for i := range names {
+			names[i] = "container:" + names[i]
+		}
+		return names, directive
+	}
+}
+
+// Any offers containers, images, networks and volumes.
 func Any(e *env.Env) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
 		names, _ := Containers(e, true)(cmd, args, word)
 		images, _ := Images(e)(cmd, args, word)
+		networks, _ := Networks(e)(cmd, args, word)
 		volumes, _ := Volumes(e)(cmd, args, word)
-		return slices.Concat(names, images, volumes), cobra.ShellCompDirectiveNoFileComp
+		return slices.Concat(names, images, networks, volumes), cobra.ShellCompDirectiveNoFileComp
 	}
 }
 

@@ -26,6 +26,7 @@ type File struct {
 	PruneFilters      []string          `json:"pruneFilters"`
 	ImagesFormat      string            `json:"imagesFormat"`
 	VolumesFormat     string            `json:"volumesFormat"`
+	NetworksFormat    string            `json:"networksFormat"`
 	DetachKeys        string            `json:"detachKeys"`
 	CredentialsStore  string            `json:"credsStore"`
 	CredentialHelpers map[string]string `json:"credHelpers"`

@@ -142,11 +142,7 @@ func (o *changeOptions) fillPorts(wish *dialect.Change) error {
 func (o *changeOptions) fillNetworks(wish *dialect.Change) error {
 	wish.Networks = map[string]*network.EndpointSettings{}
 	for _, a := range o.networks.Values {
-		settings, err := endpoint(a)
-		if err != nil {
-			return err
-		}
-		wish.Networks[a.Target] = settings
+		wish.Networks[a.Target] = endpoint(a)
 	}
 	for _, name := range o.networksGone.Values {
 		if wish.Networks[name] != nil {

@@ -49,7 +49,7 @@ func (c *creation) register(cmd *cobra.Command, e *env.Env) {
 		"pull":         complete.Words("always", "missing", "never"),
 		"restart":      complete.Words("no", "always", "unless-stopped", "on-failure"),
 		"attach":       complete.Words("stdin", "stdout", "stderr"),
-		"network":      complete.Words("bridge", "host", "none"),
+		"network":      complete.Modes(e),
 		"cgroupns":     complete.Words("host", "private"),
 		"userns":       complete.Words("host", "auto", "private"),
 		"ipc":          complete.Words("host", "none", "private", "shareable"),

@@ -51,8 +51,10 @@ type storage struct {
 
 type networking struct {
 	networks                          flags.Networks
-	aliases, links, linkLocal         flags.List
-	ip, ip6, mac                      string
+	aliases, links                    flags.List
+	ip, ip6                           flags.Address
+	linkLocal                         flags.Addresses
+	mac                               flags.MAC
 	dns, dnsOptions, dnsSearch, hosts flags.List
 	publish, expose                   flags.List
 	publishAll                        bool
@@ -160,7 +162,7 @@ func (c *storage) addTo(f *pflag.FlagSet) {
 
 func (c *networking) addTo(f *pflag.FlagSet) {
 	c.links.Check = flags.Link
-	c.dnsSearch.Check = flags.DNSSearch
+	c.dns.Check, c.dnsSearch.Check, c.hosts.Check = flags.DNSServer, flags.DNSSearch, flags.ExtraHost
 	f.Var(&c.networks, "network", "Connect a container to a network")
 	f.Var(&c.networks, "net", "Connect a container to a network")
 	f.Var(&c.aliases, "network-alias", "Add network-scoped alias for the container")
@@ -169,9 +171,9 @@ func (c *networking) addTo(f *pflag.FlagSet) {
 	_ = f.MarkHidden("net-alias")
 	f.Var(&c.links, "link", "Add link to another container")
 	f.Var(&c.linkLocal, "link-local-ip", "Container IPv4/IPv6 link-local addresses")
-	f.StringVar(&c.ip, "ip", "", "IPv4 address (e.g., 172.30.100.104)")
-	f.StringVar(&c.ip6, "ip6", "", "IPv6 address (e.g., 2001:db8::33)")
-	f.StringVar(&c.mac, "mac-address", "", "Container MAC address (e.g., 92:d0:c6:0a:29:33)")
+	f.Var(&c.ip, "ip", "IPv4 address (e.g., 172.30.100.104)")
+	f.Var(&c.ip6, "ip6", "IPv6 address (e.g., 2001:db8::33)")
+	f.Var(&c.mac, "mac-address", "Container MAC address (e.g., 92:d0:c6:0a:29:33)")
 	f.Var(&c.dns, "dns", "Set custom DNS servers")
 	f.Var(&c.dnsOptions, "dns-option", "Set DNS options")
 	f.Var(&c.dnsOptions, "dns-opt", "Set DNS options")

@@ -3,7 +3,6 @@ package container
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"strings"
@@ -173,13 +172,11 @@ func (c *creation) hostConfig(f *pflag.FlagSet) (*container.HostConfig, error) {
 	if err := securityOptions(host, c.security.Values); err != nil {
 		return nil, err
 	}
-	if host.DNS, err = parseAddresses(c.dns.All()); err != nil {
-		return nil, err
+	host.DNS = []netip.Addr{}
+	for _, server := range c.dns.Values {
+		host.DNS = append(host.DNS, netip.MustParseAddr(server)) // checked when it was parsed
 	}
-	host.ExtraHosts, err = extraHosts(c.hosts.Values)
-	if err != nil {
-		return nil, err
-	}
+	host.ExtraHosts = c.hosts.All()
 	host.Resources, err = c.resources(f)
 	return host, err
 }
@@ -263,120 +260,3 @@ func (h *health) config() (*container.HealthConfig, error) {
 	}
 	return c, nil
 }
-
-// endpoints sets the host configuration's network mode and returns what each
-// network is to be joined with.
-func (n *networking) endpoints(host *container.HostConfig) (map[string]*network.EndpointSettings, error) {
-	wished := n.networks.Values
-	if len(wished) == 0 {
-		wished = []flags.Attachment{{Target: "default"}}
-	}
-	// Options beside --network belong to the first network.
-	first := wished[0]
-	simple, err := n.simple()
-	if err != nil {
-		return nil, err
-	}
-	for _, c := range [...]struct {
-		both bool
-		text string
-	}{
-		{len(simple.Aliases) > 0 && len(first.Aliases) > 0, "conflicting options: cannot specify both --network-alias and per-network alias"},
-		{len(simple.Links) > 0 && !userDefined(first.Target) && first.LongForm, "links are only supported for user-defined networks"},
-		{simple.IPv4.IsValid() && first.IPv4.IsValid(), "conflicting options: cannot specify both --ip and per-network IPv4 address"},
-		{simple.IPv6.IsValid() && first.IPv6.IsValid(), "conflicting options: cannot specify both --ip6 and per-network IPv6 address"},
-		{simple.MACAddress != "" && first.MACAddress != "", "conflicting options: cannot specify both --mac-address and per-network MAC address"},
-		{len(simple.LinkLocal) > 0 && len(first.LinkLocal) > 0, "conflicting options: cannot specify both --link-local-ip and per-network link-local IP addresses"},
-	} {
-		if c.both {
-			return nil, errors.New(c.text)
-		}
-	}
-	first.Aliases = append(first.Aliases, simple.Aliases...)
-	first.Links, first.LinkLocal = n.links.Values, append(first.LinkLocal, simple.LinkLocal...)
-	if simple.IPv4.IsValid() {
-		first.IPv4 = simple.IPv4
-	}
-	if simple.IPv6.IsValid() {
-		first.IPv6 = simple.IPv6
-	}
-	if simple.MACAddress != "" {
-		first.MACAddress = simple.MACAddress
-	}
-	host.NetworkMode = container.NetworkMode(first.Target)
-	host.Links = n.links.Values // of the default network, and what older engines read
-	if !userDefined(first.Target) {
-		first.Links = nil
-	}
-	if len(wished) == 1 && n.plain(first) {
-		// Nothing but a mode: the engine needs no endpoint. Docker sends one for a network by name.
-		return map[string]*network.EndpointSettings{first.Target: {}}, nil
-	}
-	endpoints := map[string]*network.EndpointSettings{}
-	for i, a := range wished {
-		if i == 0 {
-			a = first
-		}
-		if _, twice := endpoints[a.Target]; twice {
-			return nil, fmt.Errorf("network %q is specified multiple times", a.Target)
-		}
-		if i > 0 && (!userDefined(a.Target) && a.Target != "bridge" || !userDefined(first.Target) && !multi(first.Target)) {
-			return nil, errors.New("conflicting options: cannot attach both user-defined and non-user-defined network-modes")
-		}
-		settings, err := endpoint(a)
-		if err != nil {
-			return nil, err
-		}
-		endpoints[a.Target] = settings
-	}
-	return endpoints, nil
-}
-
-// simple are the options of a network that are given without naming it.
-func (n *networking) simple() (a flags.Attachment, err error) {
-	a.Aliases, a.Links, a.MACAddress = n.aliases.Values, n.links.Values, n.mac
-	if n.ip != "" {
-		if a.IPv4, err = netip.ParseAddr(n.ip); err != nil {
-			return a, fmt.Errorf("invalid argument %q for \"--ip\" flag: %w", n.ip, err)
-		}
-	}
-	if n.ip6 != "" {
-		if a.IPv6, err = netip.ParseAddr(n.ip6); err != nil {
-			return a, fmt.Errorf("invalid argument %q for \"--ip6\" flag: %w", n.ip6, err)
-		}
-	}
-	a.LinkLocal, err = parseAddresses(n.linkLocal.Values)
-	return a, err
-}
-
-func (n *networking) plain(a flags.Attachment) bool {
-	return len(a.Aliases) == 0 && len(a.Links) == 0 && len(a.DriverOpts) == 0 && len(a.LinkLocal) == 0 &&
-		!a.IPv4.IsValid() && !a.IPv6.IsValid() && a.MACAddress == "" && a.GwPriority == 0
-}
-
-func endpoint(a flags.Attachment) (*network.EndpointSettings, error) {
-	s := &network.EndpointSettings{Aliases: a.Aliases, Links: a.Links, DriverOpts: a.DriverOpts, GwPriority: a.GwPriority}
-	if a.MACAddress != "" {
-		mac, err := net.ParseMAC(a.MACAddress)
-		if err != nil {
-			return nil, fmt.Errorf("%s is not a valid mac address", a.MACAddress)
-		}
-		s.MacAddress = network.HardwareAddr(mac)
-	}
-	if a.IPv4.IsValid() || a.IPv6.IsValid() || len(a.LinkLocal) > 0 {
-		s.IPAMConfig = &network.EndpointIPAMConfig{IPv4Address: a.IPv4, IPv6Address: a.IPv6, LinkLocalIPs: a.LinkLocal}
-	}
-	return s, nil
-}
-
-// userDefined reports whether a network mode names a network that somebody
-// created.
-func userDefined(mode string) bool {
-	switch mode {
-	case "", "default", "bridge", "host", "none":
-		return false
-	}
-	return !strings.HasPrefix(mode, "container:")
-}
-
-func multi(mode string) bool { return mode == "default" || mode == "bridge" }

@@ -52,7 +52,7 @@ func NewUpdateCmd(e *env.Env) *cobra.Command {
 	}
 	o.addTo(cmd.Flags())
 	o.changeOptions.addTo(cmd.Flags())
-	_ = cmd.RegisterFlagCompletionFunc("network", complete.Words("bridge", "host", "none"))
+	_ = cmd.RegisterFlagCompletionFunc("network", complete.Modes(e))
 	_ = cmd.RegisterFlagCompletionFunc("stop-signal", complete.Signals)
 	_ = cmd.RegisterFlagCompletionFunc("health-on-failure", complete.Words("none", "kill", "restart", "stop"))
 	_ = cmd.RegisterFlagCompletionFunc("restart", complete.Words("no", "always", "unless-stopped", "on-failure"))

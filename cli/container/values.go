@@ -90,7 +90,7 @@ func (c *networking) addPorts(config *container.Config, host *container.HostConf
 		}
 		ports, err := network.ParsePortRange(e)
 		if err != nil {
-			return fmt.Errorf("invalid range format for --expose: %w", err)
+			return fmt.Errorf("invalid range format for --expose: %s, error: %w", e, err)
 		}
 		for p := range ports.All() {
 			config.ExposedPorts[p] = struct{}{}
@@ -113,7 +113,7 @@ func shortPorts(specs []string) ([]string, error) {
 		for field := range strings.SplitSeq(spec, ",") {
 			key, value, ok := strings.Cut(field, "=")
 			if !ok || value == "" {
-				return nil, fmt.Errorf("invalid field: %s", field)
+				return nil, fmt.Errorf("invalid publish opts format (should be name=value but got '%s')", field)
 			}
 			switch strings.ToLower(key) {
 			case "protocol":
@@ -223,29 +223,6 @@ func securityOptions(host *container.HostConfig, options []string) error {
 	return nil
 }
 
-// extraHosts reads --add-host NAME:ADDRESS or NAME=ADDRESS.
-func extraHosts(values []string) ([]string, error) {
-	out := []string{}
-	for _, v := range values {
-		name, address, ok := strings.Cut(v, "=")
-		if !ok {
-			name, address, ok = strings.Cut(v, ":")
-		}
-		if !ok || name == "" {
-			return nil, fmt.Errorf("bad format for add-host: %q", v)
-		}
-		if address != "host-gateway" {
-			bare := strings.TrimSuffix(strings.TrimPrefix(address, "["), "]")
-			if _, err := netip.ParseAddr(bare); err != nil {
-				return nil, fmt.Errorf("invalid IP address in add-host: %q", address)
-			}
-			address = bare
-		}
-		out = append(out, name+":"+address)
-	}
-	return out, nil
-}
-
 // capabilities gives capabilities the names that the kernel has for them,
 // whichever way they were written.
 func capabilities(names []string) []string {
@@ -259,16 +236,4 @@ func capabilities(names []string) []string {
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
-}
-
-func parseAddresses(values []string) ([]netip.Addr, error) {
-	out := []netip.Addr{}
-	for _, v := range values {
-		a, err := netip.ParseAddr(strings.TrimSpace(v))
-		if err != nil {
-			return nil, fmt.Errorf("%s is not an ip address", v)
-		}
-		out = append(out, a)
-	}
-	return out, nil
 }

@@ -1,6 +1,7 @@
 package flags
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -42,6 +43,31 @@ func TestRefused(t *testing.T) {
 			}
 		}
 	}
+}
+
+func TestAddresses(t *testing.T) {
+	a := &Addresses{}
+	if err := a.Set("169.254.1.1, fe80::1"); err != nil || fmt.Sprint(a.Values) != "[169.254.1.1 fe80::1]" {
+		t.Errorf("%v, %v", a.Values, err)
+	}
+	for in, want := range map[string]string{"a:1.2.3.4": "a:1.2.3.4", "a=::1": "a:::1", "a:[::1]": "a:::1", "a=host-gateway": "a:host-gateway", "a:b": "", "a": "", "=1.2.3.4": "", "a:[::1": "", "a=1.2.3.4/8": ""} {
+		if got, err := ExtraHost(in); got != want || (err == nil) != (want != "") {
+			t.Errorf("%s: %q, %v", in, got, err)
+		}
+	}
+}
+
+// FuzzNetwork holds that what is taken names a network.
+func FuzzNetwork(f *testing.F) {
+	for _, v := range []string{"bridge", "container:x=y", "name=n,alias=a,ip=10.0.0.1,ip6=fd00::1,mac-address=02:42:ac:11:00:02,link-local-ip=fe80::1,gw-priority=-1,driver-opt=k=v=w", `"name=a,b",alias=x`, "name=,x=", "="} {
+		f.Add(v)
+	}
+	f.Fuzz(func(t *testing.T, v string) {
+		n := &Networks{}
+		if err := n.Set(v); err == nil && (len(n.Values) != 1 || n.Values[0].Target == "" && v != "") {
+			t.Errorf("%q gives %+v", v, n.Values)
+		}
+	})
 }
 
 func TestStrings(t *testing.T) {

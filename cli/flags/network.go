@@ -4,9 +4,12 @@ import (
 	"encoding/csv"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"strconv"
 	"strings"
+
+	"github.com/moby/moby/api/types/network"
 )
 
 // Attachment is one --network: a name or mode, with options in the long form
@@ -18,9 +21,8 @@ type Attachment struct {
 	Links      []string
 	IPv4, IPv6 netip.Addr
 	LinkLocal  []netip.Addr
-	MACAddress string
+	MAC        network.HardwareAddr
 	GwPriority int
-	LongForm   bool
 }
 
 // Networks collects --network options.
@@ -36,10 +38,10 @@ func (n *Networks) Set(v string) error {
 	if err != nil {
 		return err
 	}
-	a := Attachment{LongForm: true}
+	a := Attachment{}
 	for _, field := range fields {
-		key, value, ok := strings.Cut(strings.ToLower(field), "=")
-		key = strings.TrimSpace(key)
+		key, value, ok := strings.Cut(field, "=")
+		key = strings.ToLower(strings.TrimSpace(key))
 		if !ok || key == "" {
 			return fmt.Errorf("invalid field %s", field)
 		}
@@ -50,9 +52,7 @@ func (n *Networks) Set(v string) error {
 		case "alias":
 			a.Aliases = append(a.Aliases, value)
 		case "driver-opt":
-			// Keys and values of drivers keep their case.
-			_, original, _ := strings.Cut(field, "=")
-			k, opt, ok := strings.Cut(original, "=")
+			k, opt, ok := strings.Cut(value, "=")
 			if !ok || k == "" {
 				return errors.New("invalid key value pair format in driver options")
 			}
@@ -61,17 +61,23 @@ func (n *Networks) Set(v string) error {
 			}
 			a.DriverOpts[strings.TrimSpace(k)] = strings.TrimSpace(opt)
 		case "ip":
-			a.IPv4, err = netip.ParseAddr(value)
+			a.IPv4, err = parseAddress(value)
 		case "ip6":
-			a.IPv6, err = netip.ParseAddr(value)
+			a.IPv6, err = parseAddress(value)
 		case "mac-address":
-			a.MACAddress = value
+			var mac net.HardwareAddr
+			if mac, err = net.ParseMAC(value); err != nil {
+				return fmt.Errorf("%s is not a valid mac address", value)
+			}
+			a.MAC = network.HardwareAddr(mac)
 		case "link-local-ip":
 			var ip netip.Addr
-			ip, err = netip.ParseAddr(value)
+			ip, err = parseAddress(value)
 			a.LinkLocal = append(a.LinkLocal, ip)
 		case "gw-priority":
-			a.GwPriority, err = strconv.Atoi(value)
+			if a.GwPriority, err = strconv.Atoi(value); err != nil {
+				return fmt.Errorf("invalid gw-priority (%s): %w", value, errors.Unwrap(err))
+			}
 		default:
 			return errors.New("invalid field key " + key)
 		}

@@ -39,6 +39,17 @@ func TestList(t *testing.T) {
 	}
 }
 
+func TestNatural(t *testing.T) {
+	ordered := []string{"", "9", "10", "a", "a1", "a1b", "a01", "a2", "a10", "a10b2", "a10b10", "ab", "b", "net", "net2", "net2-1", "net10"}
+	for i, a := range ordered {
+		for j, b := range ordered {
+			if got := Natural(a, b); got < 0 != (i < j) || got == 0 != (i == j) {
+				t.Errorf("%q, %q: %d", a, b, got)
+			}
+		}
+	}
+}
+
 func TestListWithoutRows(t *testing.T) {
 	for format, want := range map[string]string{"": "PET\n", "json": "", "{{.Name}}": "", "table {{.Name}}": "PET\n"} {
 		var out bytes.Buffer

@@ -21,7 +21,7 @@ import (
 
 type inspectOptions struct {
 	format, kind, platform string
-	size                   bool
+	size, verbose          bool
 }
 
 // object is something inspected: as a type for templates, and as it was sent.
@@ -31,9 +31,10 @@ type object struct {
 }
 
 // kinds are what there is to inspect.
-var kinds = []string{"container", "image", "volume"}
+var kinds = []string{"container", "image", "network", "volume"}
 
-// NewInspectCmd returns "inspect", which finds containers, images and volumes.
+// NewInspectCmd returns "inspect", which finds containers, images,
+// networks and volumes.
 func NewInspectCmd(e *env.Env) *cobra.Command {
 	o := &inspectOptions{}
 	cmd := &cobra.Command{
@@ -78,6 +79,19 @@ func NewImageInspectCmd(e *env.Env) *cobra.Command {
 	cmd.Flags().StringVarP(&o.format, "format", "f", "", format.ObjectUsage)
 	cmd.Flags().StringVar(&o.platform, "platform", "", `Inspect a specific platform of the multi-platform image.
 'os[/arch[/variant]]': Explicit platform (eg. linux/amd64)`)
+	return cmd
+}
+
+// NewNetworkInspectCmd returns "network inspect".
+func NewNetworkInspectCmd(e *env.Env) *cobra.Command {
+	o := &inspectOptions{kind: "network"}
+	cmd := &cobra.Command{
+		Use: "inspect [OPTIONS] NETWORK [NETWORK...]", Short: "Display detailed information on one or more networks",
+		Args: env.Arguments(1, -1), ValidArgsFunction: complete.Networks(e),
+		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), e, args) },
+	}
+	cmd.Flags().StringVarP(&o.format, "format", "f", "", format.ObjectUsage)
+	cmd.Flags().BoolVarP(&o.verbose, "verbose", "v", false, "Verbose output for diagnostics")
 	return cmd
 }
 
@@ -127,8 +141,8 @@ func (o *inspectOptions) run(ctx context.Context, e *env.Env, names []string) er
 	return errors.Join(failures...)
 }
 
-// find asks for a container of that name, then for an image, then for a volume,
-// unless the kind was given.
+// find asks for a container of that name, then for an image, a network and a
+// volume, unless the kind was given.
 func (o *inspectOptions) find(ctx context.Context, api *client.Client, name string) (object, error) {
 	// done says that nobody else is to be asked.
 	done := func(kind string, err error) bool { return err == nil || o.kind == kind || !errs.Is(err, errs.NotFound) }
@@ -146,6 +160,12 @@ func (o *inspectOptions) find(ctx context.Context, api *client.Client, name stri
 		i, raw, err := api.Images.Inspect(ctx, name, platform)
 		if done("image", err) {
 			return object{i, raw}, err
+		}
+	}
+	if o.kind == "" || o.kind == "network" {
+		n, raw, err := api.Networks.Inspect(ctx, name, o.verbose)
+		if done("network", err) {
+			return object{n, raw}, err
 		}
 	}
 	v, raw, err := api.Volumes.Inspect(ctx, name)

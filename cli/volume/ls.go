@@ -56,7 +56,7 @@ func (o *listOptions) run(cmd *cobra.Command, e *env.Env) error {
 		columns = []string{"Name", "Group", "Driver", "Availability", "Status"}
 		list = slices.DeleteFunc(list, func(v volume.Volume) bool { return v.ClusterVolume == nil })
 	}
-	slices.SortFunc(list, func(a, b volume.Volume) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(list, func(a, b volume.Volume) int { return format.Natural(a.Name, b.Name) })
 	rows := make([]*row, len(list))
 	for i := range list {
 		rows[i] = &row{&list[i]}
