@@ -31,6 +31,24 @@ func TestPort(t *testing.T) {
 	}
 }
 
+// TestReach holds what docker's client does not show: who can get to a port.
+func TestReach(t *testing.T) {
+	engine := fake.Start(t)
+	engine.JSON("GET /containers/web/json", 200, json.RawMessage(`{"Id":"a","State":{},"HostConfig":{},"Config":{},"NetworkSettings":{"Ports":{
+		"80/tcp":[{"HostIp":"0.0.0.0","HostPort":"8080"},{"HostIp":"::1","HostPort":"8080"}],"443/tcp":[{"HostIp":"127.0.0.7","HostPort":"9443"}]}}}`))
+	engine.JSON("GET /containers/json", 200, json.RawMessage(`[{"Id":"a","Ports":[{"IP":"127.0.0.1","PrivatePort":80,"PublicPort":80,"Type":"tcp"},{"IP":"10.0.0.1","PrivatePort":81,"PublicPort":81,"Type":"tcp"}]},
+		{"Id":"b","Ports":[{"IP":"::1","PrivatePort":80,"PublicPort":81,"Type":"tcp"},{"PrivatePort":81,"Type":"tcp"}]},{"Id":"c","Ports":[{"PrivatePort":81,"Type":"tcp"}]}]`))
+	for args, want := range map[string]string{
+		"port web --format table":                      "PORT      ADDRESS          REACH\n80/tcp    0.0.0.0:8080     world\n80/tcp    [::1]:8080       host\n443/tcp   127.0.0.7:9443   host\n",
+		"port web --json 443":                          `{"Address":"127.0.0.7:9443","HostIP":"127.0.0.7","HostPort":"9443","Port":"443/tcp","Reach":"host"}` + "\n",
+		"ps -a --no-trunc --format {{.ID}}={{.Reach}}": "a=world\nb=host\nc=\n",
+	} {
+		if got := (invocation{engine: engine}).run(t, strings.Fields(args)...); got != (result{want, "", 0}) {
+			t.Errorf("%s: %+v, want %q", args, got, want)
+		}
+	}
+}
+
 // TestUpdateRequests looks at what update asks the engine for.
 func TestUpdateRequests(t *testing.T) {
 	for _, c := range []struct {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -106,6 +107,55 @@ func TestNetworksAsDocker(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestNetworkHelpAsDocker holds that each option in docker's help stands in
+// ours, with the same shorthand and in the same words.
+func TestNetworkHelpAsDocker(t *testing.T) {
+	engine := fake.Start(t)
+	for _, command := range []string{"network", "network create", "network ls", "network inspect", "network connect", "network disconnect", "network rm", "network prune", "port"} {
+		words := append(strings.Fields(command), "--help")
+		theirs := described(docker(t, engine, words...).stdout)
+		ours := described(invocation{engine: engine}.run(t, words...).stdout)
+		if len(theirs) < 4 {
+			t.Fatalf("docker %s --help has little to say: %v", command, theirs)
+		}
+		for name, text := range theirs {
+			if ours[name] != text {
+				t.Errorf("%s: %s is %q, with docker %q", command, name, ours[name], text)
+			}
+		}
+	}
+}
+
+// described are the entries of a help page by name: commands, options without
+// their type, and what stands outside of lists by its first word.
+func described(page string) map[string]string {
+	option := regexp.MustCompile(`^ {2,}((?:-\w, )?--[\w-]+)(?: [A-Za-z]\w*)? {2,}(.*)$`)
+	command := regexp.MustCompile(`^  ([a-z]+) {2,}(.*)$`)
+	entries := map[string]string{}
+	last := ""
+	for line := range strings.Lines(strings.ReplaceAll(page, "docker", "davit")) {
+		line = strings.TrimRight(line, "\n")
+		m := option.FindStringSubmatch(line)
+		if m == nil {
+			m = command.FindStringSubmatch(line)
+		}
+		switch {
+		case m != nil:
+			last = m[1]
+			entries[last] = m[2]
+		case strings.HasPrefix(line, "          ") && last != "":
+			entries[last] += " " + line
+		case line != "":
+			last, _, _ = strings.Cut(strings.TrimSpace(line), " ")
+			entries[last] = line
+		}
+	}
+	for name, text := range entries {
+		entries[name] = strings.TrimSuffix(strings.Join(strings.Fields(text), " "), " (default map[])")
+	}
+	return entries
 }
 
 // TestNetworkCompletion asks what the shells' scripts ask.

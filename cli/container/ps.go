@@ -111,6 +111,7 @@ func fields() format.Fields[*row] {
 		{Name: "Networks", Header: "NETWORKS", Value: (*row).Networks},
 		{Name: "Platform", Header: "PLATFORM", Value: (*row).Platform, JSON: (*row).platform},
 		{Name: "Ports", Header: "PORTS", Value: (*row).Ports},
+		{Name: "Reach", Header: "REACH", Value: (*row).Reach},
 		{Name: "RunningFor", Header: "CREATED", Value: (*row).RunningFor},
 		{Name: "Size", Header: "SIZE", Value: (*row).Size},
 		{Name: "State", Header: "STATE", Value: (*row).State},
@@ -193,6 +194,18 @@ func (r *row) State() string { return string(r.c.State) }
 
 // Ports are the exposed and published ports, neighbours as ranges.
 func (r *row) Ports() string { return displayPorts(r.c.Ports) }
+
+// Reach is who can get to the published ports: "world" if any is published
+// beyond this host, "host" if none is, and "" where there are none.
+func (r *row) Reach() string {
+	widest := ""
+	for _, p := range r.c.Ports {
+		if p.PublicPort != 0 && widest != "world" {
+			widest = reach(p.IP)
+		}
+	}
+	return widest
+}
 
 // Size is what the container wrote, and with its image.
 func (r *row) Size() string {
