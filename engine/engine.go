@@ -23,7 +23,6 @@ import (
 	"path/filepath"
 	"sync"
 
-	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/events"
 	"github.com/moby/moby/api/types/system"
 
@@ -145,6 +144,9 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 	e.launcher.ahead.soon()
 	if cfg.Network != nil {
 		cfg.Network.Ready()
+		for _, c := range e.table.all() {
+			e.keeper.joiner.rejoin(ctx, c)
+		}
 	}
 	return e, nil
 }
@@ -154,7 +156,7 @@ func assemble(c *core) *Engine {
 	c.runtimes, c.hostsFiles = newRuntimes(&c.cfg), &hostsFiles{store: c.store}
 	c.logging = newLogging(c)
 	c.execs = newExecTable(c.dropExecFiles)
-	k := &keeper{core: c, mounts: &mounter{core: c, early: true}}
+	k := &keeper{core: c, mounts: &mounter{core: c, early: true}, joiner: &joiner{core: c}}
 	f := newFilterCache(c.cfg.SeccompProfile)
 	l := &launcher{
 		keeper: k, filter: f, users: newUserCache(),
@@ -275,14 +277,3 @@ const (
 	networkNone   = "none"
 	networkHost   = "host"
 )
-
-// networkOf returns the name of the network that a container is on, or
-// container:<id>.
-func networkOf(h *container.HostConfig) string {
-	switch m := h.NetworkMode; {
-	case m.IsDefault() || m == "" || m == networkBridge:
-		return networkBridge
-	default:
-		return string(m)
-	}
-}
