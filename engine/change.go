@@ -136,7 +136,7 @@ func (g *Changes) hasNetwork(m container.NetworkMode) error {
 	case m.IsHost() || m.IsNone() || m == networkBridge:
 		return nil
 	}
-	_, err := g.findNetwork(string(m))
+	_, err := g.nets.find(string(m))
 	return err
 }
 

@@ -35,7 +35,7 @@ func (n *Networks) Connect(ctx context.Context, ref, container string, settings 
 		settings = &apinet.EndpointSettings{}
 	}
 	return n.table.owning(ctx, container, func(ctx context.Context, c *ctr) error {
-		found, err := n.findNetwork(ref)
+		found, err := n.nets.find(ref)
 		if err != nil {
 			return err
 		}
@@ -48,7 +48,7 @@ func (n *Networks) Connect(ctx context.Context, ref, container string, settings 
 // container that is gone.
 func (n *Networks) Disconnect(ctx context.Context, ref, container string, force bool) error {
 	err := n.table.owning(ctx, container, func(ctx context.Context, c *ctr) error {
-		found, err := n.findNetwork(ref)
+		found, err := n.nets.find(ref)
 		if err != nil && !force {
 			return err
 		}
@@ -200,15 +200,15 @@ func (j *joiner) join(ctx context.Context, c *ctr, r *run, m membership) (err er
 		return err
 	}
 	rec.Endpoints = append(slices.Clip(before), p)
-	if err := j.noteEndpoints(&rec); err != nil {
+	if err := j.nets.note(&rec); err != nil {
 		return err
 	}
 	c.replace(&rec)
 	if err := j.persist(c, false); err != nil {
 		j.log.Error("recording a container's place on a network", "container", c.id, "error", err)
 	}
-	j.tellParents(&rec)
-	j.publishNetwork(&m.network, events.ActionConnect, map[string]string{"container": c.id})
+	j.nets.tellParents(&rec)
+	j.nets.publish(&m.network, events.ActionConnect, map[string]string{"container": c.id})
 	return nil
 }
 
@@ -226,7 +226,7 @@ func (j *joiner) leave(ctx context.Context, c *ctr, r *run, n *apinet.Network) e
 		gone := *p
 		rec.Endpoints = slices.DeleteFunc(slices.Clone(rec.Endpoints), func(o network.Endpoint) bool { return o.ID == gone.ID })
 		c.replace(&rec)
-		err = j.noteEndpoints(&rec)
+		err = j.nets.note(&rec)
 		if e := j.cfg.Network.Disconnect(ctx, ns, gone, rec.Endpoints); err == nil {
 			err = e
 		}
@@ -237,7 +237,7 @@ func (j *joiner) leave(ctx context.Context, c *ctr, r *run, n *apinet.Network) e
 			return fmt.Errorf("taking container %s off network %s: %w", rec.Name, n.Name, err)
 		}
 	}
-	j.publishNetwork(n, events.ActionDisconnect, map[string]string{"container": c.id})
+	j.nets.publish(n, events.ActionDisconnect, map[string]string{"container": c.id})
 	return nil
 }
 
@@ -267,7 +267,7 @@ func (j *joiner) rejoin(ctx context.Context, c *ctr) {
 	if r == nil || rec.HostConfig.NetworkMode.IsHost() || rec.HostConfig.NetworkMode.IsContainer() {
 		return
 	}
-	list, err := j.memberships(&rec)
+	list, err := j.nets.memberships(&rec)
 	if err != nil {
 		j.log.Error("a running container's network is not there", "container", c.id, "error", err)
 		return
@@ -276,7 +276,7 @@ func (j *joiner) rejoin(ctx context.Context, c *ctr) {
 		if slices.ContainsFunc(list, func(m membership) bool { return m.network.ID == p.Network }) {
 			continue
 		}
-		if n, err := j.findNetwork(p.Network); err == nil {
+		if n, err := j.nets.find(p.Network); err == nil {
 			err = j.leave(ctx, c, r, &n)
 			j.log.Info("a container leaves a network as it was asked to", "container", c.id, "network", n.Name, "error", err)
 		}
@@ -296,13 +296,13 @@ func (j *joiner) renamed(c *ctr) {
 	if len(rec.Endpoints) == 0 {
 		return
 	}
-	list, err := j.memberships(&rec)
+	list, err := j.nets.memberships(&rec)
 	if err != nil {
 		j.log.Error("giving a container its new name on its networks", "container", c.id, "error", err)
 		return
 	}
 	rec.Endpoints = named(&rec, list, slices.Clone(rec.Endpoints))
-	if err := j.noteEndpoints(&rec); err != nil {
+	if err := j.nets.note(&rec); err != nil {
 		j.log.Error("giving a container its new name on its networks", "container", c.id, "error", err)
 	}
 	c.replace(&rec)

@@ -48,7 +48,7 @@ func (d *drafter) networking(h *container.HostConfig, nc *network.NetworkingConf
 	asked := record.Memberships(h, nc)
 	out := &network.NetworkingConfig{EndpointsConfig: make(map[string]*network.EndpointSettings, len(asked))}
 	for _, a := range asked {
-		n, err := d.findNetwork(a.Network)
+		n, err := d.nets.find(a.Network)
 		if err != nil {
 			n = network.Network{Name: a.Network}
 		}
@@ -74,7 +74,7 @@ func (d *drafter) wholeID(h *container.HostConfig) {
 	if h.NetworkMode == "" || !h.NetworkMode.IsUserDefined() {
 		return
 	}
-	if n, err := d.findNetwork(string(h.NetworkMode)); err == nil && string(h.NetworkMode) != n.Name {
+	if n, err := d.nets.find(string(h.NetworkMode)); err == nil && string(h.NetworkMode) != n.Name {
 		h.NetworkMode = container.NetworkMode(n.ID)
 	}
 }
@@ -185,7 +185,7 @@ func (l *launcher) endpointParameters(rec *record.Container) (map[string]string,
 		if a.Settings.DriverOpts[endpointSysctls] == "" {
 			continue
 		}
-		n, err := l.findNetwork(a.Network)
+		n, err := l.nets.find(a.Network)
 		if err != nil {
 			return nil, err
 		}

@@ -90,6 +90,7 @@ type core struct {
 	cdi    *devices.Registry
 
 	logging *logging
+	nets    *nets
 
 	runtimes   *runtimes
 	hostsFiles *hostsFiles
@@ -154,7 +155,7 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 // assemble joins the parts.
 func assemble(c *core) *Engine {
 	c.runtimes, c.hostsFiles = newRuntimes(&c.cfg), &hostsFiles{store: c.store}
-	c.logging = newLogging(c)
+	c.logging, c.nets = newLogging(c), &nets{c}
 	c.execs = newExecTable(c.dropExecFiles)
 	k := &keeper{core: c, mounts: &mounter{core: c, early: true}, joiner: &joiner{core: c}}
 	f := newFilterCache(c.cfg.SeccompProfile)

@@ -95,7 +95,7 @@ func (k *keeper) ended(c *ctr, r *run, x wire.Exit) {
 	if x.OOMKilled {
 		k.publish(&rec, events.ActionOOM, nil)
 	}
-	k.tellNetworks(&rec, events.ActionDisconnect)
+	k.nets.tell(&rec, events.ActionDisconnect)
 	k.publish(&rec, events.ActionDie, map[string]string{
 		"exitCode":     strconv.Itoa(x.ExitCode),
 		"execDuration": strconv.FormatInt(int64(lasted.Seconds()), 10),

@@ -79,8 +79,8 @@ func (t *table) linkedTo(rec *record.Container) []linked {
 
 // onDefault is the container's endpoint on the default bridge, nil if it has
 // none.
-func (e *core) onDefault(rec *record.Container) *network.Endpoint {
-	return endpointOn(rec, e.networkID(networkBridge))
+func (n *nets) onDefault(rec *record.Container) *network.Endpoint {
+	return endpointOn(rec, n.id(networkBridge))
 }
 
 // reachable is linkedTo for a container that is about to start on the default
@@ -95,7 +95,7 @@ func (l *launcher) reachable(rec *record.Container) ([]linked, error) {
 		if !attached(&to.rec, networkBridge) {
 			return nil, errs.New(errs.Conflict, "Cannot link to /%s, as it does not belong to the default network", to.rec.Name)
 		}
-		on := l.onDefault(&to.rec)
+		on := l.nets.onDefault(&to.rec)
 		if !to.rec.State.Running() || on == nil {
 			return nil, errs.New(errs.Conflict, "Cannot link to a non running container: /%s AS %s: start %[1]s first", to.rec.Name, to.name)
 		}
@@ -141,23 +141,23 @@ func (l *launcher) linkVariables(rec *record.Container) ([]string, error) {
 
 // tellParents gives those that are linked to a container which has just come
 // to the default bridge its new address.
-func (e *core) tellParents(rec *record.Container) {
-	parents := e.table.linking()
+func (n *nets) tellParents(rec *record.Container) {
+	parents := n.table.linking()
 	if len(parents) == 0 {
 		return
 	}
-	on := e.onDefault(rec)
+	on := n.onDefault(rec)
 	if on == nil {
 		return
 	}
 	for _, c := range parents {
 		parent := c.snapshot()
 		for _, to := range parent.Links {
-			if to.ID != rec.ID || e.onDefault(&parent) == nil {
+			if to.ID != rec.ID || n.onDefault(&parent) == nil {
 				continue
 			}
-			if err := e.hostsFiles.rewrite(parent.ID, to.Alias, on.Address4.Addr()); err != nil {
-				e.log.Error("telling a linked container's address", "container", parent.ID, "alias", to.Alias, "error", err)
+			if err := n.hostsFiles.rewrite(parent.ID, to.Alias, on.Address4.Addr()); err != nil {
+				n.log.Error("telling a linked container's address", "container", parent.ID, "alias", to.Alias, "error", err)
 			}
 		}
 	}
@@ -234,7 +234,7 @@ func (e *Engine) unlink(ctx context.Context, ref string) error {
 			c.replace(&before)
 			return err
 		}
-		if e.onDefault(&rec) != nil {
+		if e.nets.onDefault(&rec) != nil {
 			return e.hostsFiles.rewrite(rec.ID, alias, netip.Addr{})
 		}
 		return nil

@@ -78,7 +78,7 @@ func (l *lister) describe(rec *record.Container, s *container.Summary) {
 		s.Labels = map[string]string{}
 	}
 	s.Mounts = mountPoints(rec)
-	s.NetworkSettings = &container.NetworkSettingsSummary{Networks: l.networks(rec)}
+	s.NetworkSettings = &container.NetworkSettingsSummary{Networks: l.nets.shown(rec)}
 	s.HostConfig.NetworkMode = record.ModeOf(rec.HostConfig)
 	s.HostConfig.Annotations = rec.HostConfig.Annotations
 }
@@ -126,31 +126,6 @@ func status(s *record.State, now time.Time) string {
 		return ""
 	}
 	return fmt.Sprintf("Exited (%d) %s ago", s.ExitCode, units.HumanDuration(now.Sub(s.FinishedAt)))
-}
-
-// networks describes where the container is connected.
-func (e *core) networks(rec *record.Container) map[string]*network.EndpointSettings {
-	out := map[string]*network.EndpointSettings{}
-	for _, a := range rec.Memberships() {
-		asked, n := a.Settings, network.Network{Name: a.Network}
-		if found, err := e.findNetwork(a.Network); err == nil {
-			n = found
-		}
-		s := &network.EndpointSettings{
-			IPAMConfig: asked.IPAMConfig, Links: asked.Links, Aliases: asked.Aliases, DriverOpts: asked.DriverOpts, GwPriority: asked.GwPriority,
-			MacAddress: asked.MacAddress, NetworkID: n.ID,
-		}
-		if userDefined(&n) && rec.State.Status != container.StateCreated {
-			s.DNSNames = dnsNames(rec, asked)
-		}
-		if p := endpointOn(rec, n.ID); p != nil {
-			s.EndpointID, s.MacAddress = p.ID, p.MAC
-			s.IPAddress, s.IPPrefixLen, s.Gateway = p.Address4.Addr(), max(0, p.Address4.Bits()), p.Gateway4
-			s.GlobalIPv6Address, s.GlobalIPv6PrefixLen, s.IPv6Gateway = p.Address6.Addr(), max(0, p.Address6.Bits()), p.Gateway6
-		}
-		out[n.Name] = s
-	}
-	return out
 }
 
 func mountPoints(rec *record.Container) []container.MountPoint {
@@ -306,7 +281,7 @@ func (l *lister) filterBy(ctx context.Context, key string, values []string) (fun
 	case "network":
 		return anyOf(func(rec *record.Container, v string) bool {
 			return slices.ContainsFunc(rec.Memberships(), func(a record.Membership) bool {
-				return v == a.Network || strings.HasPrefix(l.networkID(a.Network), v)
+				return v == a.Network || strings.HasPrefix(l.nets.id(a.Network), v)
 			})
 		})
 	case "publish":

@@ -18,6 +18,9 @@ import (
 	"github.com/davit-engine/davit/network"
 )
 
+// nets knows which networks containers are on.
+type nets struct{ *core }
+
 // membership is a network that a container is to be on, and what it wishes
 // there.
 type membership struct {
@@ -29,34 +32,34 @@ type membership struct {
 // names on it.
 func userDefined(n *apinet.Network) bool { return container.NetworkMode(n.Name).IsUserDefined() }
 
-// findNetwork is network.Store.Find, for an engine that may have no network.
-func (e *core) findNetwork(ref string) (apinet.Network, error) {
-	if e.cfg.Network == nil {
+// find is network.Store.Find, for an engine that may have no network.
+func (n *nets) find(ref string) (apinet.Network, error) {
+	if n.cfg.Network == nil {
 		return apinet.Network{}, errs.New(errs.NotFound, "network %s not found", ref)
 	}
-	return e.cfg.Network.Find(ref)
+	return n.cfg.Network.Find(ref)
 }
 
-// networkID returns the ID of the network of this name, "" if there is none.
-func (e *core) networkID(name string) string {
-	n, _ := e.findNetwork(name)
-	return n.ID
+// id returns the ID of the network of this name, "" if there is none.
+func (n *nets) id(name string) string {
+	found, _ := n.find(name)
+	return found.ID
 }
 
 // memberships finds the networks that a container is to be on, in the order of
 // its interfaces. Error: NotFound for one that is gone.
-func (e *core) memberships(rec *record.Container) ([]membership, error) {
+func (n *nets) memberships(rec *record.Container) ([]membership, error) {
 	asked := rec.Memberships()
 	list := make([]membership, len(asked))
 	for i, a := range asked {
-		n, err := e.findNetwork(a.Network)
+		found, err := n.find(a.Network)
 		if err != nil {
 			return nil, err
 		}
-		if n.ConfigOnly {
-			return nil, errs.New(errs.Forbidden, "cannot create endpoint on configuration-only network %s", n.Name)
+		if found.ConfigOnly {
+			return nil, errs.New(errs.Forbidden, "cannot create endpoint on configuration-only network %s", found.Name)
 		}
-		list[i] = membership{n, a.Settings}
+		list[i] = membership{found, a.Settings}
 	}
 	return list, nil
 }
@@ -124,15 +127,40 @@ func endpointOn(rec *record.Container, id string) *network.Endpoint {
 	return nil
 }
 
+// shown describes where the container is connected.
+func (n *nets) shown(rec *record.Container) map[string]*apinet.EndpointSettings {
+	out := map[string]*apinet.EndpointSettings{}
+	for _, a := range rec.Memberships() {
+		asked, on := a.Settings, apinet.Network{Name: a.Network}
+		if found, err := n.find(a.Network); err == nil {
+			on = found
+		}
+		s := &apinet.EndpointSettings{
+			IPAMConfig: asked.IPAMConfig, Links: asked.Links, Aliases: asked.Aliases, DriverOpts: asked.DriverOpts, GwPriority: asked.GwPriority,
+			MacAddress: asked.MacAddress, NetworkID: on.ID,
+		}
+		if userDefined(&on) && rec.State.Status != container.StateCreated {
+			s.DNSNames = dnsNames(rec, asked)
+		}
+		if p := endpointOn(rec, on.ID); p != nil {
+			s.EndpointID, s.MacAddress = p.ID, p.MAC
+			s.IPAddress, s.IPPrefixLen, s.Gateway = p.Address4.Addr(), max(0, p.Address4.Bits()), p.Gateway4
+			s.GlobalIPv6Address, s.GlobalIPv6PrefixLen, s.IPv6Gateway = p.Address6.Addr(), max(0, p.Address6.Bits()), p.Gateway6
+		}
+		out[on.Name] = s
+	}
+	return out
+}
+
 // endpointsFile holds a container's endpoints, beside its shim's state.
 const endpointsFile = "endpoints.json"
 
-// noteEndpoints writes the container's endpoints beside the shim's state, for an
+// note writes the container's endpoints beside the shim's state, for an
 // engine that must take the container over before this one recorded them.
-func (e *core) noteEndpoints(rec *record.Container) error {
+func (n *nets) note(rec *record.Container) error {
 	data, err := json.Marshal(rec.Endpoints)
 	if err == nil {
-		err = record.WriteFile(filepath.Join(e.runDir(rec.ID), endpointsFile), data, 0o600, false)
+		err = record.WriteFile(filepath.Join(n.runDir(rec.ID), endpointsFile), data, 0o600, false)
 	}
 	if err != nil {
 		return fmt.Errorf("noting the container's endpoints: %w", err)
@@ -140,28 +168,28 @@ func (e *core) noteEndpoints(rec *record.Container) error {
 	return nil
 }
 
-// lastEndpoints reads what noteEndpoints wrote.
-func (e *core) lastEndpoints(id string) (list []network.Endpoint) {
-	err := readJSON(filepath.Join(e.runDir(id), endpointsFile), &list)
+// last reads what note wrote.
+func (n *nets) last(id string) (list []network.Endpoint) {
+	err := readJSON(filepath.Join(n.runDir(id), endpointsFile), &list)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		e.log.Error("reading a container's endpoints", "container", id, "error", err)
+		n.log.Error("reading a container's endpoints", "container", id, "error", err)
 	}
 	return list
 }
 
-// tellNetworks tells subscribers that a container has come to its networks, or
+// tell tells subscribers that a container has come to its networks, or
 // has left them.
-func (e *core) tellNetworks(rec *record.Container, action events.Action) {
+func (n *nets) tell(rec *record.Container, action events.Action) {
 	for _, a := range rec.Memberships() {
-		if n, err := e.findNetwork(a.Network); err == nil {
-			e.publishNetwork(&n, action, map[string]string{"container": rec.ID})
+		if found, err := n.find(a.Network); err == nil {
+			n.publish(&found, action, map[string]string{"container": rec.ID})
 		}
 	}
 }
 
-// publishNetwork tells subscribers what happened to a network.
-func (e *core) publishNetwork(n *apinet.Network, action events.Action, extra map[string]string) {
-	attributes := map[string]string{"name": n.Name, "type": n.Driver}
+// publish tells subscribers what happened to a network.
+func (n *nets) publish(of *apinet.Network, action events.Action, extra map[string]string) {
+	attributes := map[string]string{"name": of.Name, "type": of.Driver}
 	maps.Copy(attributes, extra)
-	e.cfg.Events.Publish(events.Message{Type: events.NetworkEventType, Action: action, Actor: events.Actor{ID: n.ID, Attributes: attributes}})
+	n.cfg.Events.Publish(events.Message{Type: events.NetworkEventType, Action: action, Actor: events.Actor{ID: of.ID, Attributes: attributes}})
 }

@@ -39,14 +39,14 @@ func (n *Networks) Create(ctx context.Context, req network.CreateRequest) (netwo
 	if err != nil {
 		return network.CreateResponse{}, err
 	}
-	n.publishNetwork(&made, events.ActionCreate, nil)
+	n.nets.publish(&made, events.ActionCreate, nil)
 	return network.CreateResponse{ID: made.ID, Warning: warning}, nil
 }
 
 // Inspect describes the network of this name or ID, or beginning of an ID.
 // Errors: NotFound, InvalidParameter for the beginning of several IDs.
 func (n *Networks) Inspect(_ context.Context, ref string) (network.Inspect, error) {
-	found, err := n.findNetwork(ref)
+	found, err := n.nets.find(ref)
 	if err != nil {
 		return network.Inspect{}, err
 	}
@@ -74,7 +74,7 @@ func (n *Networks) List(_ context.Context, filters map[string]map[string]bool) (
 // without being created, that containers are on, or that others have their
 // configuration from.
 func (n *Networks) Remove(ctx context.Context, ref string) error {
-	found, err := n.findNetwork(ref)
+	found, err := n.nets.find(ref)
 	if err != nil {
 		return err
 	}
@@ -97,7 +97,7 @@ func (n *Networks) remove(ctx context.Context, found *network.Network, members m
 		return errs.New(errs.KindOf(err), "error while removing network: %w", err)
 	}
 	if !found.ConfigOnly {
-		n.publishNetwork(found, events.ActionDestroy, nil)
+		n.nets.publish(found, events.ActionDestroy, nil)
 	}
 	return nil
 }
@@ -183,7 +183,7 @@ func (n *Networks) members() membersByNetwork {
 		}
 		for _, m := range rec.Memberships() {
 			if m.Network == networkHost || m.Network == networkNone {
-				add(n.networkID(m.Network), rec, network.EndpointResource{})
+				add(n.nets.id(m.Network), rec, network.EndpointResource{})
 			}
 		}
 	})

@@ -118,7 +118,7 @@ func (l *launcher) enterNetwork(ctx context.Context, rec *record.Container, empt
 		}
 		return f, nil
 	}
-	list, err := l.memberships(rec)
+	list, err := l.nets.memberships(rec)
 	if err != nil {
 		return nil, setUpFailed(err)
 	}

@@ -138,7 +138,7 @@ func (l *launcher) startFrom(ctx context.Context, c *ctr, from *wire.Checkpoint)
 		return err
 	}
 	if len(rec.Endpoints) > 0 {
-		if err := l.noteEndpoints(&rec); err != nil {
+		if err := l.nets.note(&rec); err != nil {
 			return err
 		}
 	}
@@ -192,8 +192,8 @@ func (l *launcher) startFrom(ctx context.Context, c *ctr, from *wire.Checkpoint)
 		l.work.Go(func() { l.keepIDs(c) })
 	}
 	now := c.snapshot()
-	l.tellParents(&now)
-	l.tellNetworks(&now, events.ActionConnect)
+	l.nets.tellParents(&now)
+	l.nets.tell(&now, events.ActionConnect)
 	l.publish(&now, events.ActionStart, nil)
 	l.ahead.soon()
 	return nil
