@@ -4,12 +4,16 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/davit-engine/davit/errs"
+	"github.com/davit-engine/davit/runtime/resolver"
 	"github.com/davit-engine/davit/runtime/wire"
 )
 
@@ -32,7 +36,7 @@ func free(a net.Addr) bool {
 	return err == nil
 }
 
-func forwarding(name string) wire.Service {
+func forward(name string) wire.Service {
 	return wire.Service{Name: name, Sockets: 1, Forward: &wire.Forward{Proto: "tcp", Address: "127.0.0.1", Port: 1}}
 }
 
@@ -44,7 +48,7 @@ func TestServices(t *testing.T) {
 	s.start.Stdio = wire.Stdio{Stdin: true, StdinOnce: true}
 	client, theirs := s.attachBefore(wire.Attach{Stdin: true})
 	first, socket := bound(t)
-	s.start.Services = []wire.Service{forwarding("first")}
+	s.start.Services = []wire.Service{forward("first")}
 	s.run(socket, theirs)
 	theirs.Close()
 	socket.(net.Listener).Close()
@@ -53,7 +57,7 @@ func TestServices(t *testing.T) {
 	}
 
 	second, socket := bound(t)
-	now, err := s.Serve(ctx, &wire.Serve{Add: []wire.Service{forwarding("second")}}, socket)
+	now, err := s.Serve(ctx, &wire.Serve{Add: []wire.Service{forward("second")}}, socket)
 	socket.(net.Listener).Close()
 	slices.Sort(now.Names)
 	if err != nil || !slices.Equal(now.Names, []string{"first", "second"}) {
@@ -65,12 +69,12 @@ func TestServices(t *testing.T) {
 
 	third, socket := bound(t)
 	_, another := bound(t)
-	_, err = s.Serve(ctx, &wire.Serve{Add: []wire.Service{forwarding("third"), forwarding("second")}}, socket, another)
+	_, err = s.Serve(ctx, &wire.Serve{Add: []wire.Service{forward("third"), forward("second")}}, socket, another)
 	socket.(net.Listener).Close()
 	if !errs.Is(err, errs.Conflict) || !free(third) {
 		t.Errorf("adding a name twice: %v; the other one's port is free: %v", err, free(third))
 	}
-	if _, err = s.Serve(ctx, &wire.Serve{Add: []wire.Service{forwarding("third")}}); !errs.Is(err, errs.InvalidParameter) {
+	if _, err = s.Serve(ctx, &wire.Serve{Add: []wire.Service{forward("third")}}); !errs.Is(err, errs.InvalidParameter) {
 		t.Errorf("adding without a socket: %v", err)
 	}
 	if _, err = s.Serve(ctx, &wire.Serve{Add: []wire.Service{{Name: "third"}}}); !errs.Is(err, errs.NotImplemented) {
@@ -93,7 +97,7 @@ func TestServicesOfFailedStart(t *testing.T) {
 	s := warmShim(t, kind{fake: true})
 	s.start.Spec.Process.Args = []string{"/does/not/exist"}
 	a, socket := bound(t)
-	s.start.Services = []wire.Service{forwarding("first")}
+	s.start.Services = []wire.Service{forward("first")}
 	_, err := s.Start(context.Background(), &s.start, socket)
 	var refused *wire.Error
 	if !errors.As(err, &refused) || strings.Contains(refused.Message, "service") {
@@ -101,4 +105,39 @@ func TestServicesOfFailedStart(t *testing.T) {
 	}
 	socket.(net.Listener).Close()
 	eventually(t, "the port is free", func() bool { return free(a) })
+}
+
+// TestResolverService asks a shim for a name.
+func TestResolverService(t *testing.T) {
+	s := warmShim(t, kind{fake: true}).sh(`read x`)
+	s.start.Stdio = wire.Stdio{Stdin: true, StdinOnce: true}
+	client, theirs := s.attachBefore(wire.Attach{Stdin: true})
+	udp, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, tcp := bound(t)
+	dir := t.TempDir()
+	plan := resolver.Plan{Networks: []resolver.Network{{Name: "front", Names: filepath.Join(dir, "names")}}}
+	text, err := plan.Text()
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := resolver.NamesFile([]resolver.Entry{{Addresses: []netip.Addr{netip.MustParseAddr("172.18.0.2")}, Names: []string{"db"}}})
+	if err := errors.Join(os.WriteFile(filepath.Join(dir, "plan"), text, 0o600), os.WriteFile(filepath.Join(dir, "names"), names, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	s.start.Services = []wire.Service{{Name: "resolver", Sockets: 2, Resolver: &wire.Resolver{Plan: filepath.Join(dir, "plan")}}}
+	s.run(udp.(*net.UDPConn), tcp, theirs)
+	theirs.Close()
+	r := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "udp4", udp.LocalAddr().String())
+	}}
+	udp.Close() // the shim's is another descriptor
+	list, err := r.LookupHost(context.Background(), "db.front.")
+	if err != nil || !slices.Equal(list, []string{"172.18.0.2"}) {
+		t.Error(list, err)
+	}
+	client.Close()
+	s.waitExit()
 }

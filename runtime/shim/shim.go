@@ -15,8 +15,8 @@
 // Meanwhile it runs more processes in the container when an engine asks for
 // them (exec), each with streams and a client of its own; they end with the
 // container at the latest. On sockets that it is given it also serves the
-// container: it forwards published ports. Another OCI runtime may make container and execs in
-// its place (foreign).
+// container: it forwards published ports and answers questions for names.
+// Another OCI runtime may make container and execs in its place (foreign).
 // What an engine does or fails to do changes nothing of this.
 //
 // The package owns the container's run directory and cgroup while it runs. It

@@ -9,9 +9,17 @@ import (
 // begins before the container's first process and ends with it. Exactly one of
 // its kinds is set.
 type Service struct {
-	Name    string   `json:"name"`              // no other service of the container has it
-	Sockets int      `json:"sockets,omitempty"` // descriptors that are its
-	Forward *Forward `json:"forward,omitempty"`
+	Name     string    `json:"name"`              // no other service of the container has it
+	Sockets  int       `json:"sockets,omitempty"` // descriptors that are its
+	Forward  *Forward  `json:"forward,omitempty"`
+	Resolver *Resolver `json:"resolver,omitempty"`
+}
+
+// Resolver answers the container's questions for names, at a UDP socket and one
+// that listens by TCP, both of the container's network namespace and
+// non-blocking.
+type Resolver struct {
+	Plan string `json:"plan"` // path of the file that it goes by
 }
 
 // Forward has a published port, or a range of them, reserved by sockets bound
