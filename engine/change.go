@@ -115,7 +115,7 @@ func (g *Changes) draft(ctx context.Context, c *ctr, wish *dialect.Change) (*cha
 	}
 	if out.Networking != nil {
 		for name := range out.Networking.EndpointsConfig {
-			if err := g.hasNetwork(ctx, container.NetworkMode(name)); err != nil {
+			if err := g.hasNetwork(container.NetworkMode(name)); err != nil {
 				return nil, err
 			}
 		}
@@ -128,7 +128,7 @@ func (g *Changes) draft(ctx context.Context, c *ctr, wish *dialect.Change) (*cha
 }
 
 // hasNetwork checks that a network exists, which a creation leaves to the start.
-func (g *Changes) hasNetwork(ctx context.Context, m container.NetworkMode) error {
+func (g *Changes) hasNetwork(m container.NetworkMode) error {
 	switch {
 	case m.IsContainer():
 		_, err := g.table.find(m.ConnectedContainer())
@@ -136,7 +136,7 @@ func (g *Changes) hasNetwork(ctx context.Context, m container.NetworkMode) error
 	case m.IsHost() || m.IsNone() || m == networkBridge:
 		return nil
 	}
-	_, err := (&Networks{g.core}).Inspect(ctx, string(m))
+	_, err := g.nets.find(string(m))
 	return err
 }
 

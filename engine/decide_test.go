@@ -309,7 +309,7 @@ func TestEndpointIsShown(t *testing.T) {
 	r := rec("ab", "x", func(r *record.Container) {
 		r.Endpoints = []davitnet.Endpoint{{ID: "e", HostVeth: "v", Address4: netip.MustParsePrefix("10.1.2.3/24"), Gateway4: netip.MustParseAddr("10.1.2.1")}}
 	})
-	if s := bare().networks(r)["bridge"]; s.IPAddress.String() != "10.1.2.3" || s.IPPrefixLen != 24 || s.Gateway.String() != "10.1.2.1" {
+	if s := bare().nets.shown(r)["bridge"]; s.IPAddress.String() != "10.1.2.3" || s.IPPrefixLen != 24 || s.Gateway.String() != "10.1.2.1" {
 		t.Errorf("inspect shows %+v", s)
 	}
 }

@@ -34,11 +34,10 @@ func (d *drafter) newRecord(req container.CreateRequest, img image.Image) (*reco
 	h.LogConfig.Config = maps.Clone(h.LogConfig.Config)
 	mergeImage(&c, img.Config.Config)
 	rec := &record.Container{
-		ID:               hex.EncodeToString(raw[:]),
-		Created:          time.Now().UTC(),
-		Config:           &c,
-		HostConfig:       &h,
-		NetworkingConfig: req.NetworkingConfig,
+		ID:         hex.EncodeToString(raw[:]),
+		Created:    time.Now().UTC(),
+		Config:     &c,
+		HostConfig: &h,
 		Image: record.Image{
 			ID: string(img.ID), Name: c.Image, Manifest: &img.Manifest, Platform: img.Platform, Lower: img.Lower,
 		},
@@ -51,6 +50,10 @@ func (d *drafter) newRecord(req container.CreateRequest, img image.Image) (*reco
 	rec.Path, rec.Args = command[0], command[1:]
 	var warnings []string
 	var err error
+	if rec.NetworkingConfig, err = d.networking(&h, req.NetworkingConfig); err != nil {
+		return nil, nil, err
+	}
+	d.wholeID(&h)
 	if rec.Links, warnings, err = d.links(&h); err != nil {
 		return nil, nil, err
 	}

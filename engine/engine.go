@@ -23,7 +23,6 @@ import (
 	"path/filepath"
 	"sync"
 
-	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/events"
 	"github.com/moby/moby/api/types/system"
 
@@ -91,6 +90,7 @@ type core struct {
 	cdi    *devices.Registry
 
 	logging *logging
+	nets    *nets
 
 	runtimes   *runtimes
 	hostsFiles *hostsFiles
@@ -145,6 +145,9 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 	e.launcher.ahead.soon()
 	if cfg.Network != nil {
 		cfg.Network.Ready()
+		for _, c := range e.table.all() {
+			e.keeper.joiner.rejoin(ctx, c)
+		}
 	}
 	return e, nil
 }
@@ -152,9 +155,9 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 // assemble joins the parts.
 func assemble(c *core) *Engine {
 	c.runtimes, c.hostsFiles = newRuntimes(&c.cfg), &hostsFiles{store: c.store}
-	c.logging = newLogging(c)
+	c.logging, c.nets = newLogging(c), &nets{c}
 	c.execs = newExecTable(c.dropExecFiles)
-	k := &keeper{core: c, mounts: &mounter{core: c, early: true}}
+	k := &keeper{core: c, mounts: &mounter{core: c, early: true}, joiner: &joiner{core: c}}
 	f := newFilterCache(c.cfg.SeccompProfile)
 	l := &launcher{
 		keeper: k, filter: f, users: newUserCache(),
@@ -275,14 +278,3 @@ const (
 	networkNone   = "none"
 	networkHost   = "host"
 )
-
-// networkOf returns the name of the network that a container is on, or
-// container:<id>.
-func networkOf(h *container.HostConfig) string {
-	switch m := h.NetworkMode; {
-	case m.IsDefault() || m == "" || m == networkBridge:
-		return networkBridge
-	default:
-		return string(m)
-	}
-}

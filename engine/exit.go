@@ -27,6 +27,7 @@ type keeper struct {
 	mounts  *mounter // what containers have mounted
 	checker *checker // the health of what runs
 	usher   *usher   // what has to run before
+	joiner  *joiner  // the networks of what runs
 }
 
 // watch follows a run until its shim has gone.
@@ -94,6 +95,7 @@ func (k *keeper) ended(c *ctr, r *run, x wire.Exit) {
 	if x.OOMKilled {
 		k.publish(&rec, events.ActionOOM, nil)
 	}
+	k.nets.tell(&rec, events.ActionDisconnect)
 	k.publish(&rec, events.ActionDie, map[string]string{
 		"exitCode":     strconv.Itoa(x.ExitCode),
 		"execDuration": strconv.FormatInt(int64(lasted.Seconds()), 10),

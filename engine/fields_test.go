@@ -76,9 +76,9 @@ var fields = map[string]string{
 	"NetworkingConfig.EndpointsConfig": honoured,
 
 	"EndpointSettings.IPAMConfig": honoured, "EndpointSettings.MacAddress": honoured, "EndpointSettings.DriverOpts": honoured,
-	"EndpointSettings.Links":               refused + `{"NetworkingConfig":{"EndpointsConfig":{"bridge":{"Links":["a:b"]}}}} links`,
-	"EndpointSettings.Aliases":             refused + `{"NetworkingConfig":{"EndpointsConfig":{"bridge":{"Aliases":["a"]}}}} alias`,
-	"EndpointSettings.GwPriority":          idle + "there is one network at most",
+	"EndpointSettings.Links":               honoured, // on networks that users have made
+	"EndpointSettings.Aliases":             honoured, // there too
+	"EndpointSettings.GwPriority":          honoured,
 	"EndpointSettings.NetworkID":           idle + "for answers",
 	"EndpointSettings.EndpointID":          idle + "for answers",
 	"EndpointSettings.Gateway":             idle + "for answers",
@@ -90,8 +90,8 @@ var fields = map[string]string{
 	"EndpointSettings.DNSNames":            idle + "for answers",
 
 	"EndpointIPAMConfig.IPv4Address":  honoured,
-	"EndpointIPAMConfig.IPv6Address":  refused + `{"NetworkingConfig":{"EndpointsConfig":{"bridge":{"IPAMConfig":{"IPv6Address":"fd00::1"}}}}} --ip6`,
-	"EndpointIPAMConfig.LinkLocalIPs": refused + `{"NetworkingConfig":{"EndpointsConfig":{"bridge":{"IPAMConfig":{"LinkLocalIPs":["169.254.0.9"]}}}}} --link-local-ip`,
+	"EndpointIPAMConfig.IPv6Address":  honoured,
+	"EndpointIPAMConfig.LinkLocalIPs": honoured,
 }
 
 // TestEveryField finds fields that nobody has thought of: a new version of the

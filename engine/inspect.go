@@ -59,7 +59,7 @@ func (e *Engine) Inspect(_ context.Context, ref string, size bool) (container.In
 		RestartCount: rec.State.RestartCount, Name: "/" + rec.Name, Driver: storageDriver, Platform: rec.Image.Platform.OS,
 		HostnamePath: filepath.Join(dir, "hostname"), HostsPath: filepath.Join(dir, "hosts"), ResolvConfPath: filepath.Join(dir, "resolv.conf"),
 		LogPath: shownLogPath(e.logging.path(&rec)), HostConfig: &h, Config: rec.Config, ExecIDs: e.execIDs(c), Mounts: mountPoints(&rec),
-		NetworkSettings: &container.NetworkSettings{Ports: network.PortMap{}, Networks: e.networks(&rec)},
+		NetworkSettings: &container.NetworkSettings{Ports: network.PortMap{}, Networks: e.nets.shown(&rec)},
 		Storage:         &storage.Storage{RootFS: &storage.RootFSStorage{Snapshot: &storage.RootFSStorageSnapshot{Name: storageDriver}}},
 	}
 	if out.Args == nil {

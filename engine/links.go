@@ -15,11 +15,16 @@ import (
 	"github.com/davit-engine/davit/engine/link"
 	"github.com/davit-engine/davit/engine/record"
 	"github.com/davit-engine/davit/errs"
+	"github.com/davit-engine/davit/network"
 )
 
-// links finds the containers that h is linked to, at its creation. The texts
-// are Docker's.
+// links finds the containers that h is linked to, at its creation. On networks
+// that users have made links are a matter of names there. The texts are
+// Docker's.
 func (d *drafter) links(h *container.HostConfig) (list []record.Link, warnings []string, err error) {
+	if container.NetworkMode(record.ModeOf(h)).IsUserDefined() {
+		return nil, nil, nil
+	}
 	for _, text := range h.Links {
 		name, alias, err := link.Parse(text)
 		if err != nil {
@@ -57,6 +62,8 @@ type linked struct {
 	name  string // PARENT/ALIAS, with a slash before
 	alias string
 	rec   record.Container
+
+	address netip.Addr // on the default bridge; of those that are reachable
 }
 
 // linkedTo lists what a container is linked to and that still exists.
@@ -64,31 +71,43 @@ func (t *table) linkedTo(rec *record.Container) []linked {
 	var list []linked
 	for _, l := range rec.Links {
 		if c, err := t.find(l.ID); err == nil {
-			list = append(list, linked{"/" + rec.Name + "/" + l.Alias, l.Alias, c.snapshot()})
+			list = append(list, linked{name: "/" + rec.Name + "/" + l.Alias, alias: l.Alias, rec: c.snapshot()})
 		}
 	}
 	return list
 }
 
+// onDefault is the container's endpoint on the default bridge, nil if it has
+// none.
+func (n *nets) onDefault(rec *record.Container) *network.Endpoint {
+	return endpointOn(rec, n.id(networkBridge))
+}
+
 // reachable is linkedTo for a container that is about to start on the default
 // bridge: all of them must run there too.
 func (l *launcher) reachable(rec *record.Container) ([]linked, error) {
-	if len(rec.Links) == 0 || networkOf(rec.HostConfig) != networkBridge {
+	if len(rec.Links) == 0 || !attached(rec, networkBridge) {
 		return nil, nil
 	}
 	list := l.table.linkedTo(rec)
-	for _, to := range list {
-		switch {
-		case networkOf(to.rec.HostConfig) != networkBridge:
+	for i := range list {
+		to := &list[i]
+		if !attached(&to.rec, networkBridge) {
 			return nil, errs.New(errs.Conflict, "Cannot link to /%s, as it does not belong to the default network", to.rec.Name)
-		case !to.rec.State.Running() || len(to.rec.Endpoints) == 0:
+		}
+		on := l.nets.onDefault(&to.rec)
+		if !to.rec.State.Running() || on == nil {
 			return nil, errs.New(errs.Conflict, "Cannot link to a non running container: /%s AS %s: start %[1]s first", to.rec.Name, to.name)
 		}
+		to.address = on.Address4.Addr()
 	}
 	return list, nil
 }
 
-func (to *linked) address() netip.Addr { return to.rec.Endpoints[0].Address4.Addr() }
+// attached reports whether a container is to be on the network of this name.
+func attached(rec *record.Container, name string) bool {
+	return slices.ContainsFunc(rec.Memberships(), func(a record.Membership) bool { return a.Network == name })
+}
 
 // linkHosts are the lines of /etc/hosts for what a container is linked to.
 func (l *launcher) linkHosts(rec *record.Container) (string, error) {
@@ -98,7 +117,7 @@ func (l *launcher) linkHosts(rec *record.Container) (string, error) {
 	}
 	var b strings.Builder
 	for _, to := range list {
-		fmt.Fprintf(&b, "%s\t%s\n", to.address(), link.Hosts(to.alias, to.rec.Config.Hostname, to.rec.Name))
+		fmt.Fprintf(&b, "%s\t%s\n", to.address, link.Hosts(to.alias, to.rec.Config.Hostname, to.rec.Name))
 	}
 	return b.String(), nil
 }
@@ -115,27 +134,30 @@ func (l *launcher) linkVariables(rec *record.Container) ([]string, error) {
 	}
 	var out []string
 	for _, to := range list {
-		out = append(out, link.Variables(to.name, to.address(), to.rec.Config.ExposedPorts, to.rec.Config.Env)...)
+		out = append(out, link.Variables(to.name, to.address, to.rec.Config.ExposedPorts, to.rec.Config.Env)...)
 	}
 	return out, nil
 }
 
-// tellParents gives those that are linked to a container which has just started
-// its new address.
-func (l *launcher) tellParents(rec *record.Container) {
-	parents := l.table.linking()
-	if len(parents) == 0 || len(rec.Endpoints) == 0 {
+// tellParents gives those that are linked to a container which has just come
+// to the default bridge its new address.
+func (n *nets) tellParents(rec *record.Container) {
+	parents := n.table.linking()
+	if len(parents) == 0 {
 		return
 	}
-	address := rec.Endpoints[0].Address4.Addr()
+	on := n.onDefault(rec)
+	if on == nil {
+		return
+	}
 	for _, c := range parents {
 		parent := c.snapshot()
 		for _, to := range parent.Links {
-			if to.ID != rec.ID || len(parent.Endpoints) == 0 {
+			if to.ID != rec.ID || n.onDefault(&parent) == nil {
 				continue
 			}
-			if err := l.hostsFiles.rewrite(parent.ID, to.Alias, address); err != nil {
-				l.log.Error("telling a linked container's address", "container", parent.ID, "alias", to.Alias, "error", err)
+			if err := n.hostsFiles.rewrite(parent.ID, to.Alias, on.Address4.Addr()); err != nil {
+				n.log.Error("telling a linked container's address", "container", parent.ID, "alias", to.Alias, "error", err)
 			}
 		}
 	}
@@ -212,7 +234,7 @@ func (e *Engine) unlink(ctx context.Context, ref string) error {
 			c.replace(&before)
 			return err
 		}
-		if len(rec.Endpoints) > 0 {
+		if e.nets.onDefault(&rec) != nil {
 			return e.hostsFiles.rewrite(rec.ID, alias, netip.Addr{})
 		}
 		return nil

@@ -78,8 +78,8 @@ func (l *lister) describe(rec *record.Container, s *container.Summary) {
 		s.Labels = map[string]string{}
 	}
 	s.Mounts = mountPoints(rec)
-	s.NetworkSettings = &container.NetworkSettingsSummary{Networks: l.networks(rec)}
-	s.HostConfig.NetworkMode = networkOf(rec.HostConfig)
+	s.NetworkSettings = &container.NetworkSettingsSummary{Networks: l.nets.shown(rec)}
+	s.HostConfig.NetworkMode = record.ModeOf(rec.HostConfig)
 	s.HostConfig.Annotations = rec.HostConfig.Annotations
 }
 
@@ -126,25 +126,6 @@ func status(s *record.State, now time.Time) string {
 		return ""
 	}
 	return fmt.Sprintf("Exited (%d) %s ago", s.ExitCode, units.HumanDuration(now.Sub(s.FinishedAt)))
-}
-
-// networks describes where the container is connected.
-func (e *core) networks(rec *record.Container) map[string]*network.EndpointSettings {
-	name := networkOf(rec.HostConfig)
-	if rec.HostConfig.NetworkMode.IsContainer() {
-		return map[string]*network.EndpointSettings{}
-	}
-	s := &network.EndpointSettings{NetworkID: e.networkID(name)}
-	if rec.NetworkingConfig != nil {
-		if asked := rec.NetworkingConfig.EndpointsConfig[name]; asked != nil {
-			s.IPAMConfig, s.Aliases, s.DriverOpts, s.GwPriority = asked.IPAMConfig, asked.Aliases, asked.DriverOpts, asked.GwPriority
-		}
-	}
-	for _, p := range rec.Endpoints {
-		s.EndpointID, s.MacAddress = p.ID, p.MAC
-		s.IPAddress, s.IPPrefixLen, s.Gateway = p.Address4.Addr(), p.Address4.Bits(), p.Gateway4
-	}
-	return map[string]*network.EndpointSettings{name: s}
 }
 
 func mountPoints(rec *record.Container) []container.MountPoint {
@@ -299,8 +280,9 @@ func (l *lister) filterBy(ctx context.Context, key string, values []string) (fun
 		})
 	case "network":
 		return anyOf(func(rec *record.Container, v string) bool {
-			name := networkOf(rec.HostConfig)
-			return v == name || strings.HasPrefix(l.networkID(name), v)
+			return slices.ContainsFunc(rec.Memberships(), func(a record.Membership) bool {
+				return v == a.Network || strings.HasPrefix(l.nets.id(a.Network), v)
+			})
 		})
 	case "publish":
 		return func(*record.Container) bool { return false }, nil

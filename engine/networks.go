@@ -2,26 +2,63 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
+	"time"
 
+	"github.com/moby/moby/api/types/events"
 	"github.com/moby/moby/api/types/network"
 
+	"github.com/davit-engine/davit/engine/record"
 	"github.com/davit-engine/davit/errs"
 )
 
-// Networks is the engine's view of the networks.
-type Networks struct{ *core }
+// Networks is the engine's view of the networks, with the containers on them.
+type Networks struct{ *joiner }
 
 // Networks returns the network verbs.
-func (e *Engine) Networks() *Networks { return &Networks{e.core} }
+func (e *Engine) Networks() *Networks { return &Networks{e.keeper.joiner} }
+
+// Create makes a network. Errors: Conflict for a name that is taken or a range
+// that is in use, Forbidden and InvalidParameter for what cannot be.
+func (n *Networks) Create(ctx context.Context, req network.CreateRequest) (network.CreateResponse, error) {
+	if err := validateNetworkCreate(&req); err != nil {
+		return network.CreateResponse{}, err
+	}
+	if req.ConfigFrom != nil && req.ConfigFrom.Network != "" {
+		from, err := n.cfg.Network.Find(req.ConfigFrom.Network)
+		if err != nil || !from.ConfigOnly || from.Name != req.ConfigFrom.Network {
+			return network.CreateResponse{}, errs.New(errs.NotFound, "configuration network %q does not exist", req.ConfigFrom.Network)
+		}
+		if req, err = configured(req, &from); err != nil {
+			return network.CreateResponse{}, err
+		}
+	}
+	made, warning, err := n.cfg.Network.Create(ctx, req)
+	if err != nil {
+		return network.CreateResponse{}, err
+	}
+	n.nets.publish(&made, events.ActionCreate, nil)
+	return network.CreateResponse{ID: made.ID, Warning: warning}, nil
+}
+
+// Inspect describes the network of this name or ID, or beginning of an ID.
+// Errors: NotFound, InvalidParameter for the beginning of several IDs.
+func (n *Networks) Inspect(_ context.Context, ref string) (network.Inspect, error) {
+	found, err := n.nets.find(ref)
+	if err != nil {
+		return network.Inspect{}, err
+	}
+	return n.describe(found, n.members()), nil
+}
 
 // List describes networks with the containers on them. Error: InvalidParameter
 // for a filter.
 func (n *Networks) List(_ context.Context, filters map[string]map[string]bool) ([]network.Inspect, error) {
-	list := []network.Inspect{}
+	list, members := []network.Inspect{}, n.members()
 	for _, each := range n.cfg.Network.List() {
-		list = append(list, n.describe(each))
+		list = append(list, n.describe(each, members))
 	}
 	for key, values := range filters {
 		test, err := networkFilter(key, values)
@@ -33,111 +70,122 @@ func (n *Networks) List(_ context.Context, filters map[string]map[string]bool) (
 	return list, nil
 }
 
-// Inspect describes the network of this name or ID, or beginning of an ID.
-// Errors: NotFound, InvalidParameter for the beginning of several IDs.
-func (n *Networks) Inspect(_ context.Context, ref string) (network.Inspect, error) {
-	found, err := n.cfg.Network.Find(ref)
-	if err != nil {
-		return network.Inspect{}, err
-	}
-	return n.describe(found), nil
-}
-
-// Remove takes a network away. Errors: those of network.Store.Remove.
+// Remove takes a network away. Errors: NotFound, Forbidden for one that exists
+// without being created, that containers are on, or that others have their
+// configuration from.
 func (n *Networks) Remove(ctx context.Context, ref string) error {
-	found, err := n.cfg.Network.Find(ref)
+	found, err := n.nets.find(ref)
 	if err != nil {
 		return err
 	}
-	return n.cfg.Network.Remove(ctx, found.ID)
+	return n.remove(ctx, &found, n.members())
 }
 
-// Prune removes networks that nobody uses, of which there are none. Error:
-// InvalidParameter for a filter.
-func (n *Networks) Prune(_ context.Context, filters map[string]map[string]bool) (network.PruneReport, error) {
-	for key := range filters {
-		switch key {
-		case "label", "label!", "until":
-		default:
-			return network.PruneReport{}, errs.New(errs.InvalidParameter, "invalid filter '%s'", key)
+func (n *Networks) remove(ctx context.Context, found *network.Network, members membersByNetwork) error {
+	if !userDefined(found) {
+		return errs.New(errs.Forbidden, "%s is a pre-defined network and cannot be removed", found.Name)
+	}
+	for _, other := range n.cfg.Network.List() {
+		if found.ConfigOnly && other.ConfigFrom.Network == found.Name {
+			return errs.New(errs.Forbidden, "error while removing network: configuration network %q is in use", found.Name)
 		}
 	}
-	return network.PruneReport{NetworksDeleted: []string{}}, nil
+	if on := members[found.ID]; len(on) > 0 {
+		return errs.New(errs.Forbidden, "error while removing network: network %s has active endpoints (%s)", found.Name, on)
+	}
+	if err := n.cfg.Network.Remove(ctx, found.ID); err != nil {
+		return errs.New(errs.KindOf(err), "error while removing network: %w", err)
+	}
+	if !found.ConfigOnly {
+		n.nets.publish(found, events.ActionDestroy, nil)
+	}
+	return nil
 }
 
-func (n *Networks) describe(each network.Network) network.Inspect {
-	i := network.Inspect{Network: each, Containers: n.members(each.Name)}
+// Prune removes the networks that no container runs on and that pass the
+// filters until, label and label!; configurations stay. When ctx ends it stops
+// after the one it is at, and tells what it did. Conflict while another call is
+// at work.
+func (n *Networks) Prune(ctx context.Context, filters map[string]map[string]bool) (network.PruneReport, error) {
+	report := network.PruneReport{NetworksDeleted: []string{}}
+	match, err := networkPruneMatch(filters, time.Now())
+	if err != nil {
+		return report, err
+	}
+	leave, err := enterPrune(&n.pruning)
+	if err != nil {
+		return report, err
+	}
+	defer leave()
+	members := n.members()
+	for _, each := range n.cfg.Network.List() {
+		if ctx.Err() != nil {
+			break
+		}
+		if !userDefined(&each) || each.ConfigOnly || len(members[each.ID]) > 0 || !match(&each) {
+			continue
+		}
+		switch err := n.remove(ctx, &each, members); {
+		case err == nil:
+			report.NetworksDeleted = append(report.NetworksDeleted, each.Name)
+		case !errs.Is(err, errs.NotFound) && !errs.Is(err, errs.Forbidden): // somebody else was faster, or uses it by now
+			n.log.Warn("a network cannot be pruned", "network", each.Name, "error", err)
+		}
+	}
+	n.cfg.Events.Publish(events.Message{Type: events.NetworkEventType, Action: events.ActionPrune,
+		Actor: events.Actor{Attributes: map[string]string{"reclaimed": "0"}}})
+	return report, nil
+}
+
+func (n *Networks) describe(each network.Network, members membersByNetwork) network.Inspect {
+	i := network.Inspect{Network: each, Containers: members[each.ID]}
+	if i.Containers == nil {
+		i.Containers = map[string]network.EndpointResource{}
+	}
 	if status := n.cfg.Network.Status(each.ID); len(status.IPAM.Subnets) > 0 {
 		i.Status = &status
 	}
 	return i
 }
 
-// members lists the containers that run on a network.
-func (n *Networks) members(name string) map[string]network.EndpointResource {
-	out := map[string]network.EndpointResource{}
-	for _, c := range n.table.all() {
-		rec := c.snapshot()
-		if !rec.State.Running() || networkOf(rec.HostConfig) != name {
-			continue
-		}
-		member := network.EndpointResource{Name: rec.Name}
-		for _, p := range rec.Endpoints {
-			member.EndpointID, member.IPv4Address, member.MacAddress = p.ID, p.Address4, p.MAC
-		}
-		out[rec.ID] = member
+// members are the containers that run on a network, by ID.
+type members map[string]network.EndpointResource
+
+// String names them as Docker does in an error.
+func (m members) String() string {
+	list := make([]string, 0, len(m))
+	for _, on := range m {
+		list = append(list, fmt.Sprintf("name:%q id:%q", on.Name, on.EndpointID[:min(12, len(on.EndpointID))]))
 	}
-	return out
+	slices.Sort(list)
+	return strings.Join(list, ", ")
 }
 
-// networkFilter is the test of one key of Docker's filters for networks, whose
-// values are alternatives, but for labels.
-func networkFilter(key string, values map[string]bool) (func(*network.Inspect) bool, error) {
-	anyOf := func(test func(i *network.Inspect, v string) bool) (func(*network.Inspect) bool, error) {
-		return func(i *network.Inspect) bool {
-			for v := range values {
-				if test(i, v) {
-					return true
-				}
-			}
-			return false
-		}, nil
+// membersByNetwork are the members of each network, by its ID.
+type membersByNetwork map[string]members
+
+// members lists the containers that run on networks.
+func (n *Networks) members() membersByNetwork {
+	out := membersByNetwork{}
+	add := func(id string, rec *record.Container, on network.EndpointResource) {
+		if out[id] == nil {
+			out[id] = members{}
+		}
+		on.Name = rec.Name
+		out[id][rec.ID] = on
 	}
-	switch key {
-	case "name":
-		return anyOf(func(i *network.Inspect, v string) bool { return strings.Contains(i.Name, v) })
-	case "id":
-		return anyOf(func(i *network.Inspect, v string) bool { return strings.Contains(i.ID, v) })
-	case "driver":
-		return anyOf(func(i *network.Inspect, v string) bool { return i.Driver == v })
-	case "scope":
-		return anyOf(func(i *network.Inspect, v string) bool { return i.Scope == v })
-	case "label":
-		return func(i *network.Inspect) bool {
-			for v := range values {
-				if !hasLabel(i.Labels, v) {
-					return false
-				}
-			}
-			return true
-		}, nil
-	case "type":
-		for v := range values {
-			if v != "builtin" && v != "custom" {
-				return nil, errs.New(errs.InvalidParameter, "invalid filter: 'type'='%s'", v)
+	n.table.each(func(rec *record.Container) {
+		if !rec.State.Running() {
+			return
+		}
+		for _, p := range rec.Endpoints {
+			add(p.Network, rec, network.EndpointResource{EndpointID: p.ID, IPv4Address: p.Address4, IPv6Address: p.Address6, MacAddress: p.MAC})
+		}
+		for _, m := range rec.Memberships() {
+			if m.Network == networkHost || m.Network == networkNone {
+				add(n.nets.id(m.Network), rec, network.EndpointResource{})
 			}
 		}
-		return anyOf(func(_ *network.Inspect, v string) bool { return v == "builtin" })
-	case "dangling":
-		for v := range values {
-			switch v {
-			case "1", "true", "0", "false":
-			default:
-				return nil, errs.New(errs.InvalidParameter, "invalid value for filter 'dangling', must be \"true\" (or \"1\"), or \"false\" (or \"0\")")
-			}
-		}
-		// What cannot be removed does not dangle, used or not.
-		return anyOf(func(_ *network.Inspect, v string) bool { return v == "0" || v == "false" })
-	}
-	return nil, errs.New(errs.InvalidParameter, "invalid filter '%s'", key)
+	})
+	return out
 }

@@ -30,7 +30,7 @@ func (l *launcher) startOrder(rec *record.Container, who spec.User, files spec.F
 	if in.Variables, err = l.linkVariables(rec); err != nil {
 		return nil, err
 	}
-	if in.Sysctls, err = endpointParameters(h, rec.NetworkingConfig); err != nil {
+	if in.Sysctls, err = l.endpointParameters(rec); err != nil {
 		return nil, err
 	}
 	if in.IDMap, err = mapMounts(rec, userns); err != nil {

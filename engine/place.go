@@ -2,12 +2,8 @@ package engine
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"slices"
 	"syscall"
 
 	"github.com/moby/moby/api/types/container"
@@ -121,39 +117,22 @@ func (l *launcher) enterNetwork(ctx context.Context, rec *record.Container, empt
 			return nil, errs.New(errs.Conflict, "joining the network of container %s: %w", h.NetworkMode.ConnectedContainer(), err)
 		}
 		return f, nil
-	case h.NetworkMode.IsNone() || rec.Config.NetworkDisabled:
-		s, err := l.cfg.Network.Acquire(ctx, nil, empty)
-		if err != nil {
-			return nil, err
-		}
-		return s.NetNS, nil
-	case networkOf(h) != networkBridge:
-		return nil, errs.New(errs.NotFound, "network %s not found", h.NetworkMode)
 	}
-	s, err := l.cfg.Network.Acquire(ctx, []network.Wish{wish(rec)}, empty)
+	list, err := l.nets.memberships(rec)
 	if err != nil {
-		return nil, err
+		return nil, setUpFailed(err)
 	}
-	rec.Endpoints = s.Endpoints
+	s, err := l.cfg.Network.Acquire(ctx, wishes(list), empty)
+	if err != nil {
+		return nil, setUpFailed(err)
+	}
+	rec.Endpoints = named(rec, list, s.Endpoints)
 	return s.NetNS, nil
 }
 
-// wish reads the address and MAC that the user wants on the bridge.
-func wish(rec *record.Container) network.Wish {
-	w := network.Wish{Network: networkBridge}
-	if rec.NetworkingConfig == nil {
-		return w
-	}
-	for _, s := range rec.NetworkingConfig.EndpointsConfig {
-		if s == nil {
-			continue
-		}
-		w.MAC = slices.Clone(s.MacAddress)
-		if s.IPAMConfig != nil {
-			w.Address4 = s.IPAMConfig.IPv4Address
-		}
-	}
-	return w
+// setUpFailed says, in Docker's words, that it was the network.
+func setUpFailed(err error) error {
+	return errs.New(errs.KindOf(err), "failed to set up container networking: %w", err)
 }
 
 // lend notes of the container whose network another one joins that it does.
@@ -192,41 +171,4 @@ func releaseAll(s *network.Store, list []network.Endpoint) {
 	for _, p := range list {
 		s.Release(p)
 	}
-}
-
-// endpointsFile holds a container's endpoints, beside its shim's state.
-const endpointsFile = "endpoints.json"
-
-// noteEndpoints writes the container's endpoints beside the shim's state, for an
-// engine that must take the container over before this one recorded its start.
-func (l *launcher) noteEndpoints(rec *record.Container) error {
-	if len(rec.Endpoints) == 0 {
-		return nil
-	}
-	data, err := json.Marshal(rec.Endpoints)
-	if err == nil {
-		err = os.WriteFile(filepath.Join(l.runDir(rec.ID), endpointsFile), data, 0o600)
-	}
-	if err != nil {
-		return fmt.Errorf("noting the container's endpoints: %w", err)
-	}
-	return nil
-}
-
-// lastEndpoints reads what noteEndpoints wrote.
-func (e *core) lastEndpoints(id string) (list []network.Endpoint) {
-	err := readJSON(filepath.Join(e.runDir(id), endpointsFile), &list)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		e.log.Error("reading a container's endpoints", "container", id, "error", err)
-	}
-	return list
-}
-
-// networkID returns the ID of the network of this name, "" if there is none.
-func (e *core) networkID(name string) string {
-	if e.cfg.Network == nil {
-		return ""
-	}
-	n, _ := e.cfg.Network.Find(name)
-	return n.ID
 }

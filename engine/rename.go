@@ -36,6 +36,7 @@ func (k *keeper) rename(c *ctr, name string) error {
 		return err
 	}
 	k.table.release(old, c.id)
+	k.joiner.renamed(c)
 	k.publish(&rec, events.ActionRename, map[string]string{"oldName": "/" + old})
 	return nil
 }

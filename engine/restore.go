@@ -191,7 +191,7 @@ func (rs *restorer) adopt(ctx context.Context, c *ctr, rec *record.Container) *w
 	}
 	rs.mounts.adopt(rec)
 	now := *rec
-	now.Endpoints = rs.lastEndpoints(c.id)
+	now.Endpoints = rs.nets.last(c.id)
 	for _, p := range now.Endpoints {
 		if err := rs.cfg.Network.Reserve(p); err != nil {
 			rs.log.Error("keeping a running container's address", "container", c.id, "address", p.Address4.String(), "error", err)

@@ -108,8 +108,12 @@ func rangeUserNS(ids idrange.Range) *record.UserNS {
 // isPlain reports whether a container's network is what sandboxes made ahead
 // are: the default bridge, without wishes.
 func isPlain(rec *record.Container) bool {
-	w := wish(rec)
-	return networkOf(rec.HostConfig) == networkBridge && !rec.Config.NetworkDisabled && w.MAC == nil && !w.Address4.IsValid()
+	list := rec.Memberships()
+	if len(list) != 1 || list[0].Network != networkBridge {
+		return false
+	}
+	s := list[0].Settings
+	return len(s.MacAddress) == 0 && s.IPAMConfig == nil && len(s.DriverOpts) == 0
 }
 
 // promise returns a range of ids, for a plain container that of a space.
@@ -260,7 +264,11 @@ func (s *spaces) make() (*space, error) {
 		s.ids.Give(ids)
 		return nil, err
 	}
-	sandbox, err := s.net.Acquire(context.Background(), []network.Wish{{Network: networkBridge}}, netns)
+	var sandbox *network.Sandbox
+	n, err := s.net.Find(networkBridge)
+	if err == nil {
+		sandbox, err = s.net.Acquire(context.Background(), []network.Wish{{Network: n.ID}}, netns)
+	}
 	if err != nil {
 		_ = user.Close()
 		_ = netns.Close()

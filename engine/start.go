@@ -137,8 +137,10 @@ func (l *launcher) startFrom(ctx context.Context, c *ctr, from *wire.Checkpoint)
 	if err != nil {
 		return err
 	}
-	if err := l.noteEndpoints(&rec); err != nil {
-		return err
+	if len(rec.Endpoints) > 0 {
+		if err := l.nets.note(&rec); err != nil {
+			return err
+		}
 	}
 	if len(rec.Mounts) > 0 {
 		if at.sources, err = l.mounts.ready(&rec, at.userns); err != nil {
@@ -190,7 +192,8 @@ func (l *launcher) startFrom(ctx context.Context, c *ctr, from *wire.Checkpoint)
 		l.work.Go(func() { l.keepIDs(c) })
 	}
 	now := c.snapshot()
-	l.tellParents(&now)
+	l.nets.tellParents(&now)
+	l.nets.tell(&now, events.ActionConnect)
 	l.publish(&now, events.ActionStart, nil)
 	l.ahead.soon()
 	return nil

@@ -288,7 +288,7 @@ func (p *probe) sample(host stats.Host) (*stats.Sample, error) {
 
 func (p *probe) open(r *run, rec *record.Container) {
 	p.run, p.group, p.proc = r, cgroup.Open(r.state.Cgroup), -1
-	if networkOf(rec.HostConfig) == networkHost {
+	if rec.HostConfig.NetworkMode.IsHost() {
 		return
 	}
 	fd, err := unix.Open(fmt.Sprintf("/proc/%d", r.state.Pid), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)

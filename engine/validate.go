@@ -22,7 +22,7 @@ import (
 func (d *drafter) validate(req container.CreateRequest) (warnings []string, err error) {
 	c, h := req.Config, req.HostConfig
 	d.settle(h)
-	if err := validateEndpoints(h, req.NetworkingConfig); err != nil {
+	if _, err := d.networking(h, req.NetworkingConfig); err != nil {
 		return nil, err
 	}
 	for _, check := range []func(*container.Config, *container.HostConfig) error{

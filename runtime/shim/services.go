@@ -4,11 +4,13 @@ import (
 	"io"
 	"maps"
 	"math"
+	"net/netip"
 	"os"
 	"slices"
 	"sync"
 
 	"github.com/davit-engine/davit/errs"
+	"github.com/davit-engine/davit/runtime/forward"
 	"github.com/davit-engine/davit/runtime/resolver"
 	"github.com/davit-engine/davit/runtime/wire"
 )
@@ -27,7 +29,7 @@ type services struct {
 func openService(s *wire.Service, sockets []*os.File) (io.Closer, error) {
 	switch {
 	case s.Forward != nil:
-		return held(sockets), nil
+		return openForward(s.Forward, sockets)
 	case s.Resolver != nil && len(sockets) == 2:
 		return resolver.Serve(sockets[0], sockets[1], s.Resolver.Plan), nil
 	}
@@ -35,12 +37,16 @@ func openService(s *wire.Service, sockets []*os.File) (io.Closer, error) {
 	return nil, errs.New(errs.NotImplemented, "shim does not know what service %q is", s.Name)
 }
 
-// held are sockets that are kept, so that nobody else binds their ports.
-type held []*os.File
-
-func (h held) Close() error {
-	closeFiles(h)
-	return nil
+func openForward(o *wire.Forward, sockets []*os.File) (io.Closer, error) {
+	to, err := netip.ParseAddr(o.Address)
+	if err != nil {
+		closeFiles(sockets)
+		return nil, errs.New(errs.InvalidParameter, "forwarding a port: %w", err)
+	}
+	return forward.Open(forward.Options{
+		UDP: o.Proto == "udp", To: netip.AddrPortFrom(to, o.Port), Packed: o.Packed,
+		Reserve: o.Reserve || o.Proto != "tcp" && o.Proto != "udp",
+	}, sockets)
 }
 
 // begin starts all of list or none. It takes the sockets over.

@@ -36,7 +36,7 @@ func free(a net.Addr) bool {
 	return err == nil
 }
 
-func forward(name string) wire.Service {
+func forwarding(name string) wire.Service {
 	return wire.Service{Name: name, Sockets: 1, Forward: &wire.Forward{Proto: "tcp", Address: "127.0.0.1", Port: 1}}
 }
 
@@ -48,7 +48,7 @@ func TestServices(t *testing.T) {
 	s.start.Stdio = wire.Stdio{Stdin: true, StdinOnce: true}
 	client, theirs := s.attachBefore(wire.Attach{Stdin: true})
 	first, socket := bound(t)
-	s.start.Services = []wire.Service{forward("first")}
+	s.start.Services = []wire.Service{forwarding("first")}
 	s.run(socket, theirs)
 	theirs.Close()
 	socket.(net.Listener).Close()
@@ -57,7 +57,7 @@ func TestServices(t *testing.T) {
 	}
 
 	second, socket := bound(t)
-	now, err := s.Serve(ctx, &wire.Serve{Add: []wire.Service{forward("second")}}, socket)
+	now, err := s.Serve(ctx, &wire.Serve{Add: []wire.Service{forwarding("second")}}, socket)
 	socket.(net.Listener).Close()
 	slices.Sort(now.Names)
 	if err != nil || !slices.Equal(now.Names, []string{"first", "second"}) {
@@ -69,12 +69,12 @@ func TestServices(t *testing.T) {
 
 	third, socket := bound(t)
 	_, another := bound(t)
-	_, err = s.Serve(ctx, &wire.Serve{Add: []wire.Service{forward("third"), forward("second")}}, socket, another)
+	_, err = s.Serve(ctx, &wire.Serve{Add: []wire.Service{forwarding("third"), forwarding("second")}}, socket, another)
 	socket.(net.Listener).Close()
 	if !errs.Is(err, errs.Conflict) || !free(third) {
 		t.Errorf("adding a name twice: %v; the other one's port is free: %v", err, free(third))
 	}
-	if _, err = s.Serve(ctx, &wire.Serve{Add: []wire.Service{forward("third")}}); !errs.Is(err, errs.InvalidParameter) {
+	if _, err = s.Serve(ctx, &wire.Serve{Add: []wire.Service{forwarding("third")}}); !errs.Is(err, errs.InvalidParameter) {
 		t.Errorf("adding without a socket: %v", err)
 	}
 	if _, err = s.Serve(ctx, &wire.Serve{Add: []wire.Service{{Name: "third"}}}); !errs.Is(err, errs.NotImplemented) {
@@ -97,7 +97,7 @@ func TestServicesOfFailedStart(t *testing.T) {
 	s := warmShim(t, kind{fake: true})
 	s.start.Spec.Process.Args = []string{"/does/not/exist"}
 	a, socket := bound(t)
-	s.start.Services = []wire.Service{forward("first")}
+	s.start.Services = []wire.Service{forwarding("first")}
 	_, err := s.Start(context.Background(), &s.start, socket)
 	var refused *wire.Error
 	if !errors.As(err, &refused) || strings.Contains(refused.Message, "service") {

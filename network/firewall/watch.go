@@ -1,0 +1,117 @@
+package firewall
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	groupNFTables = 7                      // NFNLGRP_NFTABLES: changes of rule sets
+	settle        = 10 * time.Millisecond  // after the last change, before the table is looked at
+	latest        = 500 * time.Millisecond // after the first change, however many follow
+	retryRepair   = time.Second
+)
+
+// watcher repairs the table when somebody else changes it: `nft flush
+// ruleset`, a firewall that reloads. The kernel tells of each change, so it
+// costs nothing while there is none.
+type watcher struct {
+	socket *os.File
+	done   chan struct{}
+}
+
+// watch starts repairing t, in the network namespace of the caller's thread.
+func watch(t *Table) (*watcher, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_NETFILTER)
+	if err != nil {
+		return nil, explain(err, "opening a netfilter socket")
+	}
+	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: 1 << (groupNFTables - 1)}); err != nil {
+		unix.Close(fd)
+		return nil, explain(err, "watching nftables")
+	}
+	w := &watcher{os.NewFile(uintptr(fd), "nftables events"), make(chan struct{})}
+	go w.run(t)
+	return w, nil
+}
+
+func (w *watcher) close() {
+	w.socket.Close()
+	<-w.done
+}
+
+func (w *watcher) run(t *Table) {
+	defer close(w.done)
+	buf := make([]byte, 64<<10)
+	log, name := t.config.Log, t.config.Name
+	var since time.Time // of the first change that was not looked at yet
+	for {
+		n, err := w.socket.Read(buf)
+		switch {
+		case errors.Is(err, os.ErrClosed):
+			return
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			w.socket.SetReadDeadline(time.Time{})
+			since = time.Time{}
+			repaired, err := t.repair()
+			if err != nil {
+				log.Error("the firewall table was damaged and cannot be repaired yet", "table", name, "error", err)
+				w.socket.SetReadDeadline(time.Now().Add(retryRepair))
+			} else if repaired {
+				log.Warn("the firewall table was changed by somebody else and is repaired", "table", name)
+			}
+		case err != nil && !errors.Is(err, unix.ENOBUFS):
+			log.Error("the firewall table is no longer watched", "table", name, "error", fmt.Errorf("reading nftables events: %w", err))
+			return
+		case err != nil || concerns(buf[:n], name, t.socketNumber()): // ENOBUFS: events were lost
+			now := time.Now()
+			if since.IsZero() {
+				since = now
+			}
+			w.socket.SetReadDeadline(earlier(now.Add(settle), since.Add(latest)))
+		}
+	}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+// concerns reports whether one of the events is of the table and not caused by
+// the socket of the number own. In all of them but the counter of generations
+// the first attribute that has the number 1 is the table's name.
+func concerns(packet []byte, table string, own uint32) bool {
+	const nfgenmsg = 4
+	events, err := syscall.ParseNetlinkMessage(packet)
+	if err != nil {
+		return true
+	}
+	for _, e := range events {
+		if e.Header.Type>>8 != unix.NFNL_SUBSYS_NFTABLES || e.Header.Type&0xff == unix.NFT_MSG_NEWGEN || len(e.Data) < nfgenmsg || e.Header.Pid == own {
+			continue
+		}
+		for rest := e.Data[nfgenmsg:]; len(rest) >= unix.SizeofRtAttr; {
+			size := int(binary.NativeEndian.Uint16(rest))
+			if size < unix.SizeofRtAttr || size > len(rest) {
+				break
+			}
+			if binary.NativeEndian.Uint16(rest[2:])&^uint16(unix.NLA_F_NESTED|unix.NLA_F_NET_BYTEORDER) == 1 {
+				if string(rest[unix.SizeofRtAttr:size]) == table+"\x00" {
+					return true
+				}
+				break
+			}
+			rest = rest[min(len(rest), (size+3)&^3):]
+		}
+	}
+	return false
+}
