@@ -136,6 +136,13 @@ func (g *Changes) hasNetwork(m container.NetworkMode) error {
 	case m.IsHost() || m.IsNone() || m == networkBridge:
 		return nil
 	}
+	if path, ok := record.NetNS(m); ok {
+		f, err := openNetNS(path)
+		if err == nil {
+			err = f.Close()
+		}
+		return err
+	}
 	_, err := g.nets.find(string(m))
 	return err
 }

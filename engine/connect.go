@@ -130,7 +130,7 @@ func canMove(rec *record.Container) error {
 
 // withNetwork is a container's record with one more network.
 func withNetwork(rec *record.Container, n *apinet.Network, settings *apinet.EndpointSettings) (*record.Container, error) {
-	if rec.HostConfig.NetworkMode.IsContainer() {
+	if record.ForeignNet(rec.HostConfig.NetworkMode) {
 		return nil, errs.New(errs.InvalidParameter, "container sharing network namespace with another container or host cannot be connected to any other network")
 	}
 	if n.ConfigOnly {
@@ -264,7 +264,7 @@ func (j *joiner) rejoin(ctx context.Context, c *ctr) {
 	}
 	defer c.disown()
 	r, rec := c.current(), c.snapshot()
-	if r == nil || rec.HostConfig.NetworkMode.IsHost() || rec.HostConfig.NetworkMode.IsContainer() {
+	if r == nil || rec.HostConfig.NetworkMode.IsHost() || record.ForeignNet(rec.HostConfig.NetworkMode) {
 		return
 	}
 	list, err := j.nets.memberships(&rec)

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -24,6 +25,16 @@ func validateNetwork(c *container.Config, h *container.HostConfig) error {
 	case m.IsContainer() && m.ConnectedContainer() == "":
 		return errs.New(errs.InvalidParameter, "invalid container format container:<name|id>")
 	}
+	if path, ok := record.NetNS(m); ok {
+		switch {
+		case !filepath.IsAbs(path):
+			return errs.New(errs.InvalidParameter, "invalid network mode %s: it takes the absolute path of a network namespace: ns:/run/netns/NAME", m)
+		case len(h.PortBindings) > 0 || h.PublishAllPorts:
+			return errs.New(errs.InvalidParameter, "conflicting options: port publishing and network mode %s: who made the namespace decides what reaches it", m)
+		case len(h.Links) > 0:
+			return errs.New(errs.InvalidParameter, "conflicting options: links and network mode %s", m)
+		}
+	}
 	// Whether the network or the other container exists is asked at the start:
 	// Docker's client takes a 404 of create for a missing image, and pulls it.
 	return nil
@@ -42,8 +53,8 @@ const (
 // texts are Docker's where it has them; a static address on the default bridge
 // it does not have.
 func (d *drafter) networking(h *container.HostConfig, nc *network.NetworkingConfig) (*network.NetworkingConfig, error) {
-	if h.NetworkMode.IsContainer() || record.Detached(nc) {
-		return nc, nil // Docker's clients name another container's network in nc too
+	if record.ForeignNet(h.NetworkMode) || record.Detached(nc) {
+		return nc, nil // Docker's clients name another's network in nc too
 	}
 	asked := record.Memberships(h, nc)
 	out := &network.NetworkingConfig{EndpointsConfig: make(map[string]*network.EndpointSettings, len(asked))}

@@ -2,11 +2,14 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"syscall"
 
 	"github.com/moby/moby/api/types/container"
+	"golang.org/x/sys/unix"
 
 	"github.com/davit-engine/davit/engine/record"
 	"github.com/davit-engine/davit/errs"
@@ -83,7 +86,7 @@ func (l *launcher) enterShared(ctx context.Context, rec *record.Container) (plac
 	}
 	var empty *os.File
 	if user != nil {
-		if m := rec.HostConfig.NetworkMode; !m.IsContainer() && !m.IsHost() {
+		if m := rec.HostConfig.NetworkMode; !record.ForeignNet(m) && !m.IsHost() {
 			if empty, err = namespace.Net(user); err != nil {
 				_ = user.Close()
 				return place{}, err
@@ -118,6 +121,9 @@ func (l *launcher) enterNetwork(ctx context.Context, rec *record.Container, empt
 		}
 		return f, nil
 	}
+	if path, ok := record.NetNS(h.NetworkMode); ok {
+		return openNetNS(path)
+	}
 	list, err := l.nets.memberships(rec)
 	if err != nil {
 		return nil, setUpFailed(err)
@@ -128,6 +134,25 @@ func (l *launcher) enterNetwork(ctx context.Context, rec *record.Container, empt
 	}
 	rec.Endpoints = named(rec, list, s.Endpoints)
 	return s.NetNS, nil
+}
+
+// openNetNS opens a network namespace that somebody else has made. Errors:
+// NotFound, InvalidParameter when the path is that of something else.
+func openNetNS(path string) (*os.File, error) {
+	const nsGetType = 0xb703                                    // NS_GET_NSTYPE, linux/nsfs.h
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // a pipe would wait for a writer
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, errs.New(errs.NotFound, "joining network namespace %s: %w: make it first (ip netns add), or name another with --network ns:PATH", path, err)
+	case err != nil:
+		return nil, errs.New(errs.InvalidParameter, "joining network namespace %s: %w", path, err)
+	}
+	kind, err := unix.IoctlRetInt(int(f.Fd()), nsGetType)
+	if err != nil || kind != unix.CLONE_NEWNET {
+		_ = f.Close()
+		return nil, errs.New(errs.InvalidParameter, "joining network namespace %s: this is no network namespace: name one as ip netns makes them in /run/netns, or /proc/PID/ns/net", path)
+	}
+	return f, nil
 }
 
 // setUpFailed says, in Docker's words, that it was the network.

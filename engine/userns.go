@@ -43,7 +43,8 @@ const (
 // chooseUserNS decides which user namespace a container gets. of is whose, for
 // usernsShared. Who shares a namespace with another container lives in its
 // user namespace as well, else it would have no rights in what it shares, as
-// Docker has it; so does, by default, who shares one with the host.
+// Docker has it; so does, by default, who shares one with the host
+// or joins a network namespace that somebody else has made.
 func chooseUserNS(h *container.HostConfig, d UserNS) (kind usernsKind, of string, err error) {
 	ref, shared := strings.CutPrefix(string(h.UsernsMode), "container:")
 	switch {
@@ -78,7 +79,8 @@ func defaultUserNS(h *container.HostConfig, d UserNS) (usernsKind, string, error
 			return 0, "", err
 		}
 	}
-	if !d.private() || h.Privileged || h.NetworkMode.IsHost() || h.PidMode.IsHost() || h.IpcMode.IsHost() {
+	_, foreign := record.NetNS(h.NetworkMode)
+	if !d.private() || h.Privileged || foreign || h.NetworkMode.IsHost() || h.PidMode.IsHost() || h.IpcMode.IsHost() {
 		return usernsHost, "", nil
 	}
 	for _, m := range []string{string(h.NetworkMode), string(h.PidMode), string(h.IpcMode)} {

@@ -9,6 +9,7 @@ import (
 	"github.com/moby/moby/api/types/network"
 
 	"github.com/davit-engine/davit/dialect"
+	"github.com/davit-engine/davit/engine/record"
 )
 
 // networks decides which networks the container is on. Its mode names the
@@ -67,7 +68,7 @@ func (p *planner) networks(wish *dialect.Change) error {
 		mode = after[0]
 	}
 	h.NetworkMode = container.NetworkMode(mode)
-	if h.NetworkMode.IsContainer() {
+	if record.ForeignNet(h.NetworkMode) {
 		delete(on, mode) // there is nothing of its own
 	}
 	p.out.Networking = &network.NetworkingConfig{EndpointsConfig: on}
@@ -93,7 +94,7 @@ func (p *planner) named(mode string) string {
 // joinedPorts refuses ports of a container in another's network.
 func (p *planner) joinedPorts() error {
 	h := p.out.HostConfig
-	if h.NetworkMode.IsContainer() && (len(h.PortBindings) > 0 || h.PublishAllPorts) {
+	if record.ForeignNet(h.NetworkMode) && (len(h.PortBindings) > 0 || h.PublishAllPorts) {
 		return invalid("conflicting options: port publishing and the container type network mode")
 	}
 	return nil
@@ -109,5 +110,5 @@ func modeOf(h *container.HostConfig) string {
 // alone reports whether a container in this network mode is on no other.
 func alone(mode string) bool {
 	m := container.NetworkMode(mode)
-	return m.IsHost() || m.IsNone() || m.IsContainer()
+	return m.IsHost() || m.IsNone() || record.ForeignNet(m)
 }

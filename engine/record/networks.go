@@ -3,10 +3,29 @@ package record
 import (
 	"cmp"
 	"slices"
+	"strings"
 
 	"github.com/moby/moby/api/types/container"
 	apinet "github.com/moby/moby/api/types/network"
 )
+
+// netNSPrefix begins the network mode of a container that lives in a network
+// namespace that somebody else has made; the rest is its path.
+const netNSPrefix = "ns:"
+
+// NetNS returns the path of the network namespace that a mode names, false if
+// it names none.
+func NetNS(mode container.NetworkMode) (path string, ok bool) {
+	return strings.CutPrefix(string(mode), netNSPrefix)
+}
+
+// ForeignNet reports whether a container in this mode lives in a network that
+// is neither its own nor the host's: another container's or somebody else's. It
+// is on no networks, and cannot be connected to any.
+func ForeignNet(mode container.NetworkMode) bool {
+	_, ns := NetNS(mode)
+	return ns || mode.IsContainer()
+}
 
 // Membership is a network that a container is to be on.
 type Membership struct {
@@ -16,8 +35,8 @@ type Membership struct {
 
 // Memberships lists the networks that a container is to be on, in the order of
 // its interfaces: that of its network mode first, the others by name. The
-// host's network and none count as networks; who shares another container's is
-// on none of its own.
+// host's network and none count as networks; who lives in a ForeignNet is on
+// none of its own.
 func (c *Container) Memberships() []Membership {
 	if c.Config.NetworkDisabled {
 		return nil
@@ -30,7 +49,7 @@ func (c *Container) Memberships() []Membership {
 func Memberships(h *container.HostConfig, nc *apinet.NetworkingConfig) []Membership {
 	mode := ModeOf(h)
 	switch {
-	case h.NetworkMode.IsContainer():
+	case ForeignNet(h.NetworkMode):
 		return nil
 	case nc == nil || len(nc.EndpointsConfig) == 0:
 		return []Membership{{mode, &apinet.EndpointSettings{}}}
@@ -74,8 +93,8 @@ func Detached(nc *apinet.NetworkingConfig) bool {
 	return ok && settings == nil
 }
 
-// ModeOf returns a container's network mode: the name of a network, or
-// container:<id>.
+// ModeOf returns a container's network mode: the name of a network,
+// container:<id>, or ns:<path>.
 func ModeOf(h *container.HostConfig) string {
 	if h.NetworkMode == "" || h.NetworkMode.IsDefault() {
 		return apinet.NetworkBridge

@@ -21,6 +21,7 @@ func TestMemberships(t *testing.T) {
 		{"host", nil, "host"},
 		{"none", map[string]*apinet.EndpointSettings{"none": none}, "none"},
 		{"container:x", map[string]*apinet.EndpointSettings{"container:x": none}, ""},
+		{"ns:/run/netns/x", map[string]*apinet.EndpointSettings{"ns:/run/netns/x": none}, ""},
 		{"m", map[string]*apinet.EndpointSettings{"z": none, "m": none, "a": nil}, "m a z"},
 		{"default", map[string]*apinet.EndpointSettings{"mine": none}, "mine"},
 		{"mine", Detach().EndpointsConfig, ""},

@@ -271,7 +271,7 @@ func cgroupPath(in Input) string {
 func sysctls(in Input) map[string]string {
 	h := in.Container.HostConfig
 	out := make(map[string]string, len(h.Sysctls)+2)
-	if !h.NetworkMode.IsHost() && !h.NetworkMode.IsContainer() {
+	if !h.NetworkMode.IsHost() && !record.ForeignNet(h.NetworkMode) {
 		out["net.ipv4.ip_unprivileged_port_start"] = "0"
 		out["net.ipv4.ping_group_range"] = "0 2147483647"
 	}
