@@ -72,6 +72,13 @@ func TestDockerClient(t *testing.T) {
 		{"exec -d web true", 0, nil},
 		{"exec web true", 3, []string{"exec out"}},
 		{"volume ls", 0, []string{"local", "data"}},
+		{"network ls", 0, []string{"4a5b6c7d8e9f", "bridge"}},
+		{"network inspect -v bridge", 0, []string{"172.17.0.0/16"}},
+		{"network create -d bridge --ipv6 mine", 0, []string{id}},
+		{"network create taken", 1, []string{"network with name taken already exists"}},
+		{"network create --subnet 10.0.0.0 mine", 1, []string{"netip.ParsePrefix"}},
+		{"network connect --ip 172.17.0.9 --gw-priority 3 bridge web", 0, nil},
+		{"network disconnect -f bridge web", 0, nil},
 		{"plugin ls", 1, []string{"GET /plugins is not implemented by this engine"}},
 	} {
 		t.Run(tc.args, func(t *testing.T) {

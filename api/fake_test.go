@@ -520,6 +520,24 @@ func (f fakeNetworks) Inspect(_ context.Context, ref string) (network.Inspect, e
 	}, f.err
 }
 
+func (f fakeNetworks) Create(_ context.Context, r network.CreateRequest) (network.CreateResponse, error) {
+	f.note(r)
+	if r.Name == "taken" {
+		return network.CreateResponse{}, errs.New(errs.Conflict, "network with name taken already exists")
+	}
+	return network.CreateResponse{ID: id, Warning: "mind the gap"}, f.err
+}
+
+func (f fakeNetworks) Connect(_ context.Context, ref, container string, settings *network.EndpointSettings) error {
+	f.note([]any{"connect", ref, container, settings})
+	return f.err
+}
+
+func (f fakeNetworks) Disconnect(_ context.Context, ref, container string, force bool) error {
+	f.note([]any{"disconnect", ref, container, force})
+	return f.err
+}
+
 func (f fakeNetworks) Remove(_ context.Context, ref string) error {
 	if _, err := f.Inspect(context.Background(), ref); err != nil {
 		return err

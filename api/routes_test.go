@@ -3,6 +3,7 @@ package api_test
 import (
 	"io"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"reflect"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/davit-engine/davit/image"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/jsonstream"
+	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/api/types/registry"
 	"github.com/moby/moby/api/types/volume"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -67,6 +69,15 @@ func TestRoutes(t *testing.T) {
 		{"GET", "/networks/bridge?verbose=1&scope=local", "", 200, nil},
 		{"GET", "/v1.51/networks/bridge", "", 200, nil},
 		{"GET", "/networks/nobody", "", 404, nil},
+		{"GET", "/networks/", "", 200, map[string]map[string]bool{}},
+		{"GET", "/networks/bridge?scope=swarm", "", 404, nil},
+		{"POST", "/networks/create", `{"Name":"n","CheckDuplicate":true,"EnableIPv4":false,"IPAM":{"Config":[{"Subnet":"10.1.0.0/16","IPRange":"","Gateway":"10.1.0.1"}]}}`, 201,
+			network.CreateRequest{Name: "n", EnableIPv4: new(bool), IPAM: &network.IPAM{Config: []network.IPAMConfig{{Subnet: netip.MustParsePrefix("10.1.0.0/16"), Gateway: netip.MustParseAddr("10.1.0.1")}}}}},
+		{"POST", "/v1.47/networks/create", `{"Name":"n","EnableIPv4":false}`, 201, network.CreateRequest{Name: "n"}},
+		{"POST", "/networks/n/connect", `{"Container":"web","EndpointConfig":{"Aliases":["a"],"GwPriority":-3,"IPAMConfig":{"IPv4Address":"10.1.0.7","IPv6Address":""}}}`, 200,
+			[]any{"connect", "n", "web", &network.EndpointSettings{Aliases: []string{"a"}, GwPriority: -3, IPAMConfig: &network.EndpointIPAMConfig{IPv4Address: netip.MustParseAddr("10.1.0.7")}}}},
+		{"POST", "/v1.24/networks/n/connect", `{"Container":"web"}`, 200, []any{"connect", "n", "web", (*network.EndpointSettings)(nil)}},
+		{"POST", "/networks/n/disconnect", `{"Container":"web","Force":true}`, 200, []any{"disconnect", "n", "web", true}},
 		{"DELETE", "/networks/bridge", "", 403, nil},
 		{"POST", "/networks/prune?filters=" + url.QueryEscape(`{"until":["1h"]}`), "", 200, map[string]map[string]bool{"until": {"1h": true}}},
 		{"GET", "/containers/web/stats", "", 200, engine.StatsOptions{Stream: true}},
@@ -192,6 +203,18 @@ func TestErrors(t *testing.T) {
 		{"create as a form", "POST", "/containers/create", `a=b`, "application/x-www-form-urlencoded", nil, 400, "unsupported Content-Type header (application/x-www-form-urlencoded): must be 'application/json'"},
 		{"create as nonsense", "POST", "/containers/create", `{}`, ";", nil, 400, "malformed Content-Type header (;): mime: no media type"},
 		{"create for no platform", "POST", "/containers/create?platform=a/b/c/d/e", `{"Image":"a"}`, "", nil, 400, `"d/e" is an invalid component of "a/b/c/d/e"`},
+
+		{"network of half a request", "POST", "/networks/create", `{"Name":`, "", nil, 400, "invalid JSON: unexpected EOF"},
+		{"network of nothing", "POST", "/networks/create", "", "application/json", nil, 400, "invalid JSON: got EOF while reading request body"},
+		{"network with a bad subnet", "POST", "/networks/create", `{"Name":"n","IPAM":{"Config":[{"Subnet":"10.0.0.0"}]}}`, "", nil, 400, `invalid JSON: netip.ParsePrefix("10.0.0.0"): no '/'`},
+		{"network of a name in use", "POST", "/networks/create", `{"Name":"taken"}`, "", nil, 409, "network with name taken already exists"},
+		{"network as a form", "POST", "/networks/create", "Name=n", "application/x-www-form-urlencoded", nil, 400, "unsupported Content-Type header"},
+		{"connect to an address that is none", "POST", "/networks/n/connect", `{"Container":"web","EndpointConfig":{"IPAMConfig":{"IPv4Address":"10"}}}`, "", nil, 400, `invalid JSON: ParseAddr("10"): unable to parse IP`},
+		{"connect with nothing", "POST", "/networks/n/connect", "", "application/json", nil, 400, "invalid JSON: got EOF while reading request body"},
+		{"connect twice", "POST", "/networks/n/connect", `{"Container":"web"}`, "", errs.New(errs.Forbidden, "endpoint with name web already exists in network n"), 403, "endpoint with name web already exists in network n"},
+		{"disconnect what is not there", "POST", "/networks/n/disconnect", `{"Container":"x"}`, "", errs.New(errs.NotFound, "No such container: x"), 404, "No such container: x"},
+		{"verbose beyond words", "GET", "/networks/bridge?verbose=very", "", "", nil, 400, `invalid value for verbose: very: strconv.ParseBool: parsing "very": invalid syntax`},
+		{"no such network", "GET", "/networks/x", "", "", nil, 404, "network x not found"},
 
 		{"no such image", "GET", "/images/a/b/json", "", "", nil, 404, "No such image: a/b"},
 		{"both", "GET", "/images/busybox/json?manifests=1&platform=" + url.QueryEscape(`{"os":"linux","architecture":"amd64"}`), "", "", nil, 400, "conflicting options: manifests and platform options cannot both be set"},

@@ -40,17 +40,21 @@ var goldenManifest = &ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManife
 // shape shows as a file.
 func TestGoldens(t *testing.T) {
 	for name, answer := range map[string]func(v Version) any{
-		"inspect":       func(v Version) any { return Container(v, goldenInspect()) },
-		"ps":            func(v Version) any { return Containers(v, goldenContainers()) },
-		"event":         func(v Version) any { return goldenEvents(v) },
-		"info":          func(v Version) any { return Info(v, goldenInfo()) },
-		"version":       func(v Version) any { return SystemVersion(v, goldenVersion()) },
-		"df":            func(v Version) any { return DiskUsage(v, goldenUsage(), false) },
-		"df-verbose":    func(v Version) any { return DiskUsage(v, goldenUsage(), true) },
-		"images":        func(v Version) any { return Images(v, goldenImages()) },
-		"image":         func(v Version) any { return Image(v, goldenImage()) },
-		"networks":      func(v Version) any { return Networks(v, []network.Inspect{goldenNetwork()}) },
-		"network":       func(v Version) any { return Network(v, goldenNetwork()) },
+		"inspect":    func(v Version) any { return Container(v, goldenInspect()) },
+		"ps":         func(v Version) any { return Containers(v, goldenContainers()) },
+		"event":      func(v Version) any { return goldenEvents(v) },
+		"info":       func(v Version) any { return Info(v, goldenInfo()) },
+		"version":    func(v Version) any { return SystemVersion(v, goldenVersion()) },
+		"df":         func(v Version) any { return DiskUsage(v, goldenUsage(), false) },
+		"df-verbose": func(v Version) any { return DiskUsage(v, goldenUsage(), true) },
+		"images":     func(v Version) any { return Images(v, goldenImages()) },
+		"image":      func(v Version) any { return Image(v, goldenImage()) },
+		"networks":   func(v Version) any { return Networks(v, []network.Inspect{goldenNetwork()}) },
+		"network":    func(v Version) any { return Network(v, goldenNetwork()) },
+		"network-create": func(v Version) any {
+			with, without := true, false
+			return CreateNetwork(v, network.CreateRequest{Name: "n", EnableIPv4: &without, EnableIPv6: &with})
+		},
 		"stats":         func(v Version) any { return Stats(v, goldenStats()) },
 		"create":        func(v Version) any { return goldenCreate(v, `{"Image":"a"}`) },
 		"create-filled": func(v Version) any { return goldenCreate(v, goldenRequest) },

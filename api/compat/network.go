@@ -25,3 +25,12 @@ func Network(v Version, n network.Inspect) any {
 	}
 	return n
 }
+
+// CreateNetwork returns the description of a network to be made as a client of
+// version v means it.
+func CreateNetwork(v Version, r network.CreateRequest) network.CreateRequest {
+	if v.Before(48) { // which could not do without IPv4
+		r.EnableIPv4 = nil
+	}
+	return r
+}

@@ -42,7 +42,6 @@ func TestNetworks(t *testing.T) {
 	cli.OK(t, "network", "prune", "-f")
 	cli.Fails(t, 1, "network nothing-there not found", "network", "inspect", "nothing-there")
 	cli.Fails(t, 1, "bridge is a pre-defined network and cannot be removed", "network", "rm", "bridge")
-	cli.Fails(t, 1, "not implemented by this engine", "network", "create", "mine")
 
 	for mode, want := range map[string]string{"host": "host", "none": "none"} {
 		other := n + "-" + mode

@@ -294,8 +294,8 @@ func (e *Engine) Close() []string {
 	var left []string
 	pids := e.supervised()
 	if e.daemon != nil {
-		if err := e.removeContainers(); err != nil {
-			left = append(left, fmt.Sprintf("containers: %v", err))
+		if err := e.clear(); err != nil {
+			left = append(left, fmt.Sprintf("containers and networks: %v", err))
 		}
 		if err := e.end(unix.SIGTERM); err != nil {
 			left = append(left, err.Error())
@@ -315,7 +315,9 @@ func (e *Engine) Close() []string {
 	return left
 }
 
-func (e *Engine) removeContainers() error {
+// clear removes what an engine that ends leaves running: containers, and the
+// networks that were made for them.
+func (e *Engine) clear() error {
 	api, err := e.dial()
 	if err != nil {
 		return err
@@ -332,7 +334,8 @@ func (e *Engine) removeContainers() error {
 		_, err := api.ContainerRemove(ctx, c.ID, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
 		errs = append(errs, err)
 	}
-	return errors.Join(errs...)
+	_, err = api.NetworkPrune(ctx, client.NetworkPruneOptions{})
+	return errors.Join(append(errs, err)...)
 }
 
 // Host is the engine's address as -H, DOCKER_HOST and DAVIT_HOST take it.

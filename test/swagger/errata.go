@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"regexp"
 	"slices"
+	"strings"
 )
 
 // undocumented lists status codes that Docker's engine sends although the
@@ -27,7 +28,8 @@ func undocumented(o operation, status int) bool {
 			o.pattern == "/images/get" || o.pattern == "/images/{name}/get" || o.pattern == "/images/load"
 	case http.StatusConflict: // of a container that is being removed; of an update with the container's other limits
 		// of a container that does not run; of two prunes at once
-		return o.pattern == "/containers/{id}/top" || o.pattern == "/containers/prune" || o.pattern == "/images/prune" || o.pattern == "/containers/{id}/start" || o.pattern == "/containers/{id}/stop" || o.pattern == "/containers/{id}/restart" ||
+		// of a network's name; of an endpoint of a container that is being removed
+		return strings.HasPrefix(o.pattern, "/networks/") || o.pattern == "/containers/{id}/top" || o.pattern == "/containers/prune" || o.pattern == "/images/prune" || o.pattern == "/containers/{id}/start" || o.pattern == "/containers/{id}/stop" || o.pattern == "/containers/{id}/restart" ||
 			o.pattern == "/containers/{id}/resize" || o.pattern == "/containers/{id}/attach" || o.pattern == "/containers/{id}/update"
 	}
 	return false
@@ -35,7 +37,7 @@ func undocumented(o operation, status int) bool {
 
 // own are the operations that Docker's API has not, or has and does not describe.
 var own = regexp.MustCompile(`^(POST /exec/[^/]+/kill|POST /containers/[^/]+/change|GET /containers/[^/]+/(request|explain)|GET /images/.+/explain|` +
-	`(POST|GET|DELETE) /containers/[^/]+/checkpoints(/[^/]+){0,2}|POST /checkpoints/import)$`)
+	`(POST|GET|DELETE) /containers/[^/]+/checkpoints(/[^/]+){0,2}|POST /checkpoints/import|GET /networks/)$`)
 
 // mayBeEmpty are streams that may end before their first message.
 var mayBeEmpty = map[string]bool{"/events": true, "/images/create": true, "/images/load": true, "/images/{name}/push": true, "/containers/{id}/wait": true}
