@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"os"
+	"reflect"
 	"slices"
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/events"
 	"github.com/moby/moby/api/types/mount"
+	"github.com/moby/moby/api/types/network"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
@@ -89,6 +91,10 @@ func (g *Changes) draft(ctx context.Context, c *ctr, wish *dialect.Change) (*cha
 	case container.StateRemoving, container.StateDead:
 		return nil, errs.New(errs.Conflict, `container is marked for removal and cannot be "update"`)
 	}
+	wish, err := g.byName(wish)
+	if err != nil {
+		return nil, err
+	}
 	out, err := change.Make(&rec, g.imageEnv(ctx, &rec, wish), wish)
 	if err != nil {
 		return nil, err
@@ -113,13 +119,6 @@ func (g *Changes) draft(ctx context.Context, c *ctr, wish *dialect.Change) (*cha
 			return nil, err
 		}
 	}
-	if out.Networking != nil {
-		for name := range out.Networking.EndpointsConfig {
-			if err := g.hasNetwork(container.NetworkMode(name)); err != nil {
-				return nil, err
-			}
-		}
-	}
 	if err := g.canMount(ctx, out.Mounted); err != nil {
 		return nil, err
 	}
@@ -127,24 +126,50 @@ func (g *Changes) draft(ctx context.Context, c *ctr, wish *dialect.Change) (*cha
 	return out, nil
 }
 
-// hasNetwork checks that a network exists, which a creation leaves to the start.
-func (g *Changes) hasNetwork(m container.NetworkMode) error {
+// byName is a wish whose networks go by their names. All of those that are
+// joined must exist, which a creation leaves to the start.
+func (g *Changes) byName(wish *dialect.Change) (*dialect.Change, error) {
+	if len(wish.Networks) == 0 {
+		return wish, nil
+	}
+	named := *wish
+	named.Networks = make(map[string]*network.EndpointSettings, len(wish.Networks))
+	for ref, settings := range wish.Networks {
+		name, err := g.networkName(ref)
+		if err != nil && settings != nil {
+			return nil, err
+		}
+		named.Networks[name] = settings
+	}
+	return &named, nil
+}
+
+// networkName is the name of a network that a container can be on, or else the
+// reference itself, with why it cannot.
+func (g *Changes) networkName(ref string) (string, error) {
+	m := container.NetworkMode(ref)
+	path, foreign := record.NetNS(m)
 	switch {
 	case m.IsContainer():
 		_, err := g.table.find(m.ConnectedContainer())
-		return err
-	case m.IsHost() || m.IsNone() || m == networkBridge:
-		return nil
-	}
-	if path, ok := record.NetNS(m); ok {
+		return ref, err
+	case foreign:
 		f, err := openNetNS(path)
 		if err == nil {
 			err = f.Close()
 		}
-		return err
+		return ref, err
+	case ref == "" || !m.IsUserDefined():
+		return ref, nil
 	}
-	_, err := g.nets.find(string(m))
-	return err
+	n, err := g.nets.find(ref)
+	switch {
+	case err != nil:
+		return ref, err
+	case n.ConfigOnly:
+		return n.Name, errs.New(errs.Forbidden, "cannot create endpoint on configuration-only network %s", n.Name)
+	}
+	return n.Name, nil
 }
 
 // imageEnv returns the variables of the container's image, if a change looks
@@ -223,7 +248,64 @@ func (g *Changes) apply(ctx context.Context, c *ctr, wish *dialect.Change, out *
 			g.log.Error("recording that a container has its old settings again", "container", c.id, "error", err)
 		}
 	})
-	return g.persist(c, true)
+	if err := g.persist(c, true); err != nil {
+		return err
+	}
+	return g.moveNetworks(ctx, c, &before, taken)
+}
+
+// moveNetworks takes a container that runs off the networks that its record has
+// no more, and puts it on those that it has now. How to take that back it adds
+// to taken.
+func (g *Changes) moveNetworks(ctx context.Context, c *ctr, before *record.Container, taken *undo) error {
+	r, now := c.current(), c.snapshot()
+	if r == nil || reflect.DeepEqual(before.NetworkingConfig, now.NetworkingConfig) {
+		return nil
+	}
+	old, err := g.nets.memberships(before)
+	if err != nil {
+		return err
+	}
+	list, err := g.nets.memberships(&now)
+	if err != nil {
+		return err
+	}
+	missing := func(from []membership) func(membership) bool {
+		return func(m membership) bool {
+			return !slices.ContainsFunc(from, func(o membership) bool {
+				return o.network.ID == m.network.ID && reflect.DeepEqual(o.settings, m.settings)
+			})
+		}
+	}
+	leaves := missing(list)
+	for _, m := range old {
+		if !leaves(m) {
+			continue
+		}
+		if err := g.joiner.leave(ctx, c, r, &m.network); err != nil {
+			return err
+		}
+		taken.add(func() {
+			if err := g.joiner.join(ctx, c, r, m); err != nil {
+				g.log.Error("putting a container back on a network", "container", c.id, "network", m.network.Name, "error", err)
+			}
+		})
+	}
+	comes := missing(old)
+	for _, m := range list {
+		if !comes(m) {
+			continue
+		}
+		if err := g.joiner.join(ctx, c, r, m); err != nil {
+			return err
+		}
+		taken.add(func() {
+			if err := g.joiner.leave(ctx, c, r, &m.network); err != nil {
+				g.log.Error("taking a container off a network again", "container", c.id, "network", m.network.Name, "error", err)
+			}
+		})
+	}
+	return nil
 }
 
 // remount settles what rec has mounted after a change.

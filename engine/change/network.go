@@ -2,6 +2,7 @@ package change
 
 import (
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -13,22 +14,22 @@ import (
 )
 
 // networks decides which networks the container is on. Its mode names the
-// first of them, or what stands alone: host, none, another container's.
+// first of them, or what stands alone: host, none, another container's. Between
+// networks a container moves while it runs.
 func (p *planner) networks(wish *dialect.Change) error {
 	if len(wish.Networks) == 0 {
 		return p.joinedPorts()
 	}
 	h := p.out.HostConfig
-	mode := modeOf(h)
+	mode := record.ModeOf(h)
 	on := map[string]*network.EndpointSettings{}
-	if p.out.Networking != nil {
-		maps.Copy(on, p.out.Networking.EndpointsConfig)
-		delete(on, network.NetworkDefault)
+	for _, m := range record.Memberships(h, p.out.Networking) {
+		on[m.Network] = m.Settings
 	}
-	if on[mode] == nil {
+	if record.ForeignNet(h.NetworkMode) {
 		on[mode] = &network.EndpointSettings{}
 	}
-	before := slices.Sorted(maps.Keys(on))
+	before := maps.Clone(on)
 	var joined []string
 	for _, name := range slices.Sorted(maps.Keys(wish.Networks)) {
 		settings := wish.Networks[name]
@@ -64,19 +65,33 @@ func (p *planner) networks(wish *dialect.Change) error {
 		on[network.NetworkNone] = &network.EndpointSettings{}
 	}
 	after := slices.Sorted(maps.Keys(on))
+	live := ownNamespace(mode)
 	if on[mode] == nil {
 		mode = after[0]
 	}
+	live = live && ownNamespace(mode)
 	h.NetworkMode = container.NetworkMode(mode)
 	if record.ForeignNet(h.NetworkMode) {
 		delete(on, mode) // there is nothing of its own
 	}
 	p.out.Networking = &network.NetworkingConfig{EndpointsConfig: on}
-	p.note("network", strings.Join(before, ", "), strings.Join(after, ", "), false)
-	if o := p.out.Origin; o != nil && slices.Contains(o.Engine, "Hostname") && p.named(mode) != p.named(modeOf(p.rec.HostConfig)) {
+	p.note("network", strings.Join(slices.Sorted(maps.Keys(before)), ", "), strings.Join(after, ", "), live)
+	for _, name := range joined {
+		if old := before[name]; old != nil && !reflect.DeepEqual(old, on[name]) && !alone(name) {
+			p.note("network "+name, name, name+" (other options)", live)
+		}
+	}
+	if o := p.out.Origin; o != nil && slices.Contains(o.Engine, "Hostname") && p.named(mode) != p.named(record.ModeOf(p.rec.HostConfig)) {
 		p.chooseHostname()
 	}
 	return p.joinedPorts()
+}
+
+// ownNamespace reports whether a container in this network mode has a network
+// namespace of its own, which can be put on networks while it runs.
+func ownNamespace(mode string) bool {
+	m := container.NetworkMode(mode)
+	return !m.IsHost() && !record.ForeignNet(m)
 }
 
 // named says who names a container in this network mode, unless its user does:
@@ -98,13 +113,6 @@ func (p *planner) joinedPorts() error {
 		return invalid("conflicting options: port publishing and the container type network mode")
 	}
 	return nil
-}
-
-func modeOf(h *container.HostConfig) string {
-	if h.NetworkMode == "" || h.NetworkMode.IsDefault() {
-		return network.NetworkBridge
-	}
-	return string(h.NetworkMode)
 }
 
 // alone reports whether a container in this network mode is on no other.

@@ -80,6 +80,7 @@ func TestPlans(t *testing.T) {
 		{name: "ports", wish: `{"PortBindings":{"80/tcp":null,"443/tcp":[{"HostIp":"127.0.0.1","HostPort":"8443"}],"53/udp":[{}]}}`},
 		{name: "another network", wish: `{"Networks":{"back":{"Aliases":["db"]}}}`},
 		{name: "instead of a network", wish: `{"Networks":{"back":{},"bridge":null}}`},
+		{name: "another place on a network", wish: `{"Networks":{"bridge":{"IPAMConfig":{"IPv4Address":"10.0.0.9"}}}}`},
 		{name: "no network", wish: `{"Networks":{"bridge":null}}`},
 		{name: "the host's network", wish: `{"Networks":{"host":{}}}`},
 		{name: "from none to a bridge", wish: `{"Networks":{"bridge":{}}}`, change: func(r *record.Container) { r.HostConfig.NetworkMode, r.NetworkingConfig = "none", nil }},
