@@ -2,118 +2,161 @@ package network
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/davit-engine/davit/errs"
+	"github.com/davit-engine/davit/network/ipam"
+	apinet "github.com/moby/moby/api/types/network"
 )
 
-// addresses hands out the IPv4 addresses of one range, next fit: it goes on
-// where it stopped, so that an address given back rests for a whole round and
-// nobody's stale ARP entry, DNS answer or connection meets its next holder.
-// It is not safe for concurrent use.
-type addresses struct {
-	subnet      netip.Prefix        // masked
-	first, last netip.Addr          // the part that may be given out, both included
-	last0       netip.Addr          // the address given out last
-	used        map[netip.Addr]bool // always holds the gateway
-	free        int                 // of first..last
-}
+// addresses are those of a network, by family. They are not safe for
+// concurrent use.
+type addresses struct{ v4, v6 ipam.Ranges }
 
-// newAddresses returns the addresses of part, which lies in subnet, without
-// the network's own, the broadcast and the gateway's.
-func newAddresses(subnet, part netip.Prefix, gateway netip.Addr) (*addresses, error) {
-	subnet, part = subnet.Masked(), part.Masked()
-	switch {
-	case !subnet.Addr().Is4() || !part.Addr().Is4():
-		return nil, errs.New(errs.InvalidParameter, "%s is not an IPv4 range", subnet)
-	case subnet.Bits() > 30:
-		return nil, errs.New(errs.InvalidParameter, "%s has no room for containers: give the bridge a /30 or larger", subnet)
-	case part.Bits() < subnet.Bits() || !subnet.Contains(part.Addr()):
-		return nil, errs.New(errs.InvalidParameter, "fixed-cidr %s does not lie in the bridge's range %s", part, subnet)
-	case !subnet.Contains(gateway) || gateway == subnet.Addr() || gateway == lastOf(subnet):
-		return nil, errs.New(errs.InvalidParameter, "%s cannot be the bridge's address in %s", gateway, subnet)
+func newAddresses(n apinet.Network) (a addresses, err error) {
+	for _, c := range n.IPAM.Config {
+		r, err := ipam.NewRange(c)
+		switch {
+		case err != nil:
+			return a, err
+		case c.Subnet.Addr().Is4() && n.EnableIPv4:
+			a.v4 = append(a.v4, r)
+		case c.Subnet.Addr().Is6() && n.EnableIPv6:
+			a.v6 = append(a.v6, r)
+		}
 	}
-	a := &addresses{subnet: subnet, first: part.Addr(), last: lastOf(part), used: map[netip.Addr]bool{gateway: true}}
-	if a.first == subnet.Addr() {
-		a.first = a.first.Next()
-	}
-	if a.last == lastOf(subnet) {
-		a.last = a.last.Prev()
-	}
-	a.free = int(number(a.last)-number(a.first)) + 1
-	if a.inPart(gateway) {
-		a.free--
-	}
-	a.last0 = a.last
 	return a, nil
 }
 
-// take returns the next free address.
-func (a *addresses) take() (netip.Addr, error) {
-	if a.free == 0 {
-		return netip.Addr{}, errs.New(errs.Exhausted, "no free address left in %s: remove containers that are not needed, or give the bridge a larger range (bip, fixed-cidr)", a.subnet)
+// check says what cannot be of a wish for a network.
+func (a addresses) check(w Wish, network string) error {
+	if len(w.MAC) != 0 && (len(w.MAC) != 6 || w.MAC[0]&1 != 0) {
+		return errs.New(errs.InvalidParameter, "%s cannot be the MAC address of a container", w.MAC)
 	}
-	for addr := a.last0; ; {
-		if addr = addr.Next(); !a.inPart(addr) {
-			addr = a.first
+	for _, f := range []struct {
+		a      netip.Addr
+		v4     bool
+		name   string
+		ranges ipam.Ranges
+	}{{w.Address4, true, "IPv4", a.v4}, {w.Address6, false, "IPv6", a.v6}} {
+		switch {
+		case !f.a.IsValid():
+		case f.a.Is4() != f.v4:
+			return errs.New(errs.InvalidParameter, "%s is not an %s address", f.a, f.name)
+		case len(f.ranges) == 0:
+			return errs.New(errs.InvalidParameter, "network %s has no %s addresses: leave %s out, or use a network that has a subnet for it", network, f.name, f.a)
 		}
-		if !a.used[addr] {
-			a.used[addr] = true
-			a.last0 = addr
-			a.free--
-			return addr, nil
+	}
+	for _, l := range w.LinkLocal {
+		if !l.IsLinkLocalUnicast() {
+			return errs.New(errs.InvalidParameter, "invalid link local IP address: %s", l)
 		}
-	}
-}
-
-// claim takes one address of the range, which need not lie in the part that
-// take gives from.
-func (a *addresses) claim(addr netip.Addr) error {
-	switch {
-	case !a.subnet.Contains(addr) || addr == a.subnet.Addr() || addr == lastOf(a.subnet):
-		return errs.New(errs.InvalidParameter, "address %s is not one of the range %s", addr, a.subnet)
-	case a.used[addr]:
-		return errs.New(errs.Conflict, "address %s is already in use", addr)
-	}
-	a.used[addr] = true
-	if a.inPart(addr) {
-		a.free--
 	}
 	return nil
 }
 
-// give takes an address back; one that is not in use is left alone.
-func (a *addresses) give(addr netip.Addr) {
-	if !a.used[addr] {
-		return
+// choose takes addresses for an endpoint, those wished for where they are, and
+// gives it these and the gateways.
+func (a addresses) choose(e *Endpoint, w Wish) (err error) {
+	if e.Address4, e.Gateway4, err = chooseOf(a.v4, w.Address4); err != nil {
+		return err
 	}
-	delete(a.used, addr)
-	if a.inPart(addr) {
-		a.free++
+	if e.Address6, e.Gateway6, err = chooseOf(a.v6, w.Address6); err != nil {
+		a.give(*e)
+	}
+	return err
+}
+
+// chooseOf chooses in one family. Without ranges there is no address.
+func chooseOf(rs ipam.Ranges, wished netip.Addr) (p netip.Prefix, gateway netip.Addr, err error) {
+	if len(rs) == 0 {
+		return p, gateway, nil
+	}
+	var r *ipam.Range
+	a := wished
+	if a.IsValid() {
+		r, err = rs.Claim(a)
+	} else {
+		a, r, err = rs.Take()
+	}
+	if err != nil {
+		return p, gateway, err
+	}
+	return r.Prefix(a), r.Gateway(), nil
+}
+
+// claim takes the addresses that an endpoint has already.
+func (a addresses) claim(e Endpoint) error {
+	if e.Address4.IsValid() {
+		if _, err := a.v4.Claim(e.Address4.Addr()); err != nil {
+			return err
+		}
+	}
+	if e.Address6.IsValid() {
+		if _, err := a.v6.Claim(e.Address6.Addr()); err != nil {
+			if e.Address4.IsValid() {
+				a.v4.Give(e.Address4.Addr())
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// give takes an endpoint's addresses back.
+func (a addresses) give(e Endpoint) {
+	if e.Address4.IsValid() {
+		a.v4.Give(e.Address4.Addr())
+	}
+	if e.Address6.IsValid() {
+		a.v6.Give(e.Address6.Addr())
 	}
 }
 
-// goOnAfter makes addr count as the one given out last.
-func (a *addresses) goOnAfter(addr netip.Addr) {
-	if a.inPart(addr) {
-		a.last0 = addr
+// free returns how many more endpoints there can be, or a million.
+func (a addresses) free() int {
+	n := uint64(1e6)
+	for _, rs := range []ipam.Ranges{a.v4, a.v6} {
+		free := uint64(0)
+		for _, r := range rs {
+			free += min(r.Free(), 1e6)
+		}
+		if len(rs) > 0 {
+			n = min(n, free)
+		}
 	}
+	return int(n)
 }
 
-func (a *addresses) inPart(addr netip.Addr) bool {
-	return addr.Is4() && a.first.Compare(addr) <= 0 && addr.Compare(a.last) <= 0
+// status counts addresses, and those of ready as free.
+func (a addresses) status(ready []Endpoint) apinet.SubnetStatuses {
+	all := apinet.SubnetStatuses{}
+	for _, r := range slices.Concat(a.v4, a.v6) {
+		s := r.Status()
+		for _, e := range ready {
+			if r.Subnet().Contains(e.Address4.Addr()) || r.Subnet().Contains(e.Address6.Addr()) {
+				s.IPsInUse--
+				s.DynamicIPsAvailable++
+			}
+		}
+		all[r.Subnet()] = s
+	}
+	return all
 }
 
-// number is an IPv4 address as a number.
-func number(a netip.Addr) uint32 {
-	b := a.As4()
-	return uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
+// last returns the address of each range given out last.
+func (a addresses) last() (all []netip.Addr) {
+	for _, r := range slices.Concat(a.v4, a.v6) {
+		all = append(all, r.Last())
+	}
+	return all
 }
 
-func address(n uint32) netip.Addr {
-	return netip.AddrFrom4([4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)})
-}
-
-// lastOf returns the last address of an IPv4 range: its broadcast address.
-func lastOf(p netip.Prefix) netip.Addr {
-	return address(number(p.Masked().Addr()) | uint32(1<<(32-p.Bits())-1))
+// goOnAfter is the opposite of last.
+func (a addresses) goOnAfter(all []netip.Addr) {
+	for i, r := range slices.Concat(a.v4, a.v6) {
+		if i < len(all) {
+			r.GoOnAfter(all[i])
+		}
+	}
 }

@@ -3,6 +3,7 @@ package network
 import (
 	"errors"
 	"net"
+	"net/netip"
 	"os"
 	"testing"
 
@@ -22,7 +23,7 @@ func BenchmarkSandbox(b *testing.B) {
 	cold := open(b, c)
 	b.Run("cold", func(b *testing.B) {
 		for b.Loop() {
-			s, err := cold.Acquire(b.Context(), Wish{}, nil)
+			s, err := cold.Acquire(b.Context(), onBridge, nil)
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -34,7 +35,7 @@ func BenchmarkSandbox(b *testing.B) {
 	})
 	b.Run("none", func(b *testing.B) {
 		for b.Loop() {
-			s, err := cold.AcquireNone(b.Context(), nil)
+			s, err := cold.Acquire(b.Context(), nil, nil)
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -46,17 +47,13 @@ func BenchmarkSandbox(b *testing.B) {
 	b.Run("one-call-after-the-other", func(b *testing.B) {
 		for b.Loop() {
 			b.StopTimer()
-			a, err := cold.addresses.take()
-			if err != nil {
-				b.Fatal(err)
-			}
-			e := newEndpoint(a, cold.device.gateway, nil)
+			e := cold.describe(b)
 			b.StartTimer()
 			if err := onThread(func() error { return oneByOne(cold, e) }); err != nil {
 				b.Fatal(err)
 			}
 			b.StopTimer()
-			cold.addresses.give(a)
+			cold.networks.bridge.forget(e)
 			b.StartTimer()
 		}
 	})
@@ -68,7 +65,7 @@ func BenchmarkSandbox(b *testing.B) {
 			b.StopTimer()
 			eventually(b, "a ready sandbox", func() bool { return warm.Info().Ready > 50 })
 			b.StartTimer()
-			s, err := warm.Acquire(b.Context(), Wish{}, nil)
+			s, err := warm.Acquire(b.Context(), onBridge, nil)
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -80,7 +77,7 @@ func BenchmarkSandbox(b *testing.B) {
 	})
 	b.Run("table-intact", func(b *testing.B) {
 		for b.Loop() {
-			if wrote, err := warm.firewall.ensure(); err != nil || wrote {
+			if wrote, err := warm.wall.ensure(); err != nil || wrote {
 				b.Fatal(wrote, err)
 			}
 		}
@@ -88,11 +85,11 @@ func BenchmarkSandbox(b *testing.B) {
 	b.Run("table-anew", func(b *testing.B) {
 		for b.Loop() {
 			b.StopTimer()
-			if err := warm.firewall.remove(); err != nil {
+			if err := warm.wall.remove(); err != nil {
 				b.Fatal(err)
 			}
 			b.StartTimer()
-			if _, err := warm.firewall.ensure(); err != nil {
+			if _, err := warm.wall.ensure(); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -100,7 +97,8 @@ func BenchmarkSandbox(b *testing.B) {
 }
 
 // oneByOne does with vishvananda/netlink what maker.bridged does in batches.
-func oneByOne(bridge *Bridge, e *Endpoint) error {
+func oneByOne(bridge *Store, e *Endpoint) error {
+	e.HostVeth = vethName(e.Address4.Addr(), netip.Addr{})
 	ns, err := bridge.maker.inside(nil, func(ns *os.File, _ rtnl) error {
 		host, err := netlink.NewHandleAt(netns.NsHandle(bridge.maker.home.Fd()), unix.NETLINK_ROUTE)
 		if err != nil {
@@ -112,7 +110,7 @@ func oneByOne(bridge *Bridge, e *Endpoint) error {
 			return err
 		}
 		defer here.Close()
-		pair := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: e.HostVeth, MTU: 1500, MasterIndex: bridge.device.index, NumTxQueues: 1, NumRxQueues: 1},
+		pair := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: e.HostVeth, MTU: 1500, MasterIndex: bridge.lan().index, NumTxQueues: 1, NumRxQueues: 1},
 			PeerName: "eth0", PeerHardwareAddr: net.HardwareAddr(e.MAC), PeerNamespace: netlink.NsFd(ns.Fd())}
 		if err := host.LinkAdd(pair); err != nil {
 			return err

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	apinet "github.com/moby/moby/api/types/network"
 	"net"
 	"net/netip"
 	"os"
@@ -21,6 +20,7 @@ import (
 	"github.com/davit-engine/davit/errs"
 	"github.com/davit-engine/davit/runtime/namespace"
 	"github.com/google/nftables"
+	apinet "github.com/moby/moby/api/types/network"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -75,13 +75,13 @@ func TestInsideSandbox(t *testing.T) {
 		return
 	}
 	b := open(t, testConfig(t))
-	none, err := b.AcquireNone(t.Context(), nil)
+	none, err := b.Acquire(t.Context(), nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer none.NetNS.Close()
 	bridged := acquire(t, b, Wish{})
-	look := func(ns *os.File) (text string) {
+	inspect := func(ns *os.File) (text string) {
 		if err := within(t, ns, func() error {
 			links, err := dump(netlink.LinkList)
 			if err != nil {
@@ -114,11 +114,11 @@ func TestInsideSandbox(t *testing.T) {
 	}
 	sysctls := "0\n0 2147483647\n"
 	lo := "1 lo true 65536: 127.0.0.1/8 ::1/128\n"
-	if got, want := look(none.NetNS), lo+sysctls; got != want {
+	if got, want := inspect(none.NetNS), lo+sysctls; got != want {
 		t.Errorf("none:\n%swant:\n%s", got, want)
 	}
 	want := lo + "2 eth0 true 1500: " + bridged.place().Address4.String() + "\n" + "0.0.0.0/0 via 172.17.0.1\n172.17.0.0/16 via <nil>\n" + sysctls
-	if got := look(bridged.NetNS); got != want {
+	if got := inspect(bridged.NetNS); got != want {
 		t.Errorf("bridge:\n%swant:\n%s", got, want)
 	}
 	// The same in namespaces that belong to another user namespace.
@@ -132,16 +132,16 @@ func TestInsideSandbox(t *testing.T) {
 		t.Cleanup(func() { ns.Close() })
 		return ns
 	}
-	theirs, err := b.AcquireNone(t.Context(), given())
+	theirs, err := b.Acquire(t.Context(), nil, given())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := look(theirs.NetNS), lo+sysctls; got != want {
+	if got, want := inspect(theirs.NetNS), lo+sysctls; got != want {
 		t.Errorf("none in a user namespace:\n%swant:\n%s", got, want)
 	}
 	onBridge := acquireIn(t, b, Wish{}, given())
 	want = strings.ReplaceAll(want, bridged.place().Address4.String(), onBridge.place().Address4.String())
-	if got := look(onBridge.NetNS); got != want {
+	if got := inspect(onBridge.NetNS); got != want {
 		t.Errorf("bridge in a user namespace:\n%swant:\n%s", got, want)
 	}
 	if mac := bridged.place().MAC; mac[0]&3 != 2 {
@@ -171,15 +171,15 @@ func TestWishes(t *testing.T) {
 	}{
 		{"address and MAC of a ready one", Wish{MAC: mac, Address4: netip.MustParseAddr("172.17.0.3")}, errs.Unknown},
 		{"address of a ready one", Wish{Address4: netip.MustParseAddr("172.17.0.4")}, errs.Unknown},
-		{"address in use", Wish{Address4: netip.MustParseAddr("172.17.0.4")}, errs.Conflict},
+		{"address in use", Wish{Address4: netip.MustParseAddr("172.17.0.4")}, errs.Forbidden},
 		{"far address", Wish{Address4: netip.MustParseAddr("172.17.200.1")}, errs.Unknown},
-		{"the gateway", Wish{Address4: netip.MustParseAddr("172.17.0.1")}, errs.Conflict},
+		{"the gateway", Wish{Address4: netip.MustParseAddr("172.17.0.1")}, errs.Forbidden},
 		{"outside", Wish{Address4: netip.MustParseAddr("10.0.0.1")}, errs.InvalidParameter},
 		{"IPv6", Wish{Address4: netip.MustParseAddr("fd00::1")}, errs.InvalidParameter},
 		{"multicast MAC", Wish{MAC: apinet.HardwareAddr{1, 1, 2, 3, 4, 5}, Address4: netip.Addr{}}, errs.InvalidParameter},
 		{"short MAC", Wish{MAC: apinet.HardwareAddr{2, 1}, Address4: netip.Addr{}}, errs.InvalidParameter},
 	} {
-		s, err := b.Acquire(t.Context(), c.wish, nil)
+		s, err := b.Acquire(t.Context(), []Wish{with(c.wish, "bridge")}, nil)
 		if got := errs.KindOf(err); got != c.kind {
 			t.Errorf("%s: kind %v (%v), want %v", c.name, got, err, c.kind)
 		}
@@ -203,7 +203,7 @@ func TestWishes(t *testing.T) {
 	}
 	cancelled, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := b.Acquire(cancelled, Wish{}, nil); errs.KindOf(err) != errs.Cancelled {
+	if _, err := b.Acquire(cancelled, onBridge, nil); errs.KindOf(err) != errs.Cancelled {
 		t.Errorf("cancelled: %v", err)
 	}
 }
@@ -247,9 +247,9 @@ func TestRepair(t *testing.T) {
 	s := acquire(t, b, Wish{})
 	serve(t, world)
 	intact := func() bool {
-		b.firewall.mu.Lock()
-		defer b.firewall.mu.Unlock()
-		return b.firewall.intactLocked()
+		b.wall.mu.Lock()
+		defer b.wall.mu.Unlock()
+		return b.wall.intactLocked()
 	}
 	if !intact() {
 		t.Fatal("the new table does not look intact")
@@ -258,7 +258,7 @@ func TestRepair(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tbl := b.firewall.handle()
+	tbl := b.wall.handle()
 	accept := nftables.ChainPolicyAccept
 	for _, c := range []struct {
 		name   string
@@ -319,16 +319,16 @@ func TestForwarding(t *testing.T) {
 		config := testConfig(t)
 		config.Forward, config.ForwardNoDrop = c.forward, c.keep
 		for range 2 { // an engine that starts again goes on as the first
-			b, err := OpenBridge(t.Context(), config)
+			b, err := Open(t.Context(), config)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if value() != c.during || b.firewall.drop != c.drop {
-				t.Errorf("%+v: ip_forward %s, drop %v", c, value(), b.firewall.drop)
+			if value() != c.during || b.wall.drop != c.drop {
+				t.Errorf("%+v: ip_forward %s, drop %v", c, value(), b.wall.drop)
 			}
 			b.Close(false)
 		}
-		b, err := OpenBridge(t.Context(), config)
+		b, err := Open(t.Context(), config)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -349,12 +349,12 @@ func TestAdoption(t *testing.T) {
 	world := newWorld(t, 0)
 	serve(t, world)
 	c := testConfig(t)
-	first, err := OpenBridge(t.Context(), c)
+	first, err := Open(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	running, err1 := first.Acquire(t.Context(), Wish{}, nil)
-	dead, err2 := first.Acquire(t.Context(), Wish{}, nil)
+	running, err1 := first.Acquire(t.Context(), onBridge, nil)
+	dead, err2 := first.Acquire(t.Context(), onBridge, nil)
 	if err := errors.Join(err1, err2); err != nil {
 		t.Fatal(err)
 	}
@@ -362,7 +362,7 @@ func TestAdoption(t *testing.T) {
 	defer dead.NetNS.Close()
 	serve(t, running.NetNS)
 	eventually(t, "a full pool", func() bool { return first.Info().Ready == DefaultPoolSize })
-	before := first.device
+	before := first.lan()
 	if err := first.Close(false); err != nil {
 		t.Fatal(err)
 	}
@@ -372,8 +372,8 @@ func TestAdoption(t *testing.T) {
 	}
 
 	second := open(t, c)
-	if !reflect.DeepEqual(before, second.device) {
-		t.Errorf("bridge was %+v and is %+v", before, second.device)
+	if !reflect.DeepEqual(before, second.lan()) {
+		t.Errorf("bridge was %+v and is %+v", before, second.lan())
 	}
 	fresh := acquire(t, second, Wish{}) // even before Reserve, nothing clashes
 	if a := fresh.place().Address4.Addr(); a == running.place().Address4.Addr() || a == dead.place().Address4.Addr() {
@@ -421,7 +421,7 @@ func TestRangeIsStable(t *testing.T) {
 	if err := netlink.AddrAdd(block, &netlink.Addr{IPNet: &net.IPNet{IP: net.IPv4(172, 17, 0, 1), Mask: n.Mask}}); err != nil {
 		t.Fatal(err)
 	}
-	b, err := OpenBridge(t.Context(), c)
+	b, err := Open(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -473,7 +473,7 @@ func TestRefusals(t *testing.T) {
 	} {
 		config := testConfig(t)
 		c.change(&config)
-		b, err := OpenBridge(t.Context(), config)
+		b, err := Open(t.Context(), config)
 		if err == nil {
 			b.Close(true)
 		}
@@ -483,11 +483,11 @@ func TestRefusals(t *testing.T) {
 	}
 	b := open(t, testConfig(t))
 	same := testConfig(t)
-	if _, err := OpenBridge(t.Context(), same); errs.KindOf(err) != errs.Conflict {
+	if _, err := Open(t.Context(), same); errs.KindOf(err) != errs.Conflict {
 		t.Errorf("second engine on one bridge: %v", err)
 	}
 	same.Bridge, same.Table = "davit1", "davit"
-	if _, err := OpenBridge(t.Context(), same); errs.KindOf(err) != errs.Conflict {
+	if _, err := Open(t.Context(), same); errs.KindOf(err) != errs.Conflict {
 		t.Errorf("second engine on one table: %v", err)
 	}
 	s := acquire(t, b, Wish{})
@@ -509,7 +509,7 @@ func TestWithoutPrivilege(t *testing.T) {
 	if err := unix.Capset(&head, &data[0]); err != nil {
 		t.Fatal(err)
 	}
-	_, err := OpenBridge(t.Context(), c)
+	_, err := Open(t.Context(), c)
 	if errs.KindOf(err) != errs.Forbidden || !strings.Contains(fmt.Sprint(err), "CAP_NET_ADMIN") {
 		t.Errorf("without CAP_NET_ADMIN: %v", err)
 	}
@@ -524,20 +524,20 @@ func TestExhaustion(t *testing.T) {
 	b := open(t, c)
 	var all []*Sandbox
 	for i := range 5 {
-		s, err := b.Acquire(t.Context(), Wish{}, nil)
+		s, err := b.Acquire(t.Context(), onBridge, nil)
 		if err != nil {
 			t.Fatalf("container %d: %v", i, err)
 		}
 		all = append(all, s)
 	}
-	if _, err := b.Acquire(t.Context(), Wish{}, nil); errs.KindOf(err) != errs.Exhausted || !strings.Contains(err.Error(), "bip") {
+	if _, err := b.Acquire(t.Context(), onBridge, nil); errs.KindOf(err) != errs.Exhausted || !strings.Contains(err.Error(), "10.9.8.0/29") {
 		t.Errorf("sixth: %v", err)
 	}
 	// The address comes back although somebody still holds the namespace.
 	victim := all[2]
 	b.Release(*victim.place())
 	eventually(t, "the free address in the pool", func() bool { return b.Info().Ready == 1 })
-	again, err := b.Acquire(t.Context(), Wish{MAC: apinet.HardwareAddr{2, 0, 0, 0, 0, 9}}, nil)
+	again, err := b.Acquire(t.Context(), []Wish{{Network: "bridge", MAC: apinet.HardwareAddr{2, 0, 0, 0, 0, 9}}}, nil)
 	if err != nil {
 		t.Fatalf("after a release: %v", err)
 	}
@@ -569,15 +569,15 @@ func TestCyclesLeakNothing(t *testing.T) {
 	}
 	b := open(t, testConfig(t))
 	settled := func() bool {
-		b.mu.Lock()
+		b.pool.mu.Lock()
 		none := len(b.pool.none.ready)
-		b.mu.Unlock()
+		b.pool.mu.Unlock()
 		return b.Info().Ready == DefaultPoolSize && veths(t) == DefaultPoolSize && none == DefaultPoolSize
 	}
 	cycle := func(n int) {
 		for range n {
-			s, err1 := b.Acquire(context.Background(), Wish{}, nil)
-			none, err2 := b.AcquireNone(context.Background(), nil)
+			s, err1 := b.Acquire(context.Background(), onBridge, nil)
+			none, err2 := b.Acquire(context.Background(), nil, nil)
 			if err := errors.Join(err1, err2); err != nil {
 				t.Error(err)
 				return
@@ -623,7 +623,7 @@ func TestBridgeRemovedByHand(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "a new bridge", func() bool {
-		s, err := b.Acquire(t.Context(), Wish{}, nil)
+		s, err := b.Acquire(t.Context(), onBridge, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -645,10 +645,10 @@ func TestBridgeNone(t *testing.T) {
 	c := testConfig(t)
 	c.Bridge = "none"
 	b := open(t, c)
-	if _, err := b.Acquire(t.Context(), Wish{}, nil); errs.KindOf(err) != errs.InvalidParameter {
+	if _, err := b.Acquire(t.Context(), onBridge, nil); errs.KindOf(err) != errs.InvalidParameter {
 		t.Errorf("a sandbox on no bridge: %v", err)
 	}
-	s, err := b.AcquireNone(t.Context(), nil)
+	s, err := b.Acquire(t.Context(), nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -679,7 +679,7 @@ func TestForeignDrop(t *testing.T) {
 	}
 	other := testConfig(t)
 	other.Bridge, other.Table = "other", "other"
-	if b := open(t, other); !b.firewall.drop {
+	if b := open(t, other); !b.wall.drop {
 		t.Error("the first engine's policy is not drop")
 	}
 	b := open(t, testConfig(t))
@@ -745,12 +745,12 @@ func TestTwoEngines(t *testing.T) {
 func engineProcess(t *testing.T) {
 	c := testConfig(t)
 	c.Bridge = os.Getenv("BRIDGE")
-	b, err := OpenBridge(t.Context(), c)
+	b, err := Open(t.Context(), c)
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	s, err := b.Acquire(t.Context(), Wish{}, nil)
+	s, err := b.Acquire(t.Context(), onBridge, nil)
 	if err != nil {
 		fmt.Println(err)
 		return

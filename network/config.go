@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"github.com/davit-engine/davit/errs"
-	"golang.org/x/sys/unix"
 )
 
 const (
@@ -34,21 +33,25 @@ func (c Config) complete() (Config, error) {
 		c.PoolSize = DefaultPoolSize
 	}
 	switch {
-	case len(c.Bridge) >= unix.IFNAMSIZ || strings.ContainsAny(c.Bridge, "/: \t\n%") || c.Bridge == "." || c.Bridge == "..":
-		return c, errs.New(errs.InvalidParameter, "%q cannot be the name of a bridge: at most %d characters, no space, slash, colon or percent sign", c.Bridge, unix.IFNAMSIZ-1)
+	case !validInterface(c.Bridge):
+		return c, badInterface("the name of a bridge", c.Bridge)
 	case strings.ContainsAny(c.Table, "/ \t\n"):
 		return c, errs.New(errs.InvalidParameter, "%q cannot be the name of an nftables table", c.Table)
 	case c.MTU != 0 && (c.MTU < 68 || c.MTU > 65535):
 		return c, errs.New(errs.InvalidParameter, "an MTU of %d is not between 68 and 65535 bytes", c.MTU)
 	}
 	if c.BIP.IsValid() {
-		part := c.BIP
-		if c.FixedCIDR.IsValid() {
-			part = c.FixedCIDR
-		}
-		if _, err := newAddresses(c.BIP, part, c.BIP.Addr()); err != nil {
-			return c, errs.New(errs.InvalidParameter, "bip %s: %w", c.BIP, err)
+		switch part := c.FixedCIDR; {
+		case !c.BIP.Addr().Is4():
+			return c, errs.New(errs.InvalidParameter, "bip %s is not an IPv4 range", c.BIP)
+		case c.BIP.Bits() > 30:
+			return c, errs.New(errs.InvalidParameter, "bip %s has no room for containers: give the bridge a /30 or larger", c.BIP)
+		case c.BIP.Addr() == c.BIP.Masked().Addr() || c.BIP.Addr() == lastOf(c.BIP):
+			return c, errs.New(errs.InvalidParameter, "bip: %s cannot be the bridge's address in %s", c.BIP.Addr(), c.BIP.Masked())
+		case part.IsValid() && (part.Bits() < c.BIP.Bits() || !c.BIP.Contains(part.Addr())):
+			return c, errs.New(errs.InvalidParameter, "fixed-cidr %s does not lie in the bridge's range %s", part, c.BIP.Masked())
 		}
 	}
+	c.FixedCIDR = c.FixedCIDR.Masked()
 	return c, nil
 }

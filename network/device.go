@@ -4,14 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/davit-engine/davit/errs"
+	"github.com/davit-engine/davit/network/ipam"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -20,198 +21,288 @@ import (
 // all engines on a host, so that one engine's table knows another's bridge.
 const linkGroup = 0xda417
 
-// device is the bridge as the kernel has it.
+// doomedGroup is the interface group of what is being removed, by whichever
+// engine.
+const doomedGroup = 0xda4170
+
+// device is a bridge as the kernel has it.
 type device struct {
-	name    string
-	index   int
-	mac     net.HardwareAddr
-	mtu     int          // bytes
-	gateway netip.Prefix // its own address, with the range's length
+	name  string
+	index int
+	mac   net.HardwareAddr
+	mtu   int // bytes
 }
 
-// openDevice takes over the bridge that c names, or makes it. s says what it
-// was last time, and is brought up to date.
-func openDevice(ctx context.Context, c Config, s *state) (device, error) {
-	// Between looking for a free range and having it on the bridge no other
-	// engine may look.
-	l, err := takeLock(ctx, "range", 10*time.Second)
-	if err != nil {
-		return device{}, err
-	}
-	defer l.release()
-	link, err := netlink.LinkByName(c.Bridge)
+// want says how a bridge is to be.
+type want struct {
+	name      string
+	mtu       int            // bytes; 0: that of the egress for a new one
+	addresses []netip.Prefix // its own; others that it has it keeps
+	ipv6      bool           // containers on it have IPv6
+}
+
+// rangeLock is held between looking for a free range and having it on a
+// bridge: no other engine may look meanwhile.
+func rangeLock(ctx context.Context) (*lock, error) { return takeLock(ctx, "range", 10*time.Second) }
+
+// findBridge returns the bridge of a name, nil if there is none. Error:
+// Conflict where something else has the name.
+func findBridge(name string) (*netlink.Bridge, error) {
+	link, err := netlink.LinkByName(name)
 	if missing := (netlink.LinkNotFoundError{}); errors.As(err, &missing) {
-		return createDevice(c, s)
+		return nil, nil
 	}
 	if err != nil {
-		return device{}, explain(err, "looking for bridge "+c.Bridge)
+		return nil, explain(err, "looking for bridge "+name)
 	}
 	bridge, ok := link.(*netlink.Bridge)
 	if !ok {
-		return device{}, errs.New(errs.Conflict, "interface %s exists and is no bridge but a %s: remove it (ip link delete %[1]s) or name another bridge", c.Bridge, link.Type())
+		return nil, errs.New(errs.Conflict, "interface %s exists and is no bridge but a %s: remove it (ip link delete %[1]s) or name another bridge", name, link.Type())
 	}
-	return adoptDevice(c, s, bridge)
+	return bridge, nil
 }
 
-func createDevice(c Config, s *state) (_ device, err error) {
-	gateway, err := chooseGateway(c, s, 0)
+// ensureDevice makes the bridge, or brings the one that is there up to date.
+// created tells which.
+func ensureDevice(w want) (_ device, created bool, err error) {
+	bridge, err := findBridge(w.name)
 	if err != nil {
-		return device{}, err
+		return device{}, false, err
 	}
-	// A MAC that is set stays; one that is not follows the ports.
-	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: c.Bridge, MTU: mtuOf(c), HardwareAddr: randomMAC()}}
-	if err := netlink.LinkAdd(bridge); err != nil {
-		return device{}, explain(err, "creating bridge "+c.Bridge)
-	}
-	s.Created = true
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, netlink.LinkDel(bridge))
+	if bridge == nil {
+		mtu := w.mtu
+		if mtu == 0 {
+			mtu = egressMTU()
 		}
-	}()
-	// No IPv6 on it: its link-local address would be a door to the host that
-	// nobody asked for. A kernel without IPv6 has no such file.
-	if err := sysctl("net/ipv6/conf/"+c.Bridge+"/disable_ipv6", "1"); err != nil && !errors.Is(err, unix.ENOENT) {
-		return device{}, err
+		// A MAC that is set stays; one that is not follows the ports.
+		bridge = &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: w.name, MTU: mtu, HardwareAddr: randomMAC()}}
+		if err := netlink.LinkAdd(bridge); err != nil {
+			return device{}, false, explain(err, "creating bridge "+w.name)
+		}
+		created = true
+		defer func() {
+			if err != nil {
+				err = errors.Join(err, netlink.LinkDel(bridge))
+			}
+		}()
+		if bridge, err = findBridge(w.name); err != nil {
+			return device{}, false, err
+		}
+	} else if w.mtu != 0 && bridge.MTU != w.mtu {
+		if err := netlink.LinkSetMTU(bridge, w.mtu); err != nil {
+			return device{}, false, explain(err, fmt.Sprintf("setting the MTU of bridge %s to %d", w.name, w.mtu))
+		}
+		bridge.MTU = w.mtu
 	}
-	link, err := netlink.LinkByName(c.Bridge)
-	if err != nil {
-		return device{}, explain(err, "finding the new bridge "+c.Bridge)
+	if err := setBridgeIPv6(w.name, w.ipv6); err != nil {
+		return device{}, false, err
 	}
-	return finishDevice(s, link, gateway, true)
+	if err := addAddresses(bridge, w.addresses); err != nil {
+		return device{}, false, err
+	}
+	if err := netlink.LinkSetGroup(bridge, linkGroup); err != nil {
+		return device{}, false, explain(err, "putting bridge "+w.name+" into its interface group")
+	}
+	if err := netlink.LinkSetUp(bridge); err != nil {
+		return device{}, false, explain(err, "switching bridge "+w.name+" on")
+	}
+	at := bridge.Attrs()
+	return device{name: at.Name, index: at.Index, mac: at.HardwareAddr, mtu: at.MTU}, created, nil
 }
 
-func adoptDevice(c Config, s *state, bridge *netlink.Bridge) (device, error) {
-	list, err := dump(func() ([]netlink.Addr, error) { return netlink.AddrList(bridge, netlink.FAMILY_V4) })
+// setBridgeIPv6 switches a bridge's IPv6 on or off. Without networks that have
+// it, its link-local address would be a door to the host that nobody asked for.
+// Routers on the bridge are containers: nobody believes them.
+func setBridgeIPv6(name string, on bool) error {
+	settings := [][2]string{{"disable_ipv6", "1"}}
+	if on {
+		settings = [][2]string{{"accept_ra", "0"}, {"accept_dad", "0"}, {"disable_ipv6", "0"}}
+	}
+	for _, s := range settings {
+		err := sysctl("net/ipv6/conf/"+name+"/"+s[0], s[1])
+		if errors.Is(err, unix.ENOENT) && !on {
+			return nil // a kernel without IPv6
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addAddresses gives a bridge the addresses that it lacks.
+func addAddresses(bridge netlink.Link, addresses []netip.Prefix) error {
+	name := bridge.Attrs().Name
+	have, err := addressesOf(bridge)
 	if err != nil {
-		return device{}, explain(err, "listing the addresses of bridge "+c.Bridge)
+		return err
+	}
+	for _, p := range addresses {
+		if slices.Contains(have, p) {
+			continue
+		}
+		a := &netlink.Addr{IPNet: &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}}
+		if p.Addr().Is4() {
+			if p.Bits() < 31 {
+				a.Broadcast = lastOf(p).AsSlice()
+			}
+		} else {
+			a.Flags = unix.IFA_F_NODAD
+		}
+		if err := netlink.AddrAdd(bridge, a); err != nil && !errors.Is(err, unix.EEXIST) {
+			return explain(err, fmt.Sprintf("giving bridge %s the address %s", name, p))
+		}
+	}
+	return nil
+}
+
+func addressesOf(link netlink.Link) ([]netip.Prefix, error) {
+	list, err := dump(func() ([]netlink.Addr, error) { return netlink.AddrList(link, netlink.FAMILY_ALL) })
+	if err != nil {
+		return nil, explain(err, "listing the addresses of bridge "+link.Attrs().Name)
 	}
 	var have []netip.Prefix
 	for _, a := range list {
 		have = append(have, prefixOf(a.IPNet))
 	}
-	if c.MTU != 0 && bridge.MTU != c.MTU {
-		if err := netlink.LinkSetMTU(bridge, c.MTU); err != nil {
-			return device{}, explain(err, fmt.Sprintf("setting the MTU of bridge %s to %d", c.Bridge, c.MTU))
-		}
-		bridge.MTU = c.MTU
+	return have, nil
+}
+
+// defaultGateway returns what the default bridge's own address and range are to
+// be: asked for, those that it has, last time's, or those of a free range. An
+// address that gives way to it is removed from the bridge.
+func defaultGateway(c Config, last netip.Prefix) (netip.Prefix, error) {
+	bridge, err := findBridge(c.Bridge)
+	if err != nil {
+		return netip.Prefix{}, err
 	}
-	want := c.BIP
-	if !want.IsValid() {
-		want = s.Bridge
+	if bridge == nil {
+		return chooseGateway(c, last, 0)
 	}
-	for _, p := range have {
-		if p == want {
-			return finishDevice(s, bridge, p, false)
+	list, err := dump(func() ([]netlink.Addr, error) { return netlink.AddrList(bridge, netlink.FAMILY_V4) })
+	if err != nil {
+		return netip.Prefix{}, explain(err, "listing the addresses of bridge "+c.Bridge)
+	}
+	asked := c.BIP
+	if !asked.IsValid() {
+		asked = last
+	}
+	for _, a := range list {
+		if prefixOf(a.IPNet) == asked {
+			return asked, nil
 		}
 	}
 	switch {
-	case len(have) > 0 && !c.BIP.IsValid():
-		return finishDevice(s, bridge, have[0], false)
-	case len(have) > 0:
-		names, err := portsOf(bridge.Index)
+	case len(list) > 0 && !c.BIP.IsValid():
+		return prefixOf(list[0].IPNet), nil
+	case len(list) > 0:
+		ports, err := portsOf(bridge.Index)
 		if err != nil {
-			return device{}, err
+			return netip.Prefix{}, err
 		}
-		if len(names) > 0 {
-			return device{}, errs.New(errs.Conflict, "bridge %s has address %s and containers on it, so it cannot get %s: stop them first, or take bip out", c.Bridge, have[0], c.BIP)
+		if len(ports) > 0 {
+			return netip.Prefix{}, errs.New(errs.Conflict, "bridge %s has address %s and containers on it, so it cannot get %s: stop them first, or take bip out", c.Bridge, prefixOf(list[0].IPNet), c.BIP)
 		}
 	}
-	gateway, err := chooseGateway(c, s, bridge.Index)
+	gateway, err := chooseGateway(c, last, bridge.Index)
 	if err != nil {
-		return device{}, err
+		return netip.Prefix{}, err
 	}
 	for i := range list {
 		if err := netlink.AddrDel(bridge, &list[i]); err != nil {
-			return device{}, explain(err, "removing an address from bridge "+c.Bridge)
+			return netip.Prefix{}, explain(err, "removing an address from bridge "+c.Bridge)
 		}
 	}
-	return finishDevice(s, bridge, gateway, true)
+	return gateway, nil
 }
 
-// finishDevice gives the bridge its address if it lacks it and switches it on.
-func finishDevice(s *state, link netlink.Link, gateway netip.Prefix, add bool) (device, error) {
-	at := link.Attrs()
-	if add {
-		a := &netlink.Addr{IPNet: &net.IPNet{IP: gateway.Addr().AsSlice(), Mask: net.CIDRMask(gateway.Bits(), 32)}, Broadcast: lastOf(gateway).AsSlice()}
-		if err := netlink.AddrAdd(link, a); err != nil {
-			return device{}, explain(err, fmt.Sprintf("giving bridge %s the address %s", at.Name, gateway))
-		}
-	}
-	if err := netlink.LinkSetGroup(link, linkGroup); err != nil {
-		return device{}, explain(err, "putting bridge "+at.Name+" into its interface group")
-	}
-	if err := netlink.LinkSetUp(link); err != nil {
-		return device{}, explain(err, "switching bridge "+at.Name+" on")
-	}
-	s.Bridge = gateway
-	return device{name: at.Name, index: at.Index, mac: at.HardwareAddr, mtu: at.MTU, gateway: gateway}, nil
-}
-
-// chooseGateway returns the address for a bridge that has none: the one asked
-// for, last time's, or that of a free range. own is the bridge's index.
-func chooseGateway(c Config, s *state, own int) (netip.Prefix, error) {
+// chooseGateway returns the address for a default bridge that has none: the one
+// asked for, last time's, or that of a free range. own is the bridge's index.
+func chooseGateway(c Config, last netip.Prefix, own int) (netip.Prefix, error) {
 	used, err := hostRanges(own)
 	if err != nil {
 		return netip.Prefix{}, err
 	}
 	if c.BIP.IsValid() {
-		if t, clash := clashOf(c.BIP, used); clash {
-			return netip.Prefix{}, errs.New(errs.Conflict, "bip %s overlaps %s of %s: choose another range, or leave bip out to have a free one chosen", c.BIP, t.prefix, t.by)
+		if t, clash := ipam.Clash(c.BIP, used); clash {
+			return netip.Prefix{}, errs.New(errs.Conflict, "bip %s overlaps %s of %s: choose another range, or leave bip out to have a free one chosen", c.BIP, t.Prefix, t.By)
 		}
 		return c.BIP, nil
 	}
-	var candidates []netip.Prefix
-	if c.FixedCIDR.IsValid() {
-		candidates = []netip.Prefix{c.FixedCIDR.Masked()}
-	} else {
-		candidates = defaultRanges()
-	}
-	if s.Bridge.IsValid() {
-		t, clash := clashOf(s.Bridge, used)
+	if last.IsValid() {
+		t, clash := ipam.Clash(last, used)
 		if !clash {
-			return s.Bridge, nil
+			return last, nil
 		}
-		c.Log.Warn("bridge moves to another address range: something else uses its own now", "bridge", c.Bridge, "range", s.Bridge.Masked(), "by", t.by)
+		c.Log.Warn("bridge moves to another address range: something else uses its own now", "bridge", c.Bridge, "range", last.Masked(), "by", t.By)
 	}
-	p, err := chooseRange(candidates, used)
+	pools := ipam.BridgePools()
+	if c.FixedCIDR.IsValid() {
+		pools = []ipam.Pool{{Base: c.FixedCIDR.Masked(), Size: c.FixedCIDR.Bits()}}
+	}
+	p, err := ipam.Choose(pools, 0, used)
 	if err != nil {
-		return netip.Prefix{}, err
+		return netip.Prefix{}, errs.New(errs.Exhausted, "each range for the default bridge overlaps an interface, route or name server of this host: choose one with bip (%w)", err)
 	}
-	return gatewayOf(p), nil
+	return netip.PrefixFrom(p.Addr().Next(), p.Bits()), nil
 }
 
 // hostRanges lists what the host's interfaces, routes and name servers use,
 // without the interface own.
-func hostRanges(own int) ([]taken, error) {
-	var all []taken
-	addrs, err := dump(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_V4) })
+func hostRanges(own int) ([]ipam.Taken, error) {
+	var all []ipam.Taken
+	addrs, err := dump(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
 		return nil, explain(err, "listing the host's addresses")
 	}
 	for _, a := range addrs {
-		if a.LinkIndex != own {
-			all = append(all, taken{prefixOf(a.IPNet).Masked(), "interface " + linkName(a.LinkIndex)})
+		if a.LinkIndex != own && !a.IP.IsLinkLocalUnicast() {
+			all = append(all, ipam.Taken{Prefix: prefixOf(a.IPNet).Masked(), By: "interface " + linkName(a.LinkIndex)})
 		}
 	}
-	routes, err := dump(func() ([]netlink.Route, error) {
-		return netlink.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
-	})
-	if err != nil {
-		return nil, explain(err, "listing the host's routes")
-	}
-	for _, r := range routes {
-		if r.Dst == nil || r.LinkIndex == own && own != 0 {
-			continue
+	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		routes, err := dump(func() ([]netlink.Route, error) {
+			return netlink.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
+		})
+		if err != nil {
+			return nil, explain(err, "listing the host's routes")
 		}
-		if p := prefixOf(r.Dst); p.Bits() > 0 {
-			all = append(all, taken{p, "a route on " + linkName(r.LinkIndex)})
+		for _, r := range routes {
+			if t, uses := routeUse(r); uses && (r.LinkIndex != own || own == 0) {
+				all = append(all, t)
+			}
 		}
 	}
 	if text, err := os.ReadFile("/etc/resolv.conf"); err == nil {
 		all = append(all, nameServers(string(text))...)
 	}
 	return all, nil
+}
+
+// routeUse returns the range that a route of the host takes, if it is one that
+// containers could be in.
+func routeUse(r netlink.Route) (ipam.Taken, bool) {
+	if r.Dst == nil || r.Dst.IP.IsLinkLocalUnicast() || r.Dst.IP.IsMulticast() {
+		return ipam.Taken{}, false
+	}
+	p := prefixOf(r.Dst)
+	return ipam.Taken{Prefix: p, By: "a route on " + linkName(r.LinkIndex)}, p.Bits() > 0
+}
+
+// nameServers returns the name servers of a resolv.conf: a bridge over one
+// would cut the host off from it.
+func nameServers(resolvConf string) []ipam.Taken {
+	var all []ipam.Taken
+	for line := range strings.Lines(resolvConf) {
+		f := strings.Fields(line)
+		if len(f) < 2 || f[0] != "nameserver" {
+			continue
+		}
+		if a, err := netip.ParseAddr(f[1]); err == nil && a.Zone() == "" {
+			all = append(all, ipam.Taken{Prefix: netip.PrefixFrom(a, a.BitLen()), By: fmt.Sprintf("name server %s", a)})
+		}
+	}
+	return all
 }
 
 // dump asks the kernel for a list until it is complete. A list during which
@@ -226,16 +317,16 @@ func dump[T any](list func() ([]T, error)) (all []T, err error) {
 	return all, err
 }
 
-// mtuOf returns the MTU to use: the one asked for, or that of the interface
-// of the default route, or Ethernet's.
-func mtuOf(c Config) int {
-	if c.MTU != 0 {
-		return c.MTU
-	}
-	routes, err := dump(func() ([]netlink.Route, error) {
-		return netlink.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Dst: nil}, netlink.RT_FILTER_DST)
-	})
-	if err == nil && len(routes) > 0 {
+// egressMTU returns the MTU of the interface of the default route, or
+// Ethernet's.
+func egressMTU() int {
+	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		routes, err := dump(func() ([]netlink.Route, error) {
+			return netlink.RouteListFiltered(family, &netlink.Route{Dst: nil}, netlink.RT_FILTER_DST)
+		})
+		if err != nil || len(routes) == 0 {
+			continue
+		}
 		if link, err := netlink.LinkByIndex(routes[0].LinkIndex); err == nil {
 			return link.Attrs().MTU
 		}
@@ -243,50 +334,32 @@ func mtuOf(c Config) int {
 	return 1500
 }
 
-// portsOf returns the interfaces on a bridge: name to index.
-func portsOf(bridge int) (map[string]int, error) {
+// portsOf returns the interfaces on a bridge, by name.
+func portsOf(bridge int) (map[string]netlink.LinkAttrs, error) {
 	links, err := dump(netlink.LinkList)
 	if err != nil {
 		return nil, explain(err, "listing the interfaces of the bridge")
 	}
-	ports := map[string]int{}
+	ports := map[string]netlink.LinkAttrs{}
 	for _, l := range links {
 		if at := l.Attrs(); at.MasterIndex == bridge {
-			ports[at.Name] = at.Index
+			ports[at.Name] = *at
 		}
 	}
 	return ports, nil
 }
 
-// switchForwarding lets the host pass packets on between interfaces, and says
-// whether it was we who did that in this boot.
-func switchForwarding(s *state, log *slog.Logger) (ours bool, err error) {
-	const path = "/proc/sys/net/ipv4/ip_forward"
-	id, err := bootID()
+// linkNames lists the interfaces of the thread's namespace.
+func linkNames() ([]string, error) {
+	links, err := dump(netlink.LinkList)
 	if err != nil {
-		return false, err
+		return nil, explain(err, "listing the container's interfaces")
 	}
-	now, err := os.ReadFile(path)
-	if err != nil {
-		return false, fmt.Errorf("reading sysctl net.ipv4.ip_forward: %w", err)
+	var names []string
+	for _, l := range links {
+		names = append(names, l.Attrs().Name)
 	}
-	if now[0] != '0' {
-		return s.Forwarding == id, nil
-	}
-	if err := sysctl("net/ipv4/ip_forward", "1"); err != nil {
-		return false, explain(err, "switching IPv4 forwarding on")
-	}
-	s.Forwarding = id
-	log.Info("IPv4 forwarding was off and is on now (net.ipv4.ip_forward=1), for containers to reach other hosts")
-	return true, nil
-}
-
-func bootID() (string, error) {
-	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return "", fmt.Errorf("reading the boot ID: %w", err)
-	}
-	return strings.TrimSpace(string(id)), nil
+	return names, nil
 }
 
 func linkName(index int) string {

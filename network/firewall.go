@@ -57,8 +57,41 @@ type firewall struct {
 	drop  bool // policy of chain forward
 	log   *slog.Logger
 
-	mu     sync.Mutex
-	guards []guarded // guarded by mu; what the table should say
+	mu      sync.Mutex
+	guards  []guarded // guarded by mu; what the table should say
+	settled bool      // guarded by mu; changes are written at once
+}
+
+// set adds a bridge, or changes what is said of one.
+func (f *firewall) set(g guarded) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.guards = append(slices.DeleteFunc(f.guards, func(o guarded) bool { return o.bridge == g.bridge }), g)
+	if !f.settled {
+		return nil
+	}
+	return f.applyLocked()
+}
+
+// unset takes a bridge out.
+func (f *firewall) unset(bridge string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.guards = slices.DeleteFunc(f.guards, func(o guarded) bool { return o.bridge == bridge })
+	if !f.settled {
+		return nil
+	}
+	return f.applyLocked()
+}
+
+// settle writes the table if it is not as it should be, and every change from
+// then on.
+func (f *firewall) settle() error {
+	f.mu.Lock()
+	f.settled = true
+	f.mu.Unlock()
+	_, err := f.ensure()
+	return err
 }
 
 // edition counts the changes of what chains says. It stands in the table, so
@@ -185,7 +218,7 @@ func (f *firewall) sets(t *nftables.Table) []filledSet {
 		if g.within {
 			within.elements = append(within.elements, nftables.SetElement{Key: slices.Concat(name, name)})
 		}
-		if g.masquerade {
+		if g.masquerade && g.subnet.IsValid() {
 			sources.elements = append(sources.elements,
 				nftables.SetElement{Key: g.subnet.Masked().Addr().AsSlice()},
 				nftables.SetElement{Key: lastOf(g.subnet).Next().AsSlice(), IntervalEnd: true})
@@ -318,4 +351,13 @@ func foreignDrops() []string {
 		}
 	}
 	return drops
+}
+
+// obstacles says what foreignDrops means for containers, and what to do.
+func obstacles(bridge string) []string {
+	var all []string
+	for _, chain := range foreignDrops() {
+		all = append(all, fmt.Sprintf("chain %s drops what it does not know, so containers may not reach other hosts: let traffic from and to %s through there (for Docker: iptables -I DOCKER-USER -i %[2]s -j ACCEPT; iptables -I DOCKER-USER -o %[2]s -j ACCEPT)", chain, bridge))
+	}
+	return all
 }

@@ -72,9 +72,9 @@ func testConfig(t testing.TB) Config {
 }
 
 // open opens a bridge that is closed, and removed, with the test.
-func open(t testing.TB, c Config) *Bridge {
+func open(t testing.TB, c Config) *Store {
 	t.Helper()
-	b, err := OpenBridge(t.Context(), c)
+	b, err := Open(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,22 +86,60 @@ func open(t testing.TB, c Config) *Bridge {
 	return b
 }
 
+// place is a sandbox's first endpoint.
+func (s *Sandbox) place() *Endpoint { return &s.Endpoints[0] }
+
+// lan is the default bridge's device.
+func (s *Store) lan() device { return s.networks.bridge.lan.(*bridge).now() }
+
+// describe takes an address of the default bridge for an endpoint.
+func (s *Store) describe(t testing.TB) *Endpoint {
+	s.networks.bridge.mu.Lock()
+	defer s.networks.bridge.mu.Unlock()
+	e, err := s.networks.bridge.describeLocked(Wish{}, "eth0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// forget is the opposite of describe.
+func (g *segment) forget(e *Endpoint) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.addresses.give(*e)
+}
+
+// with is a wish for an endpoint on a network.
+func with(w Wish, network string) Wish {
+	w.Network = network
+	return w
+}
+
+// onBridge are wishes for an endpoint on the default bridge.
+var onBridge = []Wish{{Network: "bridge"}}
+
 // acquire returns a sandbox that is closed and released with the test.
-func acquire(t testing.TB, b *Bridge, w Wish) *Sandbox {
+func acquire(t testing.TB, b *Store, w Wish) *Sandbox {
 	t.Helper()
 	return acquireIn(t, b, w, nil)
 }
 
 // acquireIn is acquire of a namespace that is given, unless that is nil.
-func acquireIn(t testing.TB, b *Bridge, w Wish, given *os.File) *Sandbox {
+func acquireIn(t testing.TB, b *Store, w Wish, given *os.File) *Sandbox {
 	t.Helper()
-	s, err := b.Acquire(context.Background(), w, given)
+	if w.Network == "" {
+		w.Network = "bridge"
+	}
+	s, err := b.Acquire(context.Background(), []Wish{w}, given)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		s.NetNS.Close()
-		b.Release(*s.place())
+		for _, e := range s.Endpoints {
+			b.Release(e)
+		}
 	})
 	return s
 }
@@ -190,7 +228,7 @@ func newWorld(t testing.TB, mtu int) *os.File {
 			return err
 		}
 		defer m.close()
-		ns, err = m.none(nil)
+		ns, err = m.sandbox(t.Context(), nil, nil)
 		return err
 	}); err != nil {
 		t.Fatal(err)

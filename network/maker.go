@@ -1,11 +1,14 @@
 package network
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -16,11 +19,11 @@ import (
 )
 
 const (
-	loIndex     = 1 // lo is always the first interface of a namespace
-	eth0Index   = 2 // what eth0 gets, so that nobody need ask
-	settleLimit = 100 * time.Millisecond
-	settlePoll  = 200 * time.Microsecond
-	eth0Beyond  = 100 // what it gets where the kernel puts tunnels into new namespaces
+	loIndex      = 1 // lo is always the first interface of a namespace
+	firstIndex   = 2 // what the first interface gets, so that nobody need ask
+	carrierLimit = 100 * time.Millisecond
+	carrierPoll  = 200 * time.Microsecond
+	indexBeyond  = 100 // what it gets where the kernel puts tunnels into new namespaces
 )
 
 // maker makes network namespaces. Its methods run on a thread that is locked
@@ -30,8 +33,7 @@ type maker struct {
 	hostMu sync.Mutex
 	host   rtnl            // guarded by hostMu; a socket in the engine's network namespace, wherever the thread is
 	links  *netlink.Handle // guarded by hostMu; likewise
-	eth0   int             // guarded by hostMu; the index eth0 gets
-	bridge device          // guarded by hostMu
+	first  int             // guarded by hostMu; the index of the first interface in a new namespace
 }
 
 // errStray says that the thread could not go back to the engine's network
@@ -55,7 +57,7 @@ func newMaker() (*maker, error) {
 		home.Close()
 		return nil, fmt.Errorf("opening a netlink socket: %w", err)
 	}
-	return &maker{home: home, host: host, links: links, eth0: eth0Index}, nil
+	return &maker{home: home, host: host, links: links, first: firstIndex}, nil
 }
 
 func (m *maker) close() {
@@ -64,90 +66,258 @@ func (m *maker) close() {
 	m.home.Close()
 }
 
-// none makes a namespace with lo, or furnishes given so, unless that is nil.
-func (m *maker) none(given *os.File) (*os.File, error) {
-	return m.inside(given, func(*os.File, rtnl) error { return nil })
+// job is an interface to be made.
+type job struct {
+	e       *Endpoint
+	g       *segment
+	options map[string]string
 }
 
-// bridged makes or furnishes a namespace with lo and eth0, which is e's end on
-// the bridge.
-func (m *maker) bridged(e *Endpoint, given *os.File) (*os.File, error) {
+// sandbox makes a namespace with lo and the interfaces of jobs, or furnishes
+// given so, unless that is nil. Whatever fails, the kernel removes everything
+// with a namespace that was made here.
+func (m *maker) sandbox(ctx context.Context, given *os.File, jobs []job) (*os.File, error) {
 	ns, err := m.inside(given, func(ns *os.File, r rtnl) error {
-		// eth0 gets no IPv6, not even a link-local address, as in Docker
-		// when the network has no IPv6; lo keeps ::1.
-		if err := sysctl("net/ipv6/conf/default/disable_ipv6", "1"); err != nil && !errors.Is(err, unix.ENOENT) {
-			return err
-		}
-		index, bridgeMAC, err := m.connect(e, ns)
-		if err != nil {
-			return err
-		}
-		if err := sysctl("net/ipv6/conf/default/disable_ipv6", "0"); err != nil && !errors.Is(err, unix.ENOENT) {
-			return err
-		}
-		var b batch
-		b.addAddress(index, e.Address4)
-		b.setUp(index)
-		b.addDefaultRoute(index, e.Gateway4)
-		b.setNeighbour(index, e.Gateway4, bridgeMAC)
-		return r.do(&b)
+		return plugIn(ctx, entry{ns: ns, rtnl: r}, nil, jobs)
 	})
 	if err == nil {
-		m.settle(e.HostVeth)
+		m.awaitCarriers(jobs)
 	}
 	return ns, err
 }
 
-// settle waits until an interface passes packets. Its end on the host was
+// extend adds the interfaces of jobs to a namespace that somebody may live in
+// and that has the legs on. What it made by the time it fails stays.
+func (m *maker) extend(ctx context.Context, ns *os.File, on []leg, jobs []job) error {
+	err := m.enter(ns, func(r rtnl) error {
+		return plugIn(ctx, entry{ns: ns, rtnl: r, position: -1}, on, jobs)
+	})
+	if err == nil {
+		m.awaitCarriers(jobs)
+	}
+	return err
+}
+
+// plugIn makes the interfaces of jobs, with their addresses, and sees to the
+// default routes among them and those that are there. The thread is in the
+// namespace.
+func plugIn(ctx context.Context, at entry, on []leg, jobs []job) error {
+	var b batch
+	indexes := map[string]int{}
+	all := slices.Clone(on)
+	for i, j := range jobs {
+		if at.position >= 0 {
+			at.position = i
+		}
+		p, err := j.attach(ctx, at)
+		if err != nil {
+			return err
+		}
+		all = append(all, legOf(*j.e, j.g))
+		if p.done {
+			continue
+		}
+		indexes[j.e.ID] = p.index
+		if j.e.Address4.IsValid() {
+			b.addAddress(p.index, j.e.Address4)
+		}
+		if j.e.Address6.IsValid() {
+			b.addAddress(p.index, j.e.Address6)
+		}
+		for _, a := range j.e.LinkLocal {
+			b.addAddress(p.index, linkLocal(a))
+		}
+		b.setUp(p.index)
+		for _, gateway := range []netip.Addr{j.e.Gateway4, j.e.Gateway6} {
+			if p.gateway != nil && gateway.IsValid() {
+				b.setNeighbour(p.index, gateway, p.gateway, false)
+			}
+		}
+	}
+	if err := addDefaults(&b, on, all, indexes); err != nil {
+		return err
+	}
+	if len(b.names) == 0 {
+		return nil
+	}
+	if err := at.rtnl.do(&b); err != nil {
+		return err
+	}
+	for _, j := range jobs {
+		if j.g.traits.ipv6 && indexes[j.e.ID] != 0 {
+			awaitCarrier(j.e.Interface, at.rtnl.do)
+		}
+	}
+	return nil
+}
+
+// attach makes the interface and sets its parameters. The first address of a
+// new interface would switch its IPv6 on.
+func (j job) attach(ctx context.Context, at entry) (plug, error) {
+	const fresh = "net/ipv6/conf/default/disable_ipv6"
+	if !j.g.traits.ipv6 {
+		// No IPv6, not even a link-local address, as in Docker where the
+		// network has none; lo keeps ::1.
+		if err := sysctl(fresh, "1"); err != nil && !errors.Is(err, unix.ENOENT) {
+			return plug{}, err
+		}
+	}
+	p, err := j.g.lan.attach(ctx, j.e, at, j.options)
+	if !j.g.traits.ipv6 {
+		if back := sysctl(fresh, "0"); err == nil && back != nil && !errors.Is(back, unix.ENOENT) {
+			err = back
+		}
+	}
+	if err != nil || p.done {
+		return p, err
+	}
+	if j.g.traits.ipv6 {
+		// Nobody but the engine says which addresses and routes it has, and
+		// nobody has its link-local one.
+		for _, s := range [][2]string{{"disable_ipv6", "0"}, {"accept_ra", "0"}, {"accept_dad", "0"}} {
+			if err := sysctl("net/ipv6/conf/"+j.e.Interface+"/"+s[0], s[1]); err != nil {
+				return p, err
+			}
+		}
+	}
+	return p, nil
+}
+
+// linkLocal returns a link-local address with the length of its range.
+func linkLocal(a netip.Addr) netip.Prefix {
+	if a.Is4() {
+		return netip.PrefixFrom(a, 16)
+	}
+	return netip.PrefixFrom(a, 64)
+}
+
+func (m *maker) awaitCarriers(jobs []job) {
+	for _, j := range jobs {
+		if j.e.HostVeth != "" {
+			awaitCarrier(j.e.HostVeth, m.inHost)
+		}
+	}
+}
+
+// awaitCarrier waits until an interface passes packets. Its end on the host was
 // switched on first, when there was no carrier, so it drops everything until a
 // worker of the kernel (net/core/link_watch.c) has noticed that there is; the
 // container's first ARP request or SYN would be lost, and repeated after one
-// second. From Linux 6.8 on asking does the worker's work.
-func (m *maker) settle(name string) {
-	for end := time.Now().Add(settleLimit); ; time.Sleep(settlePoll) {
+// second. The other end has no IPv6 before that either. From Linux 6.8 on asking
+// does the worker's work.
+func awaitCarrier(name string, do func(*batch) error) {
+	for end := time.Now().Add(carrierLimit); ; time.Sleep(carrierPoll) {
 		done := false
 		var b batch
-		b.getState(name, func(operational bool) { done = operational })
-		m.hostMu.Lock()
-		err := m.host.do(&b)
-		m.hostMu.Unlock()
-		if done || err != nil || time.Now().After(end) {
+		b.getState(name, func(_ int, operational bool) { done = operational })
+		if err := do(&b); done || err != nil || time.Now().After(end) {
 			return // later it costs that second, no more
 		}
 	}
 }
 
-// connect makes e's pair of interfaces, and returns the index of eth0 in ns and
-// the bridge's MAC.
-func (m *maker) connect(e *Endpoint, ns *os.File) (int, net.HardwareAddr, error) {
+// inHost does a batch in the engine's network namespace.
+func (m *maker) inHost(b *batch) error {
 	m.hostMu.Lock()
 	defer m.hostMu.Unlock()
+	return m.host.do(b)
+}
+
+// indexOf returns the index of an interface of the host, 0 if there is none.
+func (m *maker) indexOf(name string) int {
+	index := 0
+	var b batch
+	b.getState(name, func(i int, _ bool) { index = i })
+	_ = m.inHost(&b) // what is not there has no index
+	return index
+}
+
+// connect makes e's pair of interfaces, the one on the host on bridge d, and
+// returns the index of the other. apart separates it from others on the bridge
+// that are so.
+func (m *maker) connect(e *Endpoint, at entry, d device, apart bool) (int, error) {
 	cleared := false
 	for {
+		m.hostMu.Lock()
+		first := m.first
+		index := 0
+		if at.position >= 0 {
+			index = first + at.position
+		}
 		var b batch
-		b.addVeth(vethEnd{name: e.HostVeth, mac: randomMAC(), mtu: m.bridge.mtu}, m.bridge.index,
-			vethEnd{name: "eth0", index: m.eth0, mac: net.HardwareAddr(e.MAC), mtu: m.bridge.mtu}, int(ns.Fd()))
-		b.setNeighbour(m.bridge.index, e.Address4.Addr(), net.HardwareAddr(e.MAC))
+		b.addVeth(vethEnd{name: e.HostVeth, mac: randomMAC(), mtu: d.mtu}, d.index,
+			vethEnd{name: e.Interface, index: index, mac: net.HardwareAddr(e.MAC), mtu: d.mtu}, int(at.ns.Fd()))
+		if e.Address6.IsValid() {
+			b.setAlias(e.HostVeth, e.Address6.Addr().String())
+		}
+		for _, a := range []netip.Prefix{e.Address4, e.Address6} {
+			if a.IsValid() {
+				b.setNeighbour(d.index, a.Addr(), net.HardwareAddr(e.MAC), apart)
+			}
+		}
+		if apart {
+			b.setApart(e.HostVeth)
+		}
 		err := m.host.do(&b)
+		if errors.Is(err, unix.EBUSY) && first == firstIndex && index > 0 {
+			m.first = indexBeyond
+			m.hostMu.Unlock()
+			continue
+		}
+		m.hostMu.Unlock()
 		switch {
-		case errors.Is(err, unix.EBUSY) && m.eth0 == eth0Index:
-			m.eth0 = eth0Beyond
 		case errors.Is(err, unix.EEXIST) && !cleared:
 			cleared = true
-			if err := m.clearLocked(e.HostVeth); err != nil {
-				return 0, nil, err
+			if err := m.clear(e.HostVeth, d); err != nil {
+				return 0, err
 			}
-		default:
-			return m.eth0, m.bridge.mac, explain(err, "connecting a container to bridge "+m.bridge.name)
+			continue
+		case errors.Is(err, unix.EEXIST):
+			return 0, errs.New(errs.Conflict, "connecting a container to bridge %s: %w: the container has an interface %s already", d.name, err, e.Interface)
+		case errors.Is(err, unix.EXFULL):
+			return 0, errs.New(errs.Exhausted, "bridge %s is full: the kernel connects at most 1023 interfaces to one, so put more containers on another network (davit network create)", d.name)
+		case err != nil:
+			return 0, explain(err, "connecting a container to bridge "+d.name)
 		}
+		if index == 0 {
+			if index, err = at.indexOf(e.Interface); err != nil {
+				return 0, err
+			}
+		}
+		if apart {
+			if err := m.pin(e, d); err != nil {
+				return 0, err
+			}
+		}
+		return index, nil
 	}
 }
 
-// clearLocked removes an interface that bears the name of a new one: that of
+// indexOf returns the index of an interface in the namespace.
+func (at entry) indexOf(name string) (index int, err error) {
+	var b batch
+	b.getState(name, func(i int, _ bool) { index = i })
+	if err := at.rtnl.do(&b); err != nil {
+		return 0, err
+	}
+	return index, nil
+}
+
+// pin tells the bridge where e's MAC is, since it is not to learn that.
+func (m *maker) pin(e *Endpoint, d device) error {
+	index := m.indexOf(e.HostVeth)
+	var b batch
+	b.addForwarding(index, net.HardwareAddr(e.MAC))
+	return explain(m.inHost(&b), "pinning a container's MAC on bridge "+d.name)
+}
+
+// clear removes an interface that bears the name of a new one: that of
 // an endpoint given back, whose namespace the kernel has not yet removed or
 // somebody still holds; its bridge may be gone. It leaves interfaces of other
 // bridges alone.
-func (m *maker) clearLocked(name string) error {
+func (m *maker) clear(name string, d device) error {
+	m.hostMu.Lock()
+	defer m.hostMu.Unlock()
 	link, err := m.links.LinkByName(name)
 	if missing := (netlink.LinkNotFoundError{}); errors.As(err, &missing) {
 		return nil
@@ -155,8 +325,8 @@ func (m *maker) clearLocked(name string) error {
 	if err != nil {
 		return explain(err, "looking at interface "+name)
 	}
-	if master := link.Attrs().MasterIndex; master != m.bridge.index && master != 0 {
-		return errs.New(errs.Conflict, "interface %s exists and is not on bridge %s: another engine uses its address too; remove it, or give the bridges different ranges", name, m.bridge.name)
+	if master := link.Attrs().MasterIndex; master != d.index && master != 0 {
+		return errs.New(errs.Conflict, "interface %s exists and is not on bridge %s: another engine uses its address too; remove it, or give the bridges different ranges", name, d.name)
 	}
 	var b batch
 	b.delLink(link.Attrs().Index)
@@ -166,18 +336,50 @@ func (m *maker) clearLocked(name string) error {
 	return nil
 }
 
-// bridgeIndex returns the index of the bridge that new sandboxes go to.
-func (m *maker) bridgeIndex() int {
-	m.hostMu.Lock()
-	defer m.hostMu.Unlock()
-	return m.bridge.index
+// remove removes interfaces of the host at once. Those that are gone are no
+// error.
+func (m *maker) remove(names []string) error {
+	var marked int
+	var b batch
+	for _, name := range names {
+		if index := m.indexOf(name); index > 0 {
+			b.setGroup(index, doomedGroup)
+			marked++
+		}
+	}
+	if marked == 0 {
+		return nil
+	}
+	if err := m.inHost(&b); err != nil && !errors.Is(err, unix.ENODEV) {
+		return explain(err, "removing the interfaces of containers")
+	}
+	var del batch
+	del.delGroup(doomedGroup)
+	if err := m.inHost(&del); !errors.Is(err, unix.ENODEV) {
+		return explain(err, "removing the interfaces of containers")
+	}
+	return nil
 }
 
-// setBridge says which bridge new sandboxes go to.
-func (m *maker) setBridge(d device) {
-	m.hostMu.Lock()
-	defer m.hostMu.Unlock()
-	m.bridge = d
+// enter runs fn in a namespace that is there, with a socket into it.
+func (m *maker) enter(ns *os.File, fn func(rtnl) error) (err error) {
+	if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("entering a network namespace: %w", err)
+	}
+	defer m.goHome(&err)
+	r, err := openRtnl()
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	return fn(r)
+}
+
+// goHome leaves a namespace.
+func (m *maker) goHome(err *error) {
+	if back := unix.Setns(int(m.home.Fd()), unix.CLONE_NEWNET); back != nil {
+		*err = errors.Join(*err, errStray, back)
+	}
 }
 
 // inside makes a namespace, unless it is given one, switches lo on, and runs
@@ -191,11 +393,7 @@ func (m *maker) inside(given *os.File, setUp func(*os.File, rtnl) error) (_ *os.
 	} else if err := unix.Setns(int(given.Fd()), unix.CLONE_NEWNET); err != nil {
 		return nil, fmt.Errorf("entering a network namespace: %w", err)
 	}
-	defer func() {
-		if back := unix.Setns(int(m.home.Fd()), unix.CLONE_NEWNET); back != nil {
-			err = errors.Join(err, errStray, back)
-		}
-	}()
+	defer m.goHome(&err)
 	ns := given
 	if ns == nil {
 		if ns, err = openNetNS(); err != nil {

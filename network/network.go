@@ -1,22 +1,28 @@
-// Package network gives containers their network namespaces: `none`, with
-// nothing but lo, and the default bridge.
+// Package network gives containers their network namespaces: with nothing but
+// lo, or with an interface on each of several networks.
 //
 //	            host                        |      a container's namespace
 //	                                        |
 //	uplink <- inet <table> -> davit0 - dv.. === eth0  172.17.0.2/16
-//	          (masquerade,    172.17.0.1    |   lo    127.0.0.1
-//	           forward)                     |
+//	              |         172.17.0.1      |
+//	              +---------> br-1f..- dv.. === eth1  172.18.0.2/24
+//	                        172.18.0.1      |   lo    127.0.0.1
 //
-// It owns the bridge device, the range of addresses on it, the veth pairs, one
-// nftables table, and a pool of sandboxes made before they are asked for. It
-// must not know what a container is: it hands out namespaces and endpoints and
-// is told when they are free again. Nothing but the bridge, the table and one
-// small file in StateDir outlives the process: sandboxes that were not handed
-// over are held by file descriptors only, so the kernel removes them with the
-// process, however it ends.
+// Store holds the networks: the default bridge and those that users made. Each
+// is a segment, which has what all networks have (addresses, endpoints, ready
+// sandboxes), over a lan, which a driver has opened.
 //
-// All methods may be called at once. Lock order: Bridge.mu, then firewall.mu;
-// neither is held while a sandbox is being made.
+// The package owns the devices of networks, their ranges of addresses, the
+// interfaces of containers, one nftables table, and a pool of sandboxes made
+// before they are asked for. It must not know what a container is: it hands out
+// namespaces and endpoints and is told when they are free again. Devices, the
+// table and small files in StateDir outlive the process: sandboxes that were
+// not handed over are held by file descriptors only, so the kernel removes them
+// with the process, however it ends.
+//
+// All methods may be called at once. Lock order: Store.changing, segment.mu,
+// then bridge.mu or pool.mu, then those of the table and of sockets; none but
+// the first is held while a sandbox is being made.
 package network
 
 import (
@@ -24,9 +30,8 @@ import (
 	"net/netip"
 	"os"
 
-	apinet "github.com/moby/moby/api/types/network"
-
 	"github.com/davit-engine/davit/network/ipam"
+	apinet "github.com/moby/moby/api/types/network"
 )
 
 // Config says how the default bridge is to be. The zero value of a field means
@@ -67,14 +72,6 @@ type Endpoint struct {
 type Sandbox struct {
 	NetNS     *os.File
 	Endpoints []Endpoint // in the order of their interfaces; none: lo alone
-}
-
-// place is the sandbox's endpoint on the bridge; nil without.
-func (s *Sandbox) place() *Endpoint {
-	if len(s.Endpoints) == 0 {
-		return nil
-	}
-	return &s.Endpoints[0]
 }
 
 // Wish is what a container asks for of one network; zero fields are chosen

@@ -3,10 +3,11 @@ package network
 import (
 	"context"
 	"errors"
-	"net/netip"
+	"os"
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -16,21 +17,29 @@ const (
 	quiet = 15 * time.Millisecond
 	// again is how long to wait after a failure.
 	again = time.Second
+	// idle is how long nobody must have asked for a plain sandbox of a network
+	// before its ready ones are given up. Those of the default bridge stay.
+	idle = 2 * time.Minute
+	// shelfSize is how many a network has ready that is not the default bridge.
+	shelfSize = 4
 )
 
 // pool keeps sandboxes ready: made before they are asked for, held by file
 // descriptors only. One goroutine on a thread of its own fills it, after a
-// quiet moment, or at once when less than half is left. Fields marked so are
-// guarded by Bridge.mu.
+// quiet moment, or at once when less than half is left. What is ready with an
+// interface lies on the shelf of its network.
 type pool struct {
-	owner         *Bridge
-	bridged, none shelf      // guarded
-	taken         time.Time  // guarded; when a sandbox was taken last
-	making        netip.Addr // guarded; the address of the sandbox being made, if any
-	made          *sync.Cond // on Bridge.mu: making has changed
-	wake          chan struct{}
-	stop          context.CancelFunc
-	done          chan struct{}
+	maker *maker
+	fail  func(error)
+	taken atomic.Int64 // when a sandbox was taken last, in nanoseconds
+	wake  chan struct{}
+	stop  context.CancelFunc
+	done  chan struct{}
+
+	mu      sync.Mutex
+	none    shelf      // guarded by mu
+	members []*segment // guarded by mu: networks with a shelf
+	closed  bool       // guarded by mu
 }
 
 // shelf holds the sandboxes of one sort, the next to be taken first.
@@ -51,54 +60,38 @@ func (s *shelf) take() *Sandbox {
 	return first
 }
 
-func newPool(owner *Bridge, bridged, none int) *pool {
+// newPool starts a pool with none sandboxes that have lo alone.
+func newPool(m *maker, none int, fail func(error)) *pool {
 	ctx, stop := context.WithCancel(context.Background())
-	p := &pool{
-		owner: owner, bridged: shelf{want: bridged}, none: shelf{want: none},
-		made: sync.NewCond(&owner.mu), wake: make(chan struct{}, 1), stop: stop, done: make(chan struct{}),
-	}
+	p := &pool{maker: m, fail: fail, none: shelf{want: none}, wake: make(chan struct{}, 1), stop: stop, done: make(chan struct{})}
 	go p.fill(ctx)
 	return p
 }
 
-// close stops filling and gives up what is ready.
+// close stops filling and gives up what is ready, but for networks' own.
 func (p *pool) close() {
 	p.stop()
 	<-p.done
-	p.owner.mu.Lock()
-	defer p.owner.mu.Unlock()
-	for _, s := range slices.Concat(p.bridged.ready, p.none.ready) {
-		p.owner.discardLocked(s)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	for s := p.none.take(); s != nil; s = p.none.take() {
+		s.NetNS.Close()
 	}
-	p.bridged.ready, p.none.ready = nil, nil
 }
 
-func (p *pool) takeLocked() *Sandbox     { return p.takenLocked(p.bridged.take()) }
-func (p *pool) takeNoneLocked() *Sandbox { return p.takenLocked(p.none.take()) }
-
-// takeAddressLocked takes the sandbox of one address, if that is ready.
-func (p *pool) takeAddressLocked(a netip.Addr) *Sandbox {
-	i := slices.IndexFunc(p.bridged.ready, func(s *Sandbox) bool { return s.place().Address4.Addr() == a })
-	if i < 0 {
-		return nil
-	}
-	s := p.bridged.ready[i]
-	p.bridged.ready = slices.Delete(p.bridged.ready, i, i+1)
-	return p.takenLocked(s)
+// takeNone takes a sandbox that has lo alone, nil if none is ready.
+func (p *pool) takeNone() *Sandbox {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.took()
+	return p.none.take()
 }
 
-func (p *pool) takenLocked(s *Sandbox) *Sandbox {
-	p.taken = time.Now()
+// took notes that somebody starts a container.
+func (p *pool) took() {
+	p.taken.Store(time.Now().UnixNano())
 	p.wakeUp()
-	return s
-}
-
-// awaitLocked waits until the sandbox being made, if it is that of address a,
-// or any if a is invalid, lies ready or has failed: about a millisecond.
-func (p *pool) awaitLocked(a netip.Addr) {
-	for p.making.IsValid() && (p.making == a || !a.IsValid()) {
-		p.made.Wait()
-	}
 }
 
 // wakeUp makes fill look again.
@@ -107,6 +100,23 @@ func (p *pool) wakeUp() {
 	case p.wake <- struct{}{}:
 	default:
 	}
+}
+
+// join gives a network a shelf.
+func (p *pool) join(g *segment) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !slices.Contains(p.members, g) {
+		p.members = append(p.members, g)
+	}
+	p.wakeUp()
+}
+
+// leave takes a network's shelf away.
+func (p *pool) leave(g *segment) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.members = slices.DeleteFunc(p.members, func(m *segment) bool { return m == g })
 }
 
 // fill makes what is missing until ctx ends.
@@ -124,22 +134,18 @@ func (p *pool) fill(ctx context.Context) {
 		case <-timer.C:
 		}
 		for ctx.Err() == nil {
-			e, wait, idle := p.next()
-			if idle {
-				break
-			}
+			g, wait := p.next()
 			if wait > 0 {
 				timer.Reset(wait)
 				break
 			}
-			s, err := p.owner.make(e, nil)
-			p.put(e, s, err)
+			err := p.make(g)
 			if errors.Is(err, errStray) {
 				go p.fill(ctx) // and this thread ends here
 				return
 			}
 			if err != nil {
-				p.owner.config.Log.Warn("cannot make a network sandbox in advance", "error", err)
+				p.fail(err)
 				timer.Reset(again)
 				break
 			}
@@ -147,46 +153,111 @@ func (p *pool) fill(ctx context.Context) {
 	}
 }
 
-// next describes the sandbox to be made (nil: without a bridge) after wait, or
-// says that nothing can be made.
-func (p *pool) next() (e *Endpoint, wait time.Duration, idle bool) {
-	b := p.owner
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	bridged := p.bridged.missing() && b.addresses.free > 0
-	if !bridged && !p.none.missing() {
-		return nil, 0, true
-	}
-	if !(bridged && p.bridged.low()) && !p.none.low() {
-		if wait = quiet - time.Since(p.taken); wait > 0 {
-			return nil, wait, false
+// next says which network needs a sandbox (nil: one with lo alone), or how long
+// to wait.
+func (p *pool) next() (*segment, time.Duration) {
+	p.mu.Lock()
+	members := slices.Clone(p.members)
+	none, noneLow := p.none.missing(), p.none.low()
+	p.mu.Unlock()
+	var some *segment
+	for _, g := range members {
+		missing, low, over := g.need()
+		switch {
+		case over:
+			p.leave(g)
+		case low:
+			return g, 0
+		case missing && some == nil:
+			some = g
 		}
 	}
-	if !bridged || p.none.low() && !p.bridged.low() {
-		return nil, 0, false
+	if noneLow {
+		return nil, 0
 	}
-	a, err := b.addresses.take()
-	if err != nil {
-		return nil, again, false
+	if some == nil && !none {
+		return nil, idle
 	}
-	p.making = a
-	return newEndpoint(a, b.device.gateway, nil), 0, false
+	wait := quiet - time.Since(time.Unix(0, p.taken.Load()))
+	return some, max(wait, 0)
 }
 
-// put shelves a sandbox, or gives up the address of one that failed.
-func (p *pool) put(e *Endpoint, s *Sandbox, err error) {
-	b := p.owner
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	p.making = netip.Addr{}
-	p.made.Broadcast()
-	switch {
-	case err != nil && e != nil:
-		b.addresses.give(e.Address4.Addr())
-	case err != nil:
-	case e == nil:
-		p.none.ready = append(p.none.ready, s)
-	default:
-		p.bridged.ready = append(p.bridged.ready, s)
+// make makes one sandbox.
+func (p *pool) make(g *segment) error {
+	if g != nil {
+		return g.fillOne()
 	}
+	ns, err := p.maker.sandbox(context.Background(), nil, nil)
+	if err != nil {
+		return explain(err, "making a network sandbox")
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.none.ready = append(p.none.ready, &Sandbox{NetNS: ns})
+	return nil
+}
+
+// wantLocked notes that somebody wants a plain sandbox of the network.
+func (g *segment) wantLocked() {
+	g.taken = time.Now()
+	if g.shelf.want == 0 && g.store.config.PoolSize > 0 {
+		g.stockLocked(min(shelfSize, g.store.config.PoolSize))
+	}
+}
+
+// stockLocked makes the network have that many sandboxes ready; of a small
+// range it takes a part only.
+func (g *segment) stockLocked(n int) {
+	if g.shelf.want = min(n, (g.addresses.free()+3)/4); g.shelf.want > 0 {
+		g.store.pool.join(g)
+	}
+}
+
+// need says whether the network lacks ready sandboxes, or wants none any more.
+func (g *segment) need() (missing, low, over bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	always := g == g.store.networks.bridge // most containers are on it
+	if g.closed || !always && time.Since(g.taken) > idle {
+		g.shelf.want = 0
+		g.emptyLocked()
+		return false, false, true
+	}
+	able := g.addresses.free() > 0
+	return able && g.shelf.missing(), able && g.shelf.low(), false
+}
+
+// fillOne makes one sandbox and shelves it. It runs on a locked thread.
+func (g *segment) fillOne() error {
+	g.mu.Lock()
+	if g.closed {
+		g.mu.Unlock()
+		return nil
+	}
+	e, err := g.describeLocked(Wish{}, g.traits.nickname+"0")
+	if err != nil {
+		g.mu.Unlock()
+		return err
+	}
+	g.making = e
+	g.mu.Unlock()
+	var ns *os.File
+	err = g.healing(func() (err error) {
+		ns, err = g.store.maker.sandbox(context.Background(), nil, []job{{e: e, g: g}})
+		return err
+	})
+	s := &Sandbox{NetNS: ns, Endpoints: []Endpoint{*e}}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.making = nil
+	g.made.Broadcast()
+	switch {
+	case err != nil:
+		g.addresses.give(*e)
+	case g.closed:
+		g.discardLocked(s)
+	default:
+		g.shelf.ready = append(g.shelf.ready, s)
+	}
+	return err
 }

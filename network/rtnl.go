@@ -81,8 +81,26 @@ func ifinfomsg(index int, flags uint32) []byte {
 	return binary.NativeEndian.AppendUint32(m, flags)
 }
 
-func ifaddrmsg(index int, bits int) []byte {
-	m := []byte{unix.AF_INET, byte(bits), 0, unix.RT_SCOPE_UNIVERSE}
+// family of an address, as the kernel numbers it.
+func family(a netip.Addr) byte {
+	if a.Is4() {
+		return unix.AF_INET
+	}
+	return unix.AF_INET6
+}
+
+func ifaddrmsg(index int, p netip.Prefix) []byte {
+	scope := byte(unix.RT_SCOPE_UNIVERSE)
+	if p.Addr().IsLinkLocalUnicast() {
+		scope = unix.RT_SCOPE_LINK
+	}
+	flags := byte(0)
+	if !p.Addr().Is4() {
+		// Its own table says who has an address: nobody need ask on the wire
+		// first, which takes a second or two.
+		flags = unix.IFA_F_NODAD
+	}
+	m := []byte{family(p.Addr()), byte(p.Bits()), flags, scope}
 	return binary.NativeEndian.AppendUint32(m, uint32(index))
 }
 
@@ -134,22 +152,67 @@ func (b *batch) delLink(index int) {
 	b.request("deleting an interface", unix.RTM_DELLINK, 0, ifinfomsg(index, 0))
 }
 
-// getState asks whether an interface passes packets, by its name.
-func (b *batch) getState(name string, state func(operational bool)) {
+// delGroup removes all interfaces of a group at once. The kernel waits for
+// everybody who may still use one of them, some 15 ms; so once for all.
+func (b *batch) delGroup(group uint32) {
+	b.request("deleting interfaces", unix.RTM_DELLINK, 0, ifinfomsg(0, 0))
+	b.number(unix.IFLA_GROUP, group)
+}
+
+func (b *batch) setGroup(index int, group uint32) {
+	b.request("marking an interface", unix.RTM_SETLINK, 0, ifinfomsg(index, 0))
+	b.number(unix.IFLA_GROUP, group)
+}
+
+// setApart makes an interface of a bridge one that speaks with the bridge
+// itself only, not with others that are so (Linux 4.18), and that does not
+// teach the bridge where a MAC is.
+func (b *batch) setApart(name string) {
+	b.request("setting interface "+name+" apart", unix.RTM_NEWLINK, 0, ifinfomsg(0, 0))
+	b.text(unix.IFLA_IFNAME, name)
+	b.nest(unix.IFLA_LINKINFO, func() {
+		b.text(unix.IFLA_INFO_SLAVE_KIND, "bridge")
+		b.nest(unix.IFLA_INFO_SLAVE_DATA, func() {
+			b.attr(unix.IFLA_BRPORT_ISOLATED, []byte{1})
+			b.attr(unix.IFLA_BRPORT_LEARNING, []byte{0})
+		})
+	})
+}
+
+// addForwarding tells a bridge behind which of its interfaces a MAC is.
+func (b *batch) addForwarding(port int, mac net.HardwareAddr) {
+	m := []byte{unix.AF_BRIDGE, 0, 0, 0}
+	m = binary.NativeEndian.AppendUint32(m, uint32(port))
+	m = binary.NativeEndian.AppendUint16(m, unix.NUD_NOARP)
+	b.request("pinning "+mac.String(), unix.RTM_NEWNEIGH, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, append(m, unix.NTF_MASTER, 0))
+	b.attr(unix.NDA_LLADDR, mac)
+}
+
+// setAlias notes a text on an interface, by its name.
+func (b *batch) setAlias(name, alias string) {
+	b.request("noting the address of interface "+name, unix.RTM_SETLINK, 0, ifinfomsg(0, 0))
+	b.text(unix.IFLA_IFNAME, name)
+	b.text(unix.IFLA_IFALIAS, alias)
+}
+
+// getState asks for an interface's index and whether it passes packets, by its
+// name.
+func (b *batch) getState(name string, state func(index int, operational bool)) {
 	b.request("looking at interface "+name, unix.RTM_GETLINK, 0, ifinfomsg(0, 0))
 	b.text(unix.IFLA_IFNAME, name)
 	b.number(unix.IFLA_EXT_MASK, rtextSkipStats)
 	b.reply = func(m syscall.NetlinkMessage) {
-		if m.Header.Type != unix.RTM_NEWLINK {
+		if m.Header.Type != unix.RTM_NEWLINK || len(m.Data) < unix.SizeofIfInfomsg {
 			return
 		}
+		index := int(int32(binary.NativeEndian.Uint32(m.Data[4:])))
 		attrs, err := syscall.ParseNetlinkRouteAttr(&m)
 		if err != nil {
 			return
 		}
 		for _, a := range attrs {
 			if a.Attr.Type == unix.IFLA_OPERSTATE && len(a.Value) > 0 {
-				state(a.Value[0] == ifOperUp)
+				state(index, a.Value[0] == ifOperUp)
 			}
 		}
 	}
@@ -161,29 +224,55 @@ const (
 )
 
 func (b *batch) addAddress(index int, p netip.Prefix) {
-	b.request("adding address "+p.String(), unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, ifaddrmsg(index, p.Bits()))
+	b.request("adding address "+p.String(), unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, ifaddrmsg(index, p))
 	b.addr(unix.IFA_LOCAL, p.Addr())
 	b.addr(unix.IFA_ADDRESS, p.Addr())
-	b.addr(unix.IFA_BROADCAST, lastOf(p))
+	if p.Addr().Is4() && p.Bits() < 31 {
+		b.addr(unix.IFA_BROADCAST, lastOf(p))
+	}
 }
 
-func (b *batch) addDefaultRoute(index int, gateway netip.Addr) {
-	b.request("adding the default route", unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, []byte{
-		unix.AF_INET, 0, 0, 0, unix.RT_TABLE_MAIN, unix.RTPROT_BOOT, unix.RT_SCOPE_UNIVERSE, unix.RTN_UNICAST, 0, 0, 0, 0,
+// setDefaultRoute makes the default route of a family go through an interface,
+// by a gateway if that is valid, in place of another.
+func (b *batch) setDefaultRoute(index int, v4 bool, gateway netip.Addr) {
+	fam, flags := byte(unix.AF_INET6), uint16(unix.NLM_F_CREATE|unix.NLM_F_REPLACE)
+	if v4 {
+		fam = unix.AF_INET
+	}
+	scope := byte(unix.RT_SCOPE_UNIVERSE)
+	if !gateway.IsValid() && v4 {
+		scope = unix.RT_SCOPE_LINK
+	}
+	b.request("setting the default route", unix.RTM_NEWROUTE, flags, []byte{
+		fam, 0, 0, 0, unix.RT_TABLE_MAIN, unix.RTPROT_BOOT, scope, unix.RTN_UNICAST, 0, 0, 0, 0,
 	})
-	b.addr(unix.RTA_GATEWAY, gateway)
+	if gateway.IsValid() {
+		b.addr(unix.RTA_GATEWAY, gateway)
+	}
 	b.number(unix.RTA_OIF, uint32(index))
 }
 
 // setNeighbour says which MAC has an address, in place of an earlier holder's:
-// the first packet needs no ARP.
-func (b *batch) setNeighbour(index int, a netip.Addr, mac net.HardwareAddr) {
-	m := []byte{unix.AF_INET, 0, 0, 0}
+// the first packet needs no ARP. One that is fixed cannot be changed by what
+// anybody says on the wire.
+func (b *batch) setNeighbour(index int, a netip.Addr, mac net.HardwareAddr, fixed bool) {
+	state := uint16(unix.NUD_STALE)
+	if fixed {
+		state = unix.NUD_PERMANENT
+	}
+	m := []byte{family(a), 0, 0, 0}
 	m = binary.NativeEndian.AppendUint32(m, uint32(index))
-	m = binary.NativeEndian.AppendUint16(m, unix.NUD_STALE)
+	m = binary.NativeEndian.AppendUint16(m, state)
 	b.request("setting neighbour "+a.String(), unix.RTM_NEWNEIGH, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, append(m, 0, 0))
 	b.addr(unix.NDA_DST, a)
 	b.attr(unix.NDA_LLADDR, mac)
+}
+
+func (b *batch) delNeighbour(index int, a netip.Addr) {
+	m := []byte{family(a), 0, 0, 0}
+	m = binary.NativeEndian.AppendUint32(m, uint32(index))
+	b.request("forgetting neighbour "+a.String(), unix.RTM_DELNEIGH, 0, append(m, 0, 0, 0, 0))
+	b.addr(unix.NDA_DST, a)
 }
 
 // rtnl is a socket to the routing part of the kernel, in the network namespace

@@ -12,13 +12,13 @@ import (
 	"time"
 
 	"github.com/davit-engine/davit/errs"
+	apinet "github.com/moby/moby/api/types/network"
 	"golang.org/x/sys/unix"
 )
 
-// state is what outlives the engine, as JSON in StateDir.
+// state is what outlives the engine of the default bridge, as JSON in StateDir.
 type state struct {
 	Bridge     netip.Prefix `json:"bridge"`               // the bridge's own address and range
-	Created    bool         `json:"created"`              // we made the device, so we may remove it
 	Last       netip.Addr   `json:"last,omitzero"`        // the address given out last; of a clean end only
 	Forwarding string       `json:"forwarding,omitempty"` // boot ID of the boot in which we switched IPv4 forwarding on
 }
@@ -41,17 +41,72 @@ func loadState(path string) (state, error) {
 	return s, nil
 }
 
-func (s state) save(path string) error {
-	text, err := json.Marshal(s)
+func (s state) save(path string) error { return saveJSON(path, s, "the bridge's state") }
+
+// kept is a user's network as JSON in StateDir/networks/<ID>.json.
+type kept struct {
+	Network apinet.Network
+	Last    []netip.Addr `json:",omitempty"` // the address of each range given out last, IPv4's first; of a clean end only
+}
+
+func keptPath(dir, id string) string { return filepath.Join(dir, "networks", id+".json") }
+
+func (k kept) save(dir string) error {
+	return saveJSON(keptPath(dir, k.Network.ID), k, "network "+k.Network.Name)
+}
+
+// forgetNetwork removes a network's file.
+func forgetNetwork(dir, id string) error {
+	if err := os.Remove(keptPath(dir, id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("removing a network: %w", err)
+	}
+	return nil
+}
+
+// loadNetworks reads the users' networks. The error joins those of files that
+// cannot be read.
+func loadNetworks(dir string) ([]kept, error) {
+	paths, err := filepath.Glob(keptPath(dir, "*"))
 	if err != nil {
-		return fmt.Errorf("encoding the bridge's state: %w", err)
+		return nil, err
+	}
+	var all []kept
+	var failed []error
+	for _, p := range paths {
+		var k kept
+		text, err := os.ReadFile(p)
+		if err == nil {
+			err = json.Unmarshal(text, &k)
+		}
+		if err == nil && k.Network.ID+".json" != filepath.Base(p) {
+			err = errors.New("the file is of another network")
+		}
+		if err != nil {
+			failed = append(failed, fmt.Errorf("reading network %s: %w", p, err))
+			continue
+		}
+		all = append(all, k)
+	}
+	return all, errors.Join(failed...)
+}
+
+// saveJSON writes a file that is whole at any moment.
+func saveJSON(path string, v any, what string) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("saving %s: %w", what, err)
+		}
+	}()
+	text, err := json.Marshal(v)
+	if err != nil {
+		return err
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return fmt.Errorf("saving the bridge's state: %w", err)
+		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".bridge-*")
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
 	if err != nil {
-		return fmt.Errorf("saving the bridge's state: %w", err)
+		return err
 	}
 	_, err = f.Write(append(text, '\n'))
 	err = errors.Join(err, f.Sync(), f.Close())
@@ -60,9 +115,8 @@ func (s state) save(path string) error {
 	}
 	if err != nil {
 		os.Remove(f.Name())
-		return fmt.Errorf("saving the bridge's state: %w", err)
 	}
-	return nil
+	return err
 }
 
 // lockDir is where the engines of a host meet, whatever their roots are: only

@@ -1,12 +1,18 @@
 package network
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
+	"io/fs"
+	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/davit-engine/davit/errs"
@@ -14,39 +20,250 @@ import (
 )
 
 // Store holds the networks of an engine: those that exist without being
-// created.
+// created and those that users made.
 type Store struct {
-	bridge *Bridge
-	since  time.Time
+	config   Config // complete
+	since    time.Time
+	maker    *maker
+	wall     *firewall
+	watcher  *watcher // nil without a default bridge
+	pool     *pool
+	drivers  map[string]driver
+	lock     *lock // of the table
+	networks *directory
+
+	changing sync.Mutex // held while a network is created or removed; before all others
+
+	mu       sync.Mutex
+	state    state          // guarded by mu
+	warnings []string       // guarded by mu
+	closed   bool           // guarded by mu; no work begins once it is set
+	work     sync.WaitGroup // verbs that make something
 }
 
-// Open makes what the networks need on the host, or takes over what is there.
-// Its errors are those of OpenBridge.
-func Open(ctx context.Context, c Config) (*Store, error) {
-	b, err := OpenBridge(ctx, c)
+// Open makes what the networks need on the host, or takes over what is there,
+// and begins to fill the pool. Two engines on one host need different bridges
+// and tables (Conflict), whatever else they have; they never choose the same
+// range. The calling thread's network namespace is the one that all is made in.
+func Open(ctx context.Context, c Config) (_ *Store, err error) {
+	c, err = c.complete()
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{bridge: b}
+	s := &Store{config: c, networks: &directory{segments: map[string]*segment{}}}
+	var undo []func()
+	defer func() {
+		if err != nil {
+			for i := len(undo) - 1; i >= 0; i-- {
+				undo[i]()
+			}
+		}
+	}()
+	if s.maker, err = newMaker(); err != nil {
+		return nil, err
+	}
+	undo = append(undo, s.maker.close)
+	if s.state, err = loadState(statePath(c.StateDir, c.Bridge)); err != nil {
+		c.Log.Warn("the bridge's address range of last time is not known", "error", err)
+	}
+	if s.lock, err = takeTable(ctx, c.Table); err != nil {
+		return nil, err
+	}
+	undo = append(undo, s.lock.release)
+	s.wall = &firewall{table: c.Table, log: c.Log}
+	s.drivers = map[string]driver{
+		"bridge": &bridgeDriver{s.maker, s.wall, c.Log},
+	}
+	undo = append(undo, func() {
+		for _, g := range s.networks.all() {
+			_, _ = g.close(false)
+		}
+	})
+	s.pool = newPool(s.maker, max(c.PoolSize, 0), func(err error) {
+		c.Log.Warn("cannot make a network sandbox in advance", "error", err)
+	})
+	undo = append(undo, s.pool.close)
+	if c.Bridge != noBridge {
+		if err := s.openDefault(ctx); err != nil {
+			return nil, err
+		}
+	}
 	if info, err := os.Stat(c.StateDir); err == nil {
 		s.since = info.ModTime().UTC()
+	}
+	s.openSaved(ctx)
+	if err := s.raise(&undo); err != nil {
+		return nil, err
+	}
+	if g := s.networks.bridge; g != nil {
+		g.mu.Lock()
+		g.stockLocked(max(c.PoolSize, 0))
+		g.mu.Unlock()
 	}
 	return s, nil
 }
 
-// Create makes a network.
-func (s *Store) Create(context.Context, apinet.CreateRequest) (n apinet.Network, warning string, err error) {
-	return n, "", errs.New(errs.NotImplemented, "networks of one's own are not supported yet")
+func takeTable(ctx context.Context, table string) (*lock, error) {
+	l, err := takeLock(ctx, "table-"+table, 0)
+	if errs.Is(err, errs.Conflict) {
+		return nil, errs.New(errs.Conflict, "another engine on this host uses the table %s: give this one another bridge (--bridge)", table)
+	}
+	return l, explain(err, "claiming the table")
 }
 
-// Remove takes a network away. Errors: NotFound, Forbidden for one that exists
-// without being created or is in use.
-func (s *Store) Remove(_ context.Context, id string) error {
-	n, err := s.Find(id)
+// raise writes the table and watches it from then on.
+func (s *Store) raise(undo *[]func()) (err error) {
+	if len(s.networks.all()) == 0 {
+		return nil
+	}
+	if s.config.Forward {
+		drop, err := switchForwarding(&s.state, s.config)
+		if err != nil {
+			return err
+		}
+		s.wall.drop = drop
+		if err := s.saveState(); err != nil {
+			return err
+		}
+	}
+	if err := s.wall.settle(); err != nil {
+		return err
+	}
+	if s.watcher, err = watch(s.wall); err != nil {
+		return err
+	}
+	*undo = append(*undo, s.watcher.close)
+	for _, w := range obstacles(s.config.Bridge) {
+		s.warnings = append(s.warnings, w)
+		s.config.Log.Warn(w)
+	}
+	return nil
+}
+
+// openDefault opens the default bridge.
+func (s *Store) openDefault(ctx context.Context) error {
+	c := s.config
+	l, err := rangeLock(ctx)
 	if err != nil {
 		return err
 	}
-	return errs.New(errs.Forbidden, "%s is a pre-defined network and cannot be removed", n.Name)
+	defer l.release()
+	gateway, err := defaultGateway(c, s.state.Bridge)
+	if err != nil {
+		return err
+	}
+	n := s.describeDefault(gateway)
+	g, err := newSegment(s, n)
+	if err != nil {
+		return errs.New(errs.InvalidParameter, "bip %s: %w", gateway, err)
+	}
+	o, err := parseBridgeOptions(&n)
+	if err != nil {
+		return err
+	}
+	w := want{name: c.Bridge, mtu: c.MTU, addresses: []netip.Prefix{gateway}}
+	d := &bridgeDriver{s.maker, s.wall, c.Log}
+	lan, t, err := d.openBridge(ctx, n, o, w)
+	if err != nil {
+		return err
+	}
+	s.networks.add(g)
+	if err := g.opened(lan, t); err != nil {
+		return err
+	}
+	g.net.Options[optionMTU] = strconv.Itoa(lan.(*bridge).now().mtu)
+	g.addresses.goOnAfter([]netip.Addr{s.state.Last})
+	s.networks.bridge = g
+	s.state.Bridge = gateway
+	return s.saveState()
+}
+
+// describeDefault describes the default bridge, but for its MTU.
+func (s *Store) describeDefault(gateway netip.Prefix) apinet.Network {
+	n := s.predefined("bridge", "bridge")
+	n.IPAM.Config = []apinet.IPAMConfig{{Subnet: gateway.Masked(), Gateway: gateway.Addr(), IPRange: s.config.FixedCIDR}}
+	if f := s.config.FixedCIDR; f.IsValid() && f.Masked() == gateway.Masked() {
+		n.IPAM.Config[0].IPRange = netip.Prefix{}
+	}
+	n.Options = map[string]string{
+		optionDefault:    "true",
+		optionICC:        strconv.FormatBool(!s.config.NoInterconnect),
+		optionMasquerade: strconv.FormatBool(s.config.Masquerade),
+		optionBinding:    "0.0.0.0",
+		optionName:       s.config.Bridge,
+	}
+	return n
+}
+
+func (s *Store) predefined(name, driver string) apinet.Network {
+	id := sha256.Sum256([]byte(s.config.StateDir + "\x00" + name))
+	return apinet.Network{
+		Name: name, ID: hex.EncodeToString(id[:]), Created: s.since, Scope: "local", Driver: driver, EnableIPv4: true,
+		IPAM: apinet.IPAM{Driver: "default", Config: []apinet.IPAMConfig{}}, Options: map[string]string{}, Labels: map[string]string{},
+	}
+}
+
+// openSaved opens the networks that users made. One that cannot be opened is
+// there, and says why when it is used.
+func (s *Store) openSaved(ctx context.Context) {
+	all, err := loadNetworks(s.config.StateDir)
+	if err != nil {
+		s.config.Log.Error("networks are lost", "error", err)
+	}
+	for _, k := range all {
+		g, err := newSegment(s, k.Network)
+		if err == nil && !k.Network.ConfigOnly {
+			err = s.open(ctx, g)
+		}
+		if g == nil {
+			g = &segment{net: k.Network, store: s, inUse: map[string]Endpoint{}, leftover: map[string]Endpoint{}}
+			g.made = sync.NewCond(&g.mu)
+		}
+		if err != nil {
+			g.broken = err
+			s.warnings = append(s.warnings, "network "+k.Network.Name+" cannot be used: "+err.Error())
+			s.config.Log.Error("a network cannot be used", "network", k.Network.Name, "error", err)
+		}
+		g.addresses.goOnAfter(k.Last)
+		s.networks.add(g)
+	}
+}
+
+// open has the driver open a network.
+func (s *Store) open(ctx context.Context, g *segment) error {
+	d, err := s.driver(g.net.Driver)
+	if err != nil {
+		return err
+	}
+	lan, t, err := d.open(ctx, g.net)
+	if err != nil {
+		return err
+	}
+	if err := g.opened(lan, t); err != nil {
+		return errors.Join(err, lan.close(false))
+	}
+	return nil
+}
+
+// driver returns the driver of a name, which may go on behind a colon with what
+// is the driver's own. Error: NotFound.
+func (s *Store) driver(name string) (driver, error) {
+	kind, _, _ := strings.Cut(name, ":")
+	if d := s.drivers[kind]; d != nil {
+		return d, nil
+	}
+	return nil, errs.New(errs.NotFound, "plugin %q not found", name)
+}
+
+// begin notes that work is to be done; s.work.Done is its end.
+func (s *Store) begin() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return errs.New(errs.Unavailable, "the network is being closed")
+	}
+	s.work.Add(1)
+	return nil
 }
 
 // Find returns the network of this name or ID, or unique beginning of an ID.
@@ -70,110 +287,149 @@ func (s *Store) Find(ref string) (apinet.Network, error) {
 	return apinet.Network{}, errs.New(errs.InvalidParameter, "network %s is ambiguous (%d matches found based on ID prefix)", ref, len(found))
 }
 
-// List describes the networks.
+// List describes the networks: those that are not users' first, then these by
+// age. What it returns is shared: it must not be changed.
 func (s *Store) List() []apinet.Network {
-	var list []apinet.Network
-	if info := s.bridge.Info(); info.Name != "" {
-		n := s.predefined("bridge", "bridge")
-		config := apinet.IPAMConfig{Subnet: info.Subnet, Gateway: info.Gateway}
-		if info.Pool.IsValid() && info.Pool != info.Subnet {
-			config.IPRange = info.Pool
-		}
-		n.IPAM.Config = append(n.IPAM.Config, config)
-		n.Options = map[string]string{
-			"com.docker.network.bridge.default_bridge":       "true",
-			"com.docker.network.bridge.enable_icc":           strconv.FormatBool(info.Interconnect),
-			"com.docker.network.bridge.enable_ip_masquerade": strconv.FormatBool(info.Masquerade),
-			"com.docker.network.bridge.host_binding_ipv4":    "0.0.0.0",
-			"com.docker.network.bridge.name":                 info.Name,
-			"com.docker.network.driver.mtu":                  strconv.Itoa(info.MTU),
-		}
+	all := s.networks.all()
+	list := make([]apinet.Network, 0, len(all)+2)
+	if g := s.networks.bridge; g != nil {
+		n := g.net
+		n.Created = s.since
 		list = append(list, n)
 	}
-	return append(list, s.predefined("host", "host"), s.predefined("none", "null"))
-}
-
-func (s *Store) predefined(name, driver string) apinet.Network {
-	id := sha256.Sum256([]byte(s.bridge.config.StateDir + "\x00" + name))
-	return apinet.Network{
-		Name: name, ID: hex.EncodeToString(id[:]), Created: s.since, Scope: "local", Driver: driver, EnableIPv4: true,
-		IPAM: apinet.IPAM{Driver: "default", Config: []apinet.IPAMConfig{}}, Options: map[string]string{}, Labels: map[string]string{},
+	list = append(list, s.predefined("host", "host"), s.predefined("none", "null"))
+	first := len(list)
+	for _, g := range all {
+		if g != s.networks.bridge {
+			list = append(list, g.net)
+		}
 	}
+	slices.SortFunc(list[first:], func(a, b apinet.Network) int {
+		return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.ID, b.ID))
+	})
+	return list
 }
 
 // Status tells how many addresses of a network are in use and free.
 func (s *Store) Status(id string) apinet.Status {
-	n, err := s.Find(id)
-	if err != nil || n.Name != "bridge" {
+	g, err := s.networks.get(id)
+	if err != nil {
 		return apinet.Status{}
 	}
-	info := s.bridge.Info()
-	// The network's address, the broadcast address and the bridge's own are in use too.
-	return apinet.Status{IPAM: apinet.IPAMStatus{Subnets: apinet.SubnetStatuses{
-		info.Subnet: {IPsInUse: uint64(info.InUse) + 3, DynamicIPsAvailable: uint64(info.Free)},
-	}}}
+	return g.status()
 }
 
-// Acquire returns a sandbox with an endpoint for each wish, of the namespace
-// given if that is not nil, which must be new and empty, such as one that
-// belongs to another user namespace: it becomes the sandbox's; on error it
-// stays the caller's. Without wishes the sandbox has lo alone. Errors:
-// NotFound, and those of Bridge.Acquire.
-func (s *Store) Acquire(ctx context.Context, wishes []Wish, given *os.File) (*Sandbox, error) {
-	switch len(wishes) {
-	case 0:
-		return s.bridge.AcquireNone(ctx, given)
-	case 1:
-	default:
-		return nil, errs.New(errs.NotImplemented, "several networks are not supported yet")
-	}
-	n, err := s.Find(wishes[0].Network)
-	if err != nil {
-		return nil, err
-	}
-	box, err := s.bridge.Acquire(ctx, wishes[0], given)
-	if err != nil {
-		return nil, err
-	}
-	for i := range box.Endpoints {
-		box.Endpoints[i].Network = n.ID
-	}
-	return box, nil
-}
-
-// Connect gives the sandbox ns, which has the endpoints on, one more.
-func (s *Store) Connect(context.Context, *os.File, []Endpoint, Wish) (Endpoint, error) {
-	return Endpoint{}, errs.New(errs.NotImplemented, "networks of one's own are not supported yet")
-}
-
-// Disconnect takes an endpoint out of the sandbox ns, which keeps the rest. It
-// is Release for an endpoint whose namespace may live on: the interface is
-// removed first, in the background, so that nobody answers for an address that
-// is another's by then. ns is nil where the namespace cannot be had any more.
-func (s *Store) Disconnect(_ context.Context, _ *os.File, e Endpoint, _ []Endpoint) error {
-	s.bridge.Disconnect(e)
-	return nil
-}
-
-// Release gives an endpoint's address back, to be handed out again as late as
+// Release gives an endpoint's addresses back, to be handed out again as late as
 // possible. The kernel removes the interface with the namespace, so this does
 // not wait for anything. An endpoint that is not in use is ignored.
-func (s *Store) Release(e Endpoint) { s.bridge.Release(e) }
+func (s *Store) Release(e Endpoint) {
+	if g, err := s.networks.get(e.Network); err == nil {
+		g.release(e)
+	}
+}
 
 // Reserve keeps the endpoint of a container that runs already. To be called for
-// each of them after Open, before the first Acquire. Errors: Conflict when
-// another endpoint has the address, InvalidParameter when it is not one of the
-// network's range (which happens when the bridge had to move).
-func (s *Store) Reserve(e Endpoint) error { return s.bridge.Reserve(e) }
+// each of them after Open, before the first Acquire. Errors: NotFound for the
+// network, Conflict when another endpoint has the address, InvalidParameter
+// when it is not one of the network's range (which happens when the default
+// bridge had to move).
+func (s *Store) Reserve(e Endpoint) error {
+	g, err := s.networks.get(e.Network)
+	if err != nil {
+		return err
+	}
+	return g.reserve(e)
+}
 
-// Ready says that all running containers' endpoints are reserved: what is left
-// of all others is removed in the background.
-func (s *Store) Ready() { s.bridge.Ready() }
+// Ready says that all running containers' endpoints are reserved: the
+// interfaces of all others are removed in the background, since no container
+// owns them. Without this call they and their addresses stay taken.
+func (s *Store) Ready() {
+	for _, g := range s.networks.all() {
+		g.sweep()
+	}
+}
 
 // Info describes the default bridge.
-func (s *Store) Info() Info { return s.bridge.Info() }
+func (s *Store) Info() Info {
+	s.mu.Lock()
+	warnings := slices.Clone(s.warnings)
+	s.mu.Unlock()
+	g := s.networks.bridge
+	if g == nil {
+		return Info{Warnings: warnings}
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	r := g.addresses.v4[0]
+	pool := r.Config().IPRange
+	if !pool.IsValid() {
+		pool = r.Subnet()
+	}
+	mtu, _ := strconv.Atoi(g.net.Options[optionMTU])
+	return Info{
+		Name: s.config.Bridge, Subnet: r.Subnet(), Gateway: r.Gateway(), Pool: pool.Masked(),
+		MTU: mtu, Masquerade: s.config.Masquerade, Interconnect: !s.config.NoInterconnect,
+		InUse: len(g.inUse), Free: g.addresses.free() + len(g.shelf.ready), Ready: len(g.shelf.ready), Warnings: warnings,
+	}
+}
 
-// Close lets go of everything; containers go on as they are. With remove it
-// also removes what was made on the host, provided that no endpoint is in use.
-// Sandboxes that were acquired stay valid.
-func (s *Store) Close(remove bool) error { return s.bridge.Close(remove) }
+// Close empties the pool and stops watching the table; containers go on as they
+// are. With remove it also removes what was made on the host, by this or an
+// earlier engine, of each network that has no endpoint in use, and where that
+// is all of them the table too, and switches forwarding off again if it was
+// switched on for them and nobody else can need it. Users' networks are made
+// again by the next Open. Sandboxes that were acquired stay valid.
+func (s *Store) Close(remove bool) error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	s.mu.Unlock()
+	s.work.Wait()
+	s.pool.close()
+	defer s.maker.close()
+	defer s.lock.release()
+	if s.watcher != nil {
+		s.watcher.close()
+	}
+	var failed []error
+	for _, g := range s.networks.all() {
+		removed, err := g.close(remove)
+		failed = append(failed, err)
+		remove = remove && removed
+		if g != s.networks.bridge {
+			failed = append(failed, s.save(g))
+		}
+	}
+	if remove {
+		return errors.Join(append(failed, s.wall.remove(), stopForwarding(s.state, s.config), s.forgetState())...)
+	}
+	if g := s.networks.bridge; g != nil {
+		s.state.Last = g.addresses.last()[0]
+		failed = append(failed, s.saveState())
+	}
+	return errors.Join(failed...)
+}
+
+// save writes a user's network.
+func (s *Store) save(g *segment) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return kept{g.net, g.addresses.last()}.save(s.config.StateDir)
+}
+
+// saveState writes what is to be known of the default bridge.
+func (s *Store) saveState() error {
+	return s.state.save(statePath(s.config.StateDir, s.config.Bridge))
+}
+
+// forgetState removes what saveState wrote.
+func (s *Store) forgetState() error {
+	if err := os.Remove(statePath(s.config.StateDir, s.config.Bridge)); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}

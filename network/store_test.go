@@ -1,0 +1,344 @@
+package network
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/davit-engine/davit/errs"
+	apinet "github.com/moby/moby/api/types/network"
+	"github.com/vishvananda/netlink"
+)
+
+// create makes a network that is removed with the test.
+func create(t testing.TB, s *Store, r apinet.CreateRequest) apinet.Network {
+	t.Helper()
+	n, _, err := s.Create(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Remove(t.Context(), n.ID); err != nil && !errs.Is(err, errs.NotFound) && !errs.Is(err, errs.Unavailable) {
+			t.Errorf("removing network %s: %v", n.Name, err)
+		}
+	})
+	return n
+}
+
+// look describes the interfaces and routes of a namespace.
+func look(t testing.TB, ns *os.File) (text string) {
+	t.Helper()
+	if err := within(t, ns, func() error {
+		links, err := dump(netlink.LinkList)
+		if err != nil {
+			return err
+		}
+		slices.SortFunc(links, func(a, b netlink.Link) int { return strings.Compare(a.Attrs().Name, b.Attrs().Name) })
+		for _, l := range links {
+			addrs, err := netlink.AddrList(l, netlink.FAMILY_ALL)
+			if err != nil {
+				return err
+			}
+			text += l.Attrs().Name + ":"
+			for _, a := range addrs {
+				if !a.IP.IsLinkLocalUnicast() || a.IP.To4() != nil {
+					text += " " + a.IPNet.String()
+				}
+			}
+			text += "\n"
+		}
+		for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+			routes, err := netlink.RouteList(nil, family)
+			if err != nil {
+				return err
+			}
+			for _, r := range routes {
+				if r.Dst == nil || r.Dst.IP.IsUnspecified() {
+					text += fmt.Sprintf("default via %v dev %s\n", r.Gw, linkName(r.LinkIndex))
+				}
+			}
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+func TestUserNetwork(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	world := newWorld(t, 0)
+	serve(t, world)
+	s := open(t, testConfig(t))
+	a := create(t, s, apinet.CreateRequest{Name: "a"})
+	b := create(t, s, apinet.CreateRequest{Name: "b"})
+	if a.Driver != "bridge" || a.Scope != "local" || !a.EnableIPv4 || a.EnableIPv6 || len(a.IPAM.Config) != 1 || a.IPAM.Config[0].Subnet.Overlaps(b.IPAM.Config[0].Subnet) {
+		t.Errorf("networks %+v and %+v", a, b)
+	}
+	web, client, stranger := acquire(t, s, Wish{Network: a.ID}), acquire(t, s, Wish{Network: "a"}), acquire(t, s, Wish{Network: b.ID})
+	serve(t, web.NetNS)
+	at := web.place().Address4.Addr()
+	if who, err := ask(t, client.NetNS, at, 5*time.Second); err != nil || who != client.place().Address4.Addr().String() {
+		t.Errorf("on one network: %q, %v", who, err)
+	}
+	if who, err := ask(t, client.NetNS, worldAddr, 5*time.Second); err != nil || who != hostAddr.String() {
+		t.Errorf("to the world: %q, %v", who, err)
+	}
+	if who, err := ask(t, stranger.NetNS, at, 300*time.Millisecond); err == nil {
+		t.Errorf("from another network: %q", who)
+	}
+	if err := s.Remove(t.Context(), "a"); errs.KindOf(err) != errs.Forbidden {
+		t.Errorf("removing a network in use: %v", err)
+	}
+	if err := s.Remove(t.Context(), "bridge"); errs.KindOf(err) != errs.Forbidden {
+		t.Errorf("removing the default bridge: %v", err)
+	}
+	c := create(t, s, apinet.CreateRequest{Name: "c"})
+	if err := s.Remove(t.Context(), "c"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := net.InterfaceByName("br-" + c.ID[:12]); err == nil {
+		t.Error("the bridge of a removed network is there")
+	}
+	if _, err := s.Find("c"); errs.KindOf(err) != errs.NotFound {
+		t.Errorf("a removed network: %v", err)
+	}
+}
+
+func TestSeveralNetworks(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	s := open(t, testConfig(t))
+	subnet := func(p, gateway string) *apinet.IPAM {
+		return &apinet.IPAM{Config: []apinet.IPAMConfig{{Subnet: netip.MustParsePrefix(p), Gateway: netip.MustParseAddr(gateway)}}}
+	}
+	create(t, s, apinet.CreateRequest{Name: "a", IPAM: subnet("10.1.0.0/24", "10.1.0.1")})
+	create(t, s, apinet.CreateRequest{Name: "b", IPAM: subnet("10.2.0.0/24", "10.2.0.254")})
+	create(t, s, apinet.CreateRequest{Name: "inside", IPAM: subnet("10.3.0.0/24", "10.3.0.1"), Internal: true})
+	box, err := s.Acquire(t.Context(), []Wish{{Network: "b"}, {Network: "inside", Priority: 9}, {Network: "bridge", Address4: netip.MustParseAddr("172.17.9.2")}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer box.NetNS.Close()
+	expect := func(what, want string) {
+		t.Helper()
+		if got := look(t, box.NetNS); got != want {
+			t.Errorf("%s:\n%swant:\n%s", what, got, want)
+		}
+	}
+	lo := "lo: 127.0.0.1/8 ::1/128\n"
+	expect("three networks", "eth0: 10.2.0.1/24\neth1: 10.3.0.2/24\neth2: 172.17.9.2/16\n"+lo+"default via 10.2.0.254 dev eth0\n")
+	e, err := s.Connect(t.Context(), box.NetNS, box.Endpoints, Wish{Network: "a", LinkLocal: []netip.Addr{netip.MustParseAddr("169.254.9.9")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect("the first by name", "eth0: 10.2.0.1/24\neth1: 10.3.0.2/24\neth2: 172.17.9.2/16\neth3: 169.254.9.9/16 10.1.0.2/24\n"+lo+"default via 10.1.0.1 dev eth3\n")
+	rest := box.Endpoints
+	if err := s.Disconnect(t.Context(), box.NetNS, e, rest); err != nil {
+		t.Fatal(err)
+	}
+	expect("without it", "eth0: 10.2.0.1/24\neth1: 10.3.0.2/24\neth2: 172.17.9.2/16\n"+lo+"default via 10.2.0.254 dev eth0\n")
+	if e, err = s.Connect(t.Context(), box.NetNS, rest, Wish{Network: "a", Interface: "net7", Priority: -1}); err != nil {
+		t.Fatal(err)
+	}
+	expect("of low priority", "eth0: 10.2.0.1/24\neth1: 10.3.0.2/24\neth2: 172.17.9.2/16\n"+lo+"net7: 10.1.0.3/24\ndefault via 10.2.0.254 dev eth0\n")
+	if _, err := s.Connect(t.Context(), box.NetNS, rest, Wish{Network: "a", Interface: "eth1"}); errs.KindOf(err) != errs.Conflict {
+		t.Errorf("a name that is taken: %v", err)
+	}
+	for _, e := range append(rest, e) {
+		s.Release(e)
+	}
+	for _, n := range s.List()[3:] {
+		if err := s.Remove(t.Context(), n.ID); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestNetworksStay(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	c := testConfig(t)
+	first, err := Open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, _, err := first.Create(t.Context(), apinet.CreateRequest{Name: "n", EnableIPv6: new(true), Labels: map[string]string{"a": "b"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	only, _, err := first.Create(t.Context(), apinet.CreateRequest{Name: "v6", EnableIPv4: new(false), EnableIPv6: new(true)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var boxes []*Sandbox
+	for _, w := range []Wish{{Network: n.ID}, {Network: only.ID}, {Network: n.ID}} {
+		box, err := first.Acquire(t.Context(), []Wish{w}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer box.NetNS.Close()
+		boxes = append(boxes, box)
+	}
+	if err := first.Close(false); err != nil {
+		t.Fatal(err)
+	}
+	second := open(t, c)
+	again, err := second.Find("n")
+	if err != nil || fmt.Sprint(again) != fmt.Sprint(n) {
+		t.Errorf("network was %+v and is %+v, %v", n, again, err)
+	}
+	for _, box := range boxes[:2] {
+		if err := second.Reserve(*box.place()); err != nil {
+			t.Error(err)
+		}
+	}
+	fresh := acquire(t, second, Wish{Network: only.ID})
+	if fresh.place().Address6 == boxes[1].place().Address6 {
+		t.Errorf("address %s given twice", fresh.place().Address6)
+	}
+	second.Ready()
+	eventually(t, "the dead endpoint's interface to go", func() bool {
+		_, err := net.InterfaceByName(boxes[2].place().HostVeth)
+		return err != nil
+	})
+	if got, want := look(t, boxes[0].NetNS), fmt.Sprintf("eth0: %v %v\nlo: 127.0.0.1/8 ::1/128\ndefault via %v dev eth0\ndefault via %v dev eth0\n",
+		boxes[0].place().Address4, boxes[0].place().Address6, boxes[0].place().Gateway4, boxes[0].place().Gateway6); got != want {
+		t.Errorf("dual stack:\n%swant:\n%s", got, want)
+	}
+	for _, box := range boxes[:2] {
+		second.Release(*box.place())
+	}
+}
+
+func TestIPv6Traffic(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	s := open(t, testConfig(t))
+	create(t, s, apinet.CreateRequest{Name: "n", EnableIPv4: new(false), EnableIPv6: new(true)})
+	web, client := acquire(t, s, Wish{Network: "n"}), acquire(t, s, Wish{Network: "n"})
+	var l net.Listener
+	if err := within(t, web.NetNS, func() (err error) {
+		l, err = net.Listen("tcp6", "[::]:80")
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	begin := time.Now()
+	for _, ns := range []*os.File{client.NetNS, s.maker.home} {
+		if err := within(t, ns, func() error {
+			c, err := net.DialTimeout("tcp6", netip.AddrPortFrom(web.place().Address6.Addr(), 80).String(), 5*time.Second)
+			if err == nil {
+				c.Close()
+			}
+			return err
+		}); err != nil {
+			t.Error(err)
+		}
+	}
+	if took := time.Since(begin); took > 500*time.Millisecond {
+		t.Errorf("the first connections took %v", took)
+	}
+}
+
+func TestApart(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	// However the host treats frames between two ports of a bridge.
+	_ = sysctl("net/bridge/bridge-nf-call-iptables", "0")
+	_ = sysctl("net/bridge/bridge-nf-call-ip6tables", "0")
+	s := open(t, testConfig(t))
+	world := newWorld(t, 0)
+	serve(t, world)
+	create(t, s, apinet.CreateRequest{Name: "n", Options: map[string]string{optionICC: "false"}})
+	web, client := acquire(t, s, Wish{Network: "n"}), acquire(t, s, Wish{Network: "n"})
+	serve(t, web.NetNS)
+	if who, err := ask(t, client.NetNS, web.place().Address4.Addr(), 300*time.Millisecond); err == nil {
+		t.Errorf("between containers that are apart: %q", who)
+	}
+	if _, err := ask(t, client.NetNS, worldAddr, 5*time.Second); err != nil {
+		t.Errorf("to the world: %v", err)
+	}
+	if _, err := ask(t, s.maker.home, web.place().Address4.Addr(), 5*time.Second); err != nil {
+		t.Errorf("from the host: %v", err)
+	}
+	// One that takes the other's MAC and address does not get what is its.
+	if err := within(t, client.NetNS, func() error {
+		l, err := netlink.LinkByName("eth0")
+		if err != nil {
+			return err
+		}
+		addr := &netlink.Addr{IPNet: &net.IPNet{IP: web.place().Address4.Addr().AsSlice(), Mask: net.CIDRMask(24, 32)}}
+		if err := netlink.AddrAdd(l, addr); err != nil {
+			return err
+		}
+		return netlink.LinkSetHardwareAddr(l, net.HardwareAddr(web.place().MAC))
+	}); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = ask(t, client.NetNS, worldAddr, 300*time.Millisecond)
+	if who, err := ask(t, s.maker.home, web.place().Address4.Addr(), 5*time.Second); err != nil || who == "" {
+		t.Errorf("from the host to one whose MAC another has taken: %q, %v", who, err)
+	}
+}
+
+func TestRefusedNetworks(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	s := open(t, testConfig(t))
+	create(t, s, apinet.CreateRequest{Name: "there", IPAM: &apinet.IPAM{Config: []apinet.IPAMConfig{{Subnet: netip.MustParsePrefix("10.5.0.0/24")}}}})
+	for _, c := range []struct {
+		name string
+		r    apinet.CreateRequest
+		kind errs.Kind
+		text string
+	}{
+		{"name", apinet.CreateRequest{Name: "there"}, errs.Conflict, "network with name there already exists"},
+		{"host", apinet.CreateRequest{Name: "h", Driver: "host"}, errs.Forbidden, "only one instance"},
+		{"driver", apinet.CreateRequest{Name: "h", Driver: "odd"}, errs.NotFound, `"odd" not found`},
+		{"overlap", apinet.CreateRequest{Name: "o", IPAM: &apinet.IPAM{Config: []apinet.IPAMConfig{{Subnet: netip.MustParsePrefix("10.5.0.128/25")}}}}, errs.Forbidden, "network there"},
+		{"no family", apinet.CreateRequest{Name: "o", EnableIPv4: new(false)}, errs.InvalidParameter, "IPv4 or IPv6 must be enabled"},
+		{"mode", apinet.CreateRequest{Name: "o", Options: map[string]string{optionMode4: "odd"}}, errs.InvalidParameter, "unknown gateway mode odd"},
+		{"isolated", apinet.CreateRequest{Name: "o", Options: map[string]string{optionMode4: "isolated"}}, errs.InvalidParameter, "internal network"},
+		{"icc", apinet.CreateRequest{Name: "o", Options: map[string]string{optionICC: "odd"}}, errs.InvalidParameter, `failed to parse com.docker.network.bridge.enable_icc value: odd (strconv.ParseBool: parsing "odd": invalid syntax)`},
+		{"mtu", apinet.CreateRequest{Name: "o", Options: map[string]string{optionMTU: "9"}}, errs.InvalidParameter, "invalid MTU number: 9"},
+		{"bridge", apinet.CreateRequest{Name: "o", Options: map[string]string{optionName: "davit0"}}, errs.Conflict, "davit0 belongs to another network"},
+		{"no bridge", apinet.CreateRequest{Name: "o", Options: map[string]string{optionName: "lo"}}, errs.Conflict, "lo exists and is no bridge"},
+		{"long name", apinet.CreateRequest{Name: "o", Options: map[string]string{optionName: "abcdefghijklmnop"}}, errs.InvalidParameter, "15 characters"},
+	} {
+		_, _, err := s.Create(t.Context(), c.r)
+		if errs.KindOf(err) != c.kind || !strings.Contains(fmt.Sprint(err), c.text) {
+			t.Errorf("%s: %v (%v), want %v with %q", c.name, err, errs.KindOf(err), c.kind, c.text)
+		}
+	}
+	if n := len(s.List()); n != 4 {
+		t.Errorf("%d networks", n)
+	}
+}
+
+func TestConfigurationNetwork(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	s := open(t, testConfig(t))
+	create(t, s, apinet.CreateRequest{Name: "config", ConfigOnly: true, Options: map[string]string{optionMTU: "1400"},
+		IPAM: &apinet.IPAM{Config: []apinet.IPAMConfig{{Subnet: netip.MustParsePrefix("10.6.0.0/24")}}}})
+	if _, err := s.Acquire(t.Context(), []Wish{{Network: "config"}}, nil); errs.KindOf(err) != errs.Forbidden {
+		t.Errorf("a container on a configuration: %v", err)
+	}
+	// Its range is not taken by it.
+	create(t, s, apinet.CreateRequest{Name: "n", IPAM: &apinet.IPAM{Config: []apinet.IPAMConfig{{Subnet: netip.MustParsePrefix("10.6.0.0/24")}}}})
+}
