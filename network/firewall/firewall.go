@@ -41,9 +41,13 @@ import (
 
 // Config describes a table.
 type Config struct {
-	Name  string       // of the table; two engines on one host need different ones
-	Group uint32       // interface group of the bridges of all engines on the host, which let each other's containers pass
-	Log   *slog.Logger // nil: nothing is logged
+	Name  string // of the table; two engines on one host need different ones
+	Group uint32 // interface group of the bridges of all engines on the host, which let each other's containers pass
+	// Respect has what the host's own firewall says of a port hold for published
+	// ones too: who may not reach a program of the host there does not reach the
+	// container.
+	Respect bool
+	Log     *slog.Logger // nil: nothing is logged
 }
 
 // Table is what the table in the kernel should say, and keeps it so.
@@ -76,7 +80,7 @@ func Open(c Config) (*Table, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Table{config: c, link: l, rules: rules(c.Name, c.Group, [2]bool{}), networks: map[string]Network{}, forwards: map[Forward]struct{}{}, elements: map[slot]*content{}}, nil
+	return &Table{config: c, link: l, rules: rules(c.Name, c.Group, [2]bool{}, mirror{}), networks: map[string]Network{}, forwards: map[Forward]struct{}{}, elements: map[slot]*content{}}, nil
 }
 
 // SetDrop says whether the host forwards nothing but containers' traffic, by
@@ -89,7 +93,6 @@ func (t *Table) SetDrop(ipv4, ipv6 bool) error {
 		return nil
 	}
 	t.drop = [2]bool{ipv4, ipv6}
-	t.rules = rules(t.config.Name, t.config.Group, t.drop)
 	if !t.settled {
 		return nil
 	}
@@ -337,6 +340,9 @@ func (t *Table) writeTouchedLocked(undo func()) error {
 // compareLocked writes what the table does not say and should, and tells
 // whether there was anything.
 func (t *Table) compareLocked() (wrote bool, err error) {
+	if err := t.composeLocked(); err != nil {
+		return false, err
+	}
 	if t.link.sameRules(t.rules) {
 		if d, ok := t.link.compare(t.rules, t.elements); ok {
 			if d.empty() {
@@ -352,6 +358,20 @@ func (t *Table) compareLocked() (wrote bool, err error) {
 		elements = append(elements, element{s, c.value})
 	}
 	return true, t.link.replace(t.rules, elements)
+}
+
+// composeLocked brings the rules up to date with what they depend on.
+func (t *Table) composeLocked() error {
+	var m mirror
+	if t.config.Respect {
+		policy, err := t.link.readPolicy(t.config.Name)
+		if err != nil {
+			return err
+		}
+		m = mirrorOf(policy, legacy())
+	}
+	t.rules = rules(t.config.Name, t.config.Group, t.drop, m)
+	return nil
 }
 
 // Settle says that all networks and ports of containers that run are described.
@@ -381,14 +401,16 @@ func (t *Table) Settle() error {
 }
 
 // repair writes the table if it does not say what it should, and tells whether
-// it did.
-func (t *Table) repair() (wrote bool, err error) {
+// it did, and whether that was for what the host lets in.
+func (t *Table) repair() (wrote, followed bool, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.closed {
-		return false, nil
+		return false, false, nil
 	}
-	return t.compareLocked()
+	before := t.rules.edition
+	wrote, err = t.compareLocked()
+	return wrote, before != t.rules.edition, err
 }
 
 // socketNumber is that of the socket which writes.

@@ -112,7 +112,7 @@ func TestClosed(t *testing.T) {
 	run(t, "nft", "flush", "ruleset") // as firewalls do that reload
 	eventually(t, "repair", func() bool { return exec.Command("nft", "list", "table", "inet", "davit").Run() == nil })
 	check("after a flush")
-	if wrote, err := table.repair(); wrote || err != nil {
+	if wrote, _, err := table.repair(); wrote || err != nil {
 		t.Errorf("a repaired table is written again: %v, %v", wrote, err)
 	}
 }
@@ -335,7 +335,7 @@ func TestManyPorts(t *testing.T) {
 	}
 	t.Logf("10,000 ports to others: %v", time.Since(begin))
 	expect(t, "ports to others", lan, "tcp", "203.0.113.1:39999", "a:19999 for 203.0.113.2")
-	if wrote, err := table.repair(); wrote || err != nil {
+	if wrote, _, err := table.repair(); wrote || err != nil {
 		t.Errorf("compared with itself: %v, %v", wrote, err)
 	}
 	begin = time.Now()
@@ -367,7 +367,7 @@ func TestConflict(t *testing.T) {
 	if err := table.Publish([]Forward{fwd("tcp", "0.0.0.0", 7005, 10, a)}); err == nil {
 		t.Error("two ranges that overlap are published")
 	}
-	if wrote, err := table.repair(); wrote || err != nil {
+	if wrote, _, err := table.repair(); wrote || err != nil {
 		t.Errorf("afterwards the table is not as it should be: %v, %v", wrote, err)
 	}
 	expect(t, "then", lan, "tcp", "203.0.113.1:8080", "a:80 for 203.0.113.2")

@@ -111,6 +111,17 @@ func (l *link) replace(r ruleset, elements []element) error {
 			return fmt.Errorf("composing set %s: %w", s.Name, err)
 		}
 	}
+	for _, f := range r.frozen {
+		f.set.ID = 0 // one of the last transaction
+		if err := l.conn.AddSet(f.set, nil); err != nil {
+			return fmt.Errorf("composing set %s: %w", f.set.Name, err)
+		}
+		for part := range slices.Chunk(f.elements, chunk) {
+			if err := l.conn.SetAddElements(f.set, part); err != nil {
+				return fmt.Errorf("composing set %s: %w", f.set.Name, err)
+			}
+		}
+	}
 	if err := l.add(r, bySet(elements)); err != nil {
 		return err
 	}

@@ -56,19 +56,28 @@ type chain struct {
 type ruleset struct {
 	table  *nftables.Table
 	sets   []*nftables.Set
+	frozen []frozenSet // beside them
 	chains []chain
+
+	edition string // digest of all this
 }
 
-// rules composes the ruleset, which depends on the configuration alone. A
+// rules composes the ruleset, which depends on the configuration alone and, if
+// the host's policy is to be respected, on that. A
 // digest of it stands in the comment of its first rule, so that an engine
 // leaves alone what it wrote before it was started again, and replaces what
 // another version wrote.
-func rules(name string, group uint32, drop [2]bool) ruleset {
+func rules(name string, group uint32, drop [2]bool, m mirror) ruleset {
 	t := &nftables.Table{Name: name, Family: nftables.TableFamilyINet}
 	r := ruleset{table: t, sets: sets(t)}
 	r.chains = append(r.chains, raw(), clamp(), forward(group, drop), inward())
 	r.chains = append(r.chains, publishing()...)
 	r.chains = append(r.chains, postrouting())
+	r.chains = append(r.chains, m.chains...)
+	r.frozen = m.sets
+	for _, f := range r.frozen {
+		f.set.Table = t
+	}
 	digest := sha256.New()
 	for _, s := range r.sets {
 		fmt.Fprintf(digest, "%s %s %s %v\n", s.Name, s.KeyType.Name, s.DataType.Name, s.Interval)
@@ -87,8 +96,8 @@ func rules(name string, group uint32, drop [2]bool) ruleset {
 			}
 		}
 	}
-	first := &r.chains[0].rules[0]
-	first.comment += " (edition " + hex.EncodeToString(digest.Sum(nil)[:4]) + ")"
+	r.edition = hex.EncodeToString(digest.Sum(nil)[:4])
+	r.chains[0].rules[0].comment += " (edition " + r.edition + ")"
 	return r
 }
 
@@ -211,25 +220,14 @@ func inward() chain {
 // publishing is how a packet to a published port gets its container's address:
 // by a port of one address of the host before a port of all.
 func publishing() []chain {
-	local := func() []expr.Any {
-		return all(&expr.Fib{Register: 1, FlagDADDR: true, ResultADDRTYPE: true}, equal(binary.NativeEndian.AppendUint32(nil, unix.RTN_LOCAL)))
-	}
 	const publish4, publish6 = "publish4", "publish6"
-	v6 := func() []expr.Any {
-		// What is to ::1 cannot leave the host, nor what is from a link-local
-		// address its link.
-		return all(is6(), address(1, true, 1), &expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: loopback6},
-			&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 16, Mask: append([]byte{0xff, 0xc0}, make([]byte, 14)...), Xor: make([]byte, 16)},
-			&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: append([]byte{0xfe, 0x80}, make([]byte, 14)...)},
-			local())
-	}
 	chains := []chain{
 		base("prerouting", nftables.ChainTypeNAT, nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest,
-			rule{"from others, IPv4", all(is4(), address(0, true, 1), in127(expr.CmpOpNeq), local(), jump(publish4))},
-			rule{"from others, IPv6", all(v6(), jump(publish6))}),
+			rule{"from others, IPv4", all(toHost(0), jump(publish4))},
+			rule{"from others, IPv6", all(toHost(1), jump(publish6))}),
 		base("output", nftables.ChainTypeNAT, nftables.ChainHookOutput, nftables.ChainPriorityNATDest,
 			rule{"from the host, IPv4", all(is4(), local(), jump(publish4))},
-			rule{"from the host, IPv6", all(v6(), jump(publish6))}),
+			rule{"from the host, IPv6", all(toHost(1), jump(publish6))}),
 	}
 	for i, family := range families {
 		dnat := func(port bool) expr.Any {
@@ -329,6 +327,24 @@ func address(family int, to bool, register uint32) expr.Any {
 // packet is to into the next.
 func protocolAndPort(register uint32) []expr.Any {
 	return all(meta(expr.MetaKeyL4PROTO, register), &expr.Payload{DestRegister: register + 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2})
+}
+
+// toHost matches what comes from others to the host's own addresses, but what
+// is to ::1, which cannot leave the host, or to a link-local address, which
+// cannot leave its link.
+func toHost(family int) []expr.Any {
+	if family == 0 {
+		return all(is4(), address(0, true, 1), in127(expr.CmpOpNeq), local())
+	}
+	return all(is6(), address(1, true, 1), &expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: loopback6},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 16, Mask: append([]byte{0xff, 0xc0}, make([]byte, 14)...), Xor: make([]byte, 16)},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: append([]byte{0xfe, 0x80}, make([]byte, 14)...)},
+		local())
+}
+
+// local matches what is to an address of the host.
+func local() []expr.Any {
+	return all(&expr.Fib{Register: 1, FlagDADDR: true, ResultADDRTYPE: true}, equal(binary.NativeEndian.AppendUint32(nil, unix.RTN_LOCAL)))
 }
 
 func in127(op expr.CmpOp) []expr.Any {

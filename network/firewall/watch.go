@@ -50,6 +50,10 @@ func (w *watcher) run(t *Table) {
 	defer close(w.done)
 	buf := make([]byte, 64<<10)
 	log, name := t.config.Log, t.config.Name
+	watched := name
+	if t.config.Respect {
+		watched = "" // what the host lets in may be in any table
+	}
 	var since time.Time // of the first change that was not looked at yet
 	for {
 		n, err := w.socket.Read(buf)
@@ -59,17 +63,20 @@ func (w *watcher) run(t *Table) {
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			w.socket.SetReadDeadline(time.Time{})
 			since = time.Time{}
-			repaired, err := t.repair()
-			if err != nil {
+			wrote, followed, err := t.repair()
+			switch {
+			case err != nil:
 				log.Error("the firewall table was damaged and cannot be repaired yet", "table", name, "error", err)
 				w.socket.SetReadDeadline(time.Now().Add(retryRepair))
-			} else if repaired {
+			case wrote && followed:
+				log.Info("published ports follow a change of what the host lets in", "table", name)
+			case wrote:
 				log.Warn("the firewall table was changed by somebody else and is repaired", "table", name)
 			}
 		case err != nil && !errors.Is(err, unix.ENOBUFS):
 			log.Error("the firewall table is no longer watched", "table", name, "error", fmt.Errorf("reading nftables events: %w", err))
 			return
-		case err != nil || concerns(buf[:n], name, t.socketNumber()): // ENOBUFS: events were lost
+		case err != nil || concerns(buf[:n], watched, t.socketNumber()): // ENOBUFS: events were lost
 			now := time.Now()
 			if since.IsZero() {
 				since = now
@@ -86,8 +93,8 @@ func earlier(a, b time.Time) time.Time {
 	return b
 }
 
-// concerns reports whether one of the events is of the table and not caused by
-// the socket of the number own. In all of them but the counter of generations
+// concerns reports whether one of the events is of the table, or of any if it
+// is "", and not caused by the socket of the number own. In all of them but the counter of generations
 // the first attribute that has the number 1 is the table's name.
 func concerns(packet []byte, table string, own uint32) bool {
 	const nfgenmsg = 4
@@ -105,7 +112,7 @@ func concerns(packet []byte, table string, own uint32) bool {
 				break
 			}
 			if binary.NativeEndian.Uint16(rest[2:])&^uint16(unix.NLA_F_NESTED|unix.NLA_F_NET_BYTEORDER) == 1 {
-				if string(rest[unix.SizeofRtAttr:size]) == table+"\x00" {
+				if table == "" || string(rest[unix.SizeofRtAttr:size]) == table+"\x00" {
 					return true
 				}
 				break
