@@ -26,6 +26,15 @@ func (n *Networks) Create(ctx context.Context, req network.CreateRequest) (netwo
 	if err := validateNetworkCreate(&req); err != nil {
 		return network.CreateResponse{}, err
 	}
+	if req.ConfigFrom != nil && req.ConfigFrom.Network != "" {
+		from, err := n.cfg.Network.Find(req.ConfigFrom.Network)
+		if err != nil || !from.ConfigOnly || from.Name != req.ConfigFrom.Network {
+			return network.CreateResponse{}, errs.New(errs.NotFound, "configuration network %q does not exist", req.ConfigFrom.Network)
+		}
+		if req, err = configured(req, &from); err != nil {
+			return network.CreateResponse{}, err
+		}
+	}
 	made, warning, err := n.cfg.Network.Create(ctx, req)
 	if err != nil {
 		return network.CreateResponse{}, err
@@ -73,7 +82,15 @@ func (n *Networks) Remove(ctx context.Context, ref string) error {
 }
 
 func (n *Networks) remove(ctx context.Context, found *network.Network, members membersByNetwork) error {
-	if on := members[found.ID]; len(on) > 0 && userDefined(found) {
+	if !userDefined(found) {
+		return errs.New(errs.Forbidden, "%s is a pre-defined network and cannot be removed", found.Name)
+	}
+	for _, other := range n.cfg.Network.List() {
+		if found.ConfigOnly && other.ConfigFrom.Network == found.Name {
+			return errs.New(errs.Forbidden, "error while removing network: configuration network %q is in use", found.Name)
+		}
+	}
+	if on := members[found.ID]; len(on) > 0 {
 		return errs.New(errs.Forbidden, "error while removing network: network %s has active endpoints (%s)", found.Name, on)
 	}
 	if err := n.cfg.Network.Remove(ctx, found.ID); err != nil {

@@ -120,14 +120,21 @@ func TestMovingBetweenNetworks(t *testing.T) {
 }
 
 func TestNetworkCreateRequests(t *testing.T) {
+	from := &network.Network{Name: "conf", ConfigOnly: true, EnableIPv4: true, EnableIPv6: true, Options: map[string]string{"o": "1"}, Labels: map[string]string{"l": "2"},
+		IPAM: network.IPAM{Driver: "default", Options: map[string]string{"i": "3"}}}
 	for text, want := range map[string]string{
-		`{"Name":"mine","Attachable":true,"Scope":"local"}`: "",
-		`{"Name":"conf","ConfigOnly":true}`:                 "",
-		`{"Name":"container:x"}`:                            "stands for the network of something else",
-		`{"Name":"a\u001bb"}`:                               "control characters",
-		`{"Name":"o","Driver":"overlay"}`:                   "This node is not a swarm manager",
-		`{"Name":"o","Ingress":true}`:                       "Ingress network",
-		`{"Name":"o","Scope":"global"}`:                     "invalid scope",
+		`{"Name":"mine","Attachable":true,"Scope":"local"}`:              "",
+		`{"Name":"conf","ConfigOnly":true}`:                              "",
+		`{"Name":" "}`:                                                   "invalid name: name is empty",
+		`{"Name":"bridge"}`:                                              "operation is not permitted on predefined bridge network ",
+		`{"Name":"default"}`:                                             "operation is not permitted on predefined default network ",
+		`{"Name":"container:x"}`:                                         "stands for the network of something else",
+		`{"Name":"a\u001bb"}`:                                            "control characters",
+		`{"Name":"o","Driver":"overlay"}`:                                "This node is not a swarm manager",
+		`{"Name":"o","Ingress":true}`:                                    "Ingress network",
+		`{"Name":"o","Scope":"global"}`:                                  "invalid scope",
+		`{"Name":"o","ConfigOnly":true,"Internal":true}`:                 "configuration network can only contain network specific fields",
+		`{"Name":"o","ConfigOnly":true,"ConfigFrom":{"Network":"conf"}}`: "a configuration network cannot depend on another",
 	} {
 		var req network.CreateRequest
 		if err := json.Unmarshal([]byte(text), &req); err != nil {
@@ -136,6 +143,26 @@ func TestNetworkCreateRequests(t *testing.T) {
 		err := validateNetworkCreate(&req)
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", text, err, want)
+		}
+	}
+	for text, ok := range map[string]bool{
+		`{"Internal":true,"IPAM":{"Driver":"default","Options":{}}}`: true,
+		`{"EnableIPv4":true,"EnableIPv6":false}`:                     true,
+		`{"EnableIPv6":true}`:                                        false,
+		`{"Labels":{"a":"b"}}`:                                       false,
+		`{"Options":{"a":"b"}}`:                                      false,
+		`{"IPAM":{"Config":[{"Subnet":"10.0.0.0/24"}]}}`:             false,
+	} {
+		var req network.CreateRequest
+		if err := json.Unmarshal([]byte(text), &req); err != nil {
+			t.Fatal(err)
+		}
+		got, err := configured(req, from)
+		if (err == nil) != ok || err != nil && !errs.Is(err, errs.Forbidden) {
+			t.Errorf("%s: %v", text, err)
+		}
+		if err == nil && (!*got.EnableIPv6 || got.Options["o"] != "1" || got.Labels["l"] != "2" || got.IPAM.Options["i"] != "3" || got.Internal != req.Internal) {
+			t.Errorf("%s becomes %+v", text, got)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -97,14 +98,26 @@ func mountWords(m record.Mount) string {
 func (e *explainer) network() {
 	e.group = "network"
 	h := e.host
-	mode := string(h.NetworkMode)
 	from := dialect.FromUser
-	if h.NetworkMode == "" || h.NetworkMode.IsDefault() || h.NetworkMode == "bridge" {
-		mode, from = "bridge", dialect.FromDefault
+	if h.NetworkMode == "" || h.NetworkMode.IsDefault() || h.NetworkMode == network.NetworkBridge {
+		from = dialect.FromDefault
 	}
-	e.add("network", mode, from)
+	on := e.Record.Memberships()
+	if len(on) == 0 {
+		e.add("network", record.ModeOf(h), from)
+	}
+	for _, m := range on {
+		if m.Network != network.NetworkBridge {
+			from = dialect.FromUser
+		}
+		e.add("network", m.Network, from)
+	}
 	for _, p := range e.Record.Endpoints {
-		e.add("address", p.Address4.String(), dialect.FromEngine)
+		for _, a := range []netip.Prefix{p.Address4, p.Address6} {
+			if a.IsValid() {
+				e.add("address", a.String(), dialect.FromEngine)
+			}
+		}
 	}
 	if e.Spec.Hostname != "" {
 		e.add("host name", e.Spec.Hostname, e.from("Hostname", true))
