@@ -185,6 +185,27 @@ func TestNetworkCompletion(t *testing.T) {
 	}
 }
 
+// TestNetworkNames holds that a name reaches the engine as it is, and asks for
+// nothing but a network.
+func TestNetworkNames(t *testing.T) {
+	engine := wired(t)
+	for _, name := range []string{"a b", "ünï?x=1", "50%", "#1", "a+b"} {
+		if got := (invocation{engine: engine}).run(t, "network", "rm", name); got.status != 0 {
+			t.Errorf("%s: %+v", name, got)
+		}
+		engine.Last(t, "DELETE", "/networks/"+name)
+	}
+	before := len(engine.Requests())
+	for _, name := range []string{"../containers/web", ".", "..", "a/../b", "a//b", "/a", "a/"} {
+		if got := (invocation{engine: engine}).run(t, "network", "rm", name); got.status != 1 || !strings.Contains(got.stderr, "network "+name+" not found") {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+	if all := engine.Paths(); len(all) != before {
+		t.Errorf("asked for %v", all[before:])
+	}
+}
+
 // TestNetworkSubnets holds a column that docker does not have.
 func TestNetworkSubnets(t *testing.T) {
 	got := invocation{engine: wired(t)}.run(t, "network", "ls", "--format", `table {{.Name}}\t{{.Subnets}}`)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"path"
 	"strings"
 
 	"github.com/moby/moby/api/types/network"
@@ -85,7 +86,7 @@ func networkPath(ref string) (string, error) {
 	switch {
 	case ref == "":
 		return "", errs.New(errs.InvalidParameter, "invalid network name or ID: value is empty")
-	case strings.Contains(ref, "/") || ref == "." || ref == "..": // would ask for something else
+	case path.Clean("/"+ref) != "/"+ref: // would ask for something else
 		return "", errs.New(errs.NotFound, "network %s not found", ref)
 	}
 	return "/networks/" + ref, nil
