@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -78,12 +79,10 @@ func session(t *testing.T, cli enginetest.CLI, c string) {
 	cli.OK(t, "events", "--since", "0", "--until", "1s")
 	cli.OK(t, "rm", c)
 	cli.OK(t, "run", "--rm", "--name", c, "busybox", "true")
-	if cli.Name == "docker" {
-		cli.OK(t, "network", "ls")
-		cli.OK(t, "network", "inspect", "bridge", "host", "none")
-		cli.OK(t, "network", "prune", "-f")
-		cli.Fails(t, 1, "cannot be removed", "network", "rm", "host")
-	}
+	cli.OK(t, "network", "ls")
+	cli.OK(t, "network", "inspect", "bridge", "host", "none")
+	cli.Fails(t, 1, "cannot be removed", "network", "rm", "host")
+	answersOfNetworks(t, cli, c)
 	cli.OK(t, "images", "-a", "--digests")
 	cli.OK(t, "inspect", "busybox")
 	cli.OK(t, "history", "busybox")
@@ -93,4 +92,28 @@ func session(t *testing.T, cli enginetest.CLI, c string) {
 	cli.Fails(t, 1, "No such image", "rmi", "no-such-image")
 	cli.Fails(t, 125, "is not supported yet", "run", "--rm", "-P", "busybox", "true")
 	cli.Fails(t, 125, "invalid", "run", "--rm", "--cap-add", "COFFEE", "busybox", "true")
+}
+
+// answersOfNetworks calls the endpoints of networks, with all that is shown of
+// them.
+func answersOfNetworks(t *testing.T, cli enginetest.CLI, c string) {
+	t.Helper()
+	nets := networks(t, cli, "--ipv6 --label answers -o com.docker.network.driver.mtu=1400", "--internal --subnet 10.231.21.0/24 --ip-range 10.231.21.0/25 --gateway 10.231.21.9 --aux-address a=10.231.21.5", "--config-only")
+	cli.OK(t, "run", "-d", "--name", c, "--network", "name="+nets[0]+",alias=x", "--network", "name="+nets[1]+",gw-priority=-1", "busybox", "sleep", "1000")
+	cli.OK(t, "inspect", c)
+	cli.OK(t, "ps", "--filter", "network="+nets[1])
+	cli.OK(t, slices.Concat([]string{"network", "inspect"}, nets)...)
+	cli.OK(t, "network", "disconnect", nets[0], c)
+	cli.OK(t, "network", "connect", "--alias", "y", nets[0], c)
+	cli.Fails(t, 1, "already exists in network", "network", "connect", nets[0], c)
+	cli.Fails(t, 1, "No such container", "network", "connect", nets[0], "no-such-container")
+	cli.Fails(t, 1, "No such container", "network", "disconnect", nets[0], "no-such-container")
+	cli.Fails(t, 1, "not found", "network", "connect", "no-such-network", c)
+	cli.Fails(t, 1, "already exists", "network", "create", nets[0])
+	cli.Fails(t, 1, "predefined", "network", "create", "host")
+	cli.Fails(t, 1, "active endpoints", "network", "rm", nets[0])
+	cli.OK(t, "rm", "-f", c)
+	cli.OK(t, "network", "prune", "-f", "--filter", "label=answers")
+	cli.Fails(t, 1, "not found", "network", "rm", nets[0])
+	cli.OK(t, "network", "rm", nets[1], nets[2])
 }

@@ -55,6 +55,8 @@ var errata = []erratum{
 		"Docker sends null for lists, maps and pointers that are empty, and few of them are marked x-nullable"},
 	{"", 0, regexp.MustCompile(`must validate all the schemas \(allOf\)`),
 		"sums up other complaints, which stand beside it and are judged one by one"},
+	{"/networks/{id}", 0, regexp.MustCompile(`^invalid type conversion in Status\.IPAM\.Subnets\..*: value out of range$`),
+		"the numbers of addresses are uint64, and validated as int64"},
 	{"/containers/{id}/json", 32, regexp.MustCompile(`^NetworkSettings.Ports in body must be of type array: "object"$`),
 		"ports have always been an object"},
 	{"/system/df", 40, regexp.MustCompile(`^Containers\.\d+ in body must be of type array: "object"$`),

@@ -184,6 +184,40 @@ try:
 except docker.errors.APIError as e:
     assert e.status_code == 403, e
 
+# Networks of one's own.
+pool = docker.types.IPAMPool(subnet="10.231.20.0/24", iprange="10.231.20.64/26", gateway="10.231.20.1", aux_addresses={"printer": "10.231.20.64"})
+network = client.networks.create(
+    "sdk-net", driver="bridge", ipam=docker.types.IPAMConfig(pool_configs=[pool]), labels={"sdk": "yes"}, options={"com.docker.network.driver.mtu": "1400"}, attachable=True
+)
+network.reload()
+assert network.attrs["IPAM"]["Config"][0]["AuxiliaryAddresses"] == {"printer": "10.231.20.64"}, network.attrs
+assert network.attrs["Options"] == {"com.docker.network.driver.mtu": "1400"} and network.attrs["Labels"] == {"sdk": "yes"}, network.attrs
+assert [n.name for n in client.networks.list(filters={"label": "sdk"})] == ["sdk-net"]
+try:
+    client.networks.create("sdk-net", check_duplicate=True)
+    raise AssertionError("two networks of one name")
+except docker.errors.APIError as e:
+    assert e.status_code == 409, e
+c = client.containers.run("busybox", ["sleep", "1000"], detach=True, network="sdk-net")
+c.reload()
+assert c.attrs["NetworkSettings"]["Networks"]["sdk-net"]["IPAddress"] == "10.231.20.65", c.attrs["NetworkSettings"]
+client.networks.get("bridge").connect(c)
+network.disconnect(c)
+network.connect(c, ipv4_address="10.231.20.9", aliases=["web"], driver_opt={"com.docker.network.endpoint.ifname": "front0"})
+c.reload()
+endpoint = c.attrs["NetworkSettings"]["Networks"]["sdk-net"]
+assert endpoint["IPAddress"] == "10.231.20.9" and "web" in endpoint["Aliases"] and "web" in endpoint["DNSNames"], endpoint
+assert sorted(c.attrs["NetworkSettings"]["Networks"]) == ["bridge", "sdk-net"]
+code, out = c.exec_run(["ip", "-o", "-4", "addr", "show", "dev", "front0"])
+assert code == 0 and b"10.231.20.9/24" in out, out
+try:
+    network.remove()
+    raise AssertionError("a network with somebody on it can be removed")
+except docker.errors.APIError as e:
+    assert e.status_code == 403, e
+c.remove(force=True)
+network.remove()
+
 # Limits, devices and namespaces.
 donor = client.containers.run("busybox", ["sleep", "1000"], detach=True, ipc_mode="shareable", name="sdk-donor")
 out = client.containers.run(
