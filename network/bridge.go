@@ -64,7 +64,7 @@ func (d *bridgeDriver) openBridge(ctx context.Context, n apinet.Network, o bridg
 	if err != nil {
 		return nil, traits{}, explain(err, "claiming the bridge")
 	}
-	b := &bridge{driver: d, want: w, apart: !o.interconnect, alias: "davit network " + n.ID, lock: l}
+	b := &bridge{driver: d, want: w, follows: w.mtu == 0, apart: !o.interconnect, alias: "davit network " + n.ID, lock: l}
 	if err := b.ensure(); err != nil {
 		l.release()
 		return nil, traits{}, err
@@ -83,10 +83,11 @@ func (d *bridgeDriver) openBridge(ctx context.Context, n apinet.Network, o bridg
 
 // bridge is a bridge network that is open.
 type bridge struct {
-	driver *bridgeDriver
-	apart  bool   // containers on it do not reach each other
-	alias  string // of a device that we made
-	lock   *lock
+	driver  *bridgeDriver
+	apart   bool   // containers on it do not reach each other
+	follows bool   // nobody has said which MTU it is to have
+	alias   string // of a device that we made
+	lock    *lock
 
 	mu     sync.Mutex
 	want   want   // guarded by mu
@@ -118,6 +119,26 @@ func (b *bridge) now() device {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.device
+}
+
+// follow gives a bridge that we made the MTU of the way to the outside, unless
+// it was given another, and tells whether that is new.
+func (b *bridge) follow(egress int) (bool, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	mtu := b.want.suited(egress)
+	if !b.follows || mtu == b.device.mtu {
+		return false, nil
+	}
+	link, err := netlink.LinkByIndex(b.device.index)
+	if err != nil || link.Attrs().Alias != b.alias {
+		return false, nil // whoever needs it makes it anew
+	}
+	if err := netlink.LinkSetMTU(link, mtu); err != nil {
+		return false, explain(err, "setting the MTU of bridge "+b.want.name)
+	}
+	b.device.mtu, b.want.mtu = mtu, mtu
+	return true, nil
 }
 
 // attach implements lan.

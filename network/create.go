@@ -141,7 +141,7 @@ func (s *Store) found(ctx context.Context, n apinet.Network) (*segment, string, 
 	defer l.release()
 	warning := ""
 	if kind != rangesDriver && n.IPAM.Driver != "null" {
-		host, err := hostRanges(0)
+		host, err := hostRanges(s.networks.devices())
 		if err != nil {
 			return nil, "", err
 		}

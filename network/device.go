@@ -41,6 +41,14 @@ type want struct {
 	ipv6      bool           // containers on it have IPv6
 }
 
+// suited returns the MTU of the way to the outside as the bridge can have it.
+func (w want) suited(egress int) int {
+	if w.ipv6 {
+		return max(egress, 1280) // RFC 8200
+	}
+	return egress
+}
+
 // rangeLock is held between looking for a free range and having it on a
 // bridge: no other engine may look meanwhile.
 func rangeLock(ctx context.Context) (*lock, error) { return takeLock(ctx, "range", 10*time.Second) }
@@ -72,7 +80,7 @@ func ensureDevice(w want) (_ device, created bool, err error) {
 	if bridge == nil {
 		mtu := w.mtu
 		if mtu == 0 {
-			mtu = egressMTU()
+			mtu = w.suited(egressMTU())
 		}
 		// A MAC that is set stays; one that is not follows the ports.
 		bridge = &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: w.name, MTU: mtu, HardwareAddr: randomMAC()}}
@@ -219,7 +227,7 @@ func defaultGateway(c Config, last netip.Prefix) (netip.Prefix, error) {
 // chooseGateway returns the address for a default bridge that has none: the one
 // asked for, last time's, or that of a free range. own is the bridge's index.
 func chooseGateway(c Config, last netip.Prefix, own int) (netip.Prefix, error) {
-	used, err := hostRanges(own)
+	used, err := hostRanges([]int{own})
 	if err != nil {
 		return netip.Prefix{}, err
 	}
@@ -248,15 +256,15 @@ func chooseGateway(c Config, last netip.Prefix, own int) (netip.Prefix, error) {
 }
 
 // hostRanges lists what the host's interfaces, routes and name servers use,
-// without the interface own.
-func hostRanges(own int) ([]ipam.Taken, error) {
+// without the interfaces own, by index.
+func hostRanges(own []int) ([]ipam.Taken, error) {
 	var all []ipam.Taken
 	addrs, err := dump(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
 		return nil, explain(err, "listing the host's addresses")
 	}
 	for _, a := range addrs {
-		if a.LinkIndex != own && !a.IP.IsLinkLocalUnicast() {
+		if !slices.Contains(own, a.LinkIndex) && !a.IP.IsLinkLocalUnicast() {
 			all = append(all, ipam.Taken{Prefix: prefixOf(a.IPNet).Masked(), By: "interface " + linkName(a.LinkIndex)})
 		}
 	}
@@ -268,7 +276,7 @@ func hostRanges(own int) ([]ipam.Taken, error) {
 			return nil, explain(err, "listing the host's routes")
 		}
 		for _, r := range routes {
-			if t, uses := routeUse(r); uses && (r.LinkIndex != own || own == 0) {
+			if t, uses := routeUse(r); uses && !slices.Contains(own, r.LinkIndex) {
 				all = append(all, t)
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"io/fs"
+	"maps"
 	"net/netip"
 	"os"
 	"slices"
@@ -28,6 +29,7 @@ type Store struct {
 	wall     *firewall
 	watcher  *watcher // nil without a default bridge
 	pool     *pool
+	host     *surroundings
 	drivers  map[string]driver
 	lock     *lock // of the table
 	networks *directory
@@ -95,6 +97,10 @@ func Open(ctx context.Context, c Config) (_ *Store, err error) {
 	if err := s.raise(&undo); err != nil {
 		return nil, err
 	}
+	if s.host, err = watchSurroundings(s.networks, c); err != nil {
+		return nil, err
+	}
+	undo = append(undo, s.host.close)
 	if g := s.networks.bridge; g != nil {
 		g.mu.Lock()
 		g.stockLocked(max(c.PoolSize, 0))
@@ -171,7 +177,6 @@ func (s *Store) openDefault(ctx context.Context) error {
 	if err := g.opened(lan, t); err != nil {
 		return err
 	}
-	g.net.Options[optionMTU] = strconv.Itoa(lan.(*bridge).now().mtu)
 	g.addresses.goOnAfter([]netip.Addr{s.state.Last})
 	s.networks.bridge = g
 	s.state.Bridge = gateway
@@ -295,6 +300,8 @@ func (s *Store) List() []apinet.Network {
 	if g := s.networks.bridge; g != nil {
 		n := g.net
 		n.Created = s.since
+		n.Options = maps.Clone(n.Options)
+		n.Options[optionMTU] = strconv.Itoa(s.Info().MTU)
 		list = append(list, n)
 	}
 	list = append(list, s.predefined("host", "host"), s.predefined("none", "null"))
@@ -355,6 +362,7 @@ func (s *Store) Info() Info {
 	s.mu.Lock()
 	warnings := slices.Clone(s.warnings)
 	s.mu.Unlock()
+	warnings = append(warnings, s.host.warnings()...)
 	g := s.networks.bridge
 	if g == nil {
 		return Info{Warnings: warnings}
@@ -366,7 +374,7 @@ func (s *Store) Info() Info {
 	if !pool.IsValid() {
 		pool = r.Subnet()
 	}
-	mtu, _ := strconv.Atoi(g.net.Options[optionMTU])
+	mtu := g.lan.(*bridge).now().mtu
 	return Info{
 		Name: s.config.Bridge, Subnet: r.Subnet(), Gateway: r.Gateway(), Pool: pool.Masked(),
 		MTU: mtu, Masquerade: s.config.Masquerade, Interconnect: !s.config.NoInterconnect,
@@ -389,6 +397,7 @@ func (s *Store) Close(remove bool) error {
 	s.closed = true
 	s.mu.Unlock()
 	s.work.Wait()
+	s.host.close()
 	s.pool.close()
 	defer s.maker.close()
 	defer s.lock.release()

@@ -13,6 +13,7 @@ import (
 	"github.com/davit-engine/davit/errs"
 	apinet "github.com/moby/moby/api/types/network"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // create makes a network that is removed with the test.
@@ -341,4 +342,100 @@ func TestConfigurationNetwork(t *testing.T) {
 	}
 	// Its range is not taken by it.
 	create(t, s, apinet.CreateRequest{Name: "n", IPAM: &apinet.IPAM{Config: []apinet.IPAMConfig{{Subnet: netip.MustParsePrefix("10.6.0.0/24")}}}})
+}
+
+func TestSurroundings(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	newWorld(t, 0)
+	s := open(t, testConfig(t))
+	n := create(t, s, apinet.CreateRequest{Name: "n"})
+	subnet := n.IPAM.Config[0].Subnet
+	eventually(t, "a full pool", func() bool { return s.Info().Ready == DefaultPoolSize })
+	if w := s.Info().Warnings; len(w) != 0 {
+		t.Errorf("warnings %q", w)
+	}
+	// A VPN comes up, with a route over the network and another MTU.
+	uplink, err := netlink.LinkByName("uplink")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := netlink.LinkSetMTU(uplink, 1380); err != nil {
+		t.Fatal(err)
+	}
+	vpn := &net.IPNet{IP: subnet.Addr().AsSlice(), Mask: net.CIDRMask(20, 32)}
+	if err := netlink.RouteAdd(&netlink.Route{Dst: vpn, LinkIndex: uplink.Attrs().Index}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a warning", func() bool { return len(s.Info().Warnings) == 1 })
+	if w := s.Info().Warnings[0]; !strings.Contains(w, "network n has the addresses "+subnet.String()) || !strings.Contains(w, "uplink") {
+		t.Errorf("warning %q", w)
+	}
+	next := create(t, s, apinet.CreateRequest{Name: "next"})
+	if got := next.IPAM.Config[0].Subnet; prefixOf(vpn).Overlaps(got) {
+		t.Errorf("a new network got %s", got)
+	}
+	if got := s.Info().MTU; got != 1380 {
+		t.Errorf("MTU %d", got)
+	}
+	box := acquire(t, s, Wish{Network: "bridge"})
+	if err := within(t, box.NetNS, func() error {
+		i, err := net.InterfaceByName("eth0")
+		if err == nil && i.MTU != 1380 {
+			t.Errorf("a new container has MTU %d", i.MTU)
+		}
+		return err
+	}); err != nil {
+		t.Error(err)
+	}
+	if err := netlink.RouteDel(&netlink.Route{Dst: vpn, LinkIndex: uplink.Attrs().Index}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "no warning", func() bool { return len(s.Info().Warnings) == 0 })
+}
+
+// TestFullBridge looks for the kernel's limit of interfaces on a bridge.
+func TestFullBridge(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	c := testConfig(t)
+	c.PoolSize = -1
+	s := open(t, c)
+	d := s.lan()
+	link, err := netlink.LinkByName("davit0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The other ends need no namespaces.
+	r, err := openRtnl()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.close()
+	for i := range 1022 {
+		var b batch
+		b.addVeth(vethEnd{name: fmt.Sprintf("x%d", i), mac: randomMAC(), mtu: d.mtu}, link.Attrs().Index, vethEnd{name: fmt.Sprintf("y%d", i), mac: randomMAC(), mtu: d.mtu}, int(s.maker.home.Fd()))
+		b.setUp(0)
+		b.text(unix.IFLA_IFNAME, fmt.Sprintf("x%d", i))
+		b.number(unix.IFLA_GROUP, doomedGroup)
+		if err := r.do(&b); err != nil {
+			t.Fatalf("interface %d: %v", i, err)
+		}
+	}
+	acquire(t, s, Wish{})
+	if _, err := s.Acquire(t.Context(), onBridge, nil); errs.KindOf(err) != errs.Exhausted || !strings.Contains(err.Error(), "1023") {
+		t.Errorf("beyond the limit: %v", err)
+	}
+	if got := s.Info().InUse; got != 1 {
+		t.Errorf("%d addresses in use", got)
+	}
+	begin := time.Now()
+	var b batch
+	b.delGroup(doomedGroup)
+	if err := r.do(&b); err != nil {
+		t.Error(err)
+	}
+	t.Logf("1022 pairs removed at once in %v", time.Since(begin))
 }
