@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -200,6 +201,16 @@ func (j *joiner) join(ctx context.Context, c *ctr, r *run, m membership) (err er
 		return err
 	}
 	rec.Endpoints = append(slices.Clip(before), p)
+	undo.add(func() {
+		without := rec
+		without.Endpoints = before
+		if err := j.naming.left(&without, p); err != nil {
+			j.log.Error("taking back a container's names", "container", c.id, "network", m.network.Name, "error", err)
+		}
+	})
+	if err := j.naming.joined(ctx, r, ns, &rec, p); err != nil {
+		return err
+	}
 	if err := j.nets.note(&rec); err != nil {
 		return err
 	}
@@ -226,6 +237,9 @@ func (j *joiner) leave(ctx context.Context, c *ctr, r *run, n *apinet.Network) e
 		gone := *p
 		rec.Endpoints = slices.DeleteFunc(slices.Clone(rec.Endpoints), func(o network.Endpoint) bool { return o.ID == gone.ID })
 		c.replace(&rec)
+		if err := j.naming.left(&rec, gone); err != nil {
+			j.log.Error("taking back a container's names", "container", c.id, "network", n.Name, "error", err)
+		}
 		err = j.nets.note(&rec)
 		if e := j.cfg.Network.Disconnect(ctx, ns, gone, rec.Endpoints); err == nil {
 			err = e
@@ -302,7 +316,7 @@ func (j *joiner) renamed(c *ctr) {
 		return
 	}
 	rec.Endpoints = named(&rec, list, slices.Clone(rec.Endpoints))
-	if err := j.nets.note(&rec); err != nil {
+	if err := errors.Join(j.nets.note(&rec), j.naming.enter(rec.Endpoints...)); err != nil {
 		j.log.Error("giving a container its new name on its networks", "container", c.id, "error", err)
 	}
 	c.replace(&rec)

@@ -295,14 +295,20 @@ func TestResolvConf(t *testing.T) {
 	r := rec("ab", "x", func(r *record.Container) {
 		r.HostConfig.DNSSearch, r.HostConfig.DNSOptions = []string{"."}, []string{"ndots:2"}
 	})
-	got, err := e.launcher.resolvConf(r)
-	if want := "nameserver 192.0.2.1\noptions ndots:2\n"; err != nil || string(got) != want {
-		t.Errorf("got %q, %v; want %q", got, err, want)
+	check := func(name, servers string, want bool) {
+		t.Helper()
+		conf, through, err := e.naming.resolvConf(r)
+		if err != nil || through != want || !strings.Contains(string(conf.Text()), "\nnameserver "+servers+"\noptions ndots:2\n") {
+			t.Errorf("%s: %v, through the resolver %v\n%s", name, err, through, conf.Text())
+		}
 	}
-	r.HostConfig.DNS = []netip.Addr{netip.MustParseAddr("192.0.2.2")}
-	if got, _ := e.launcher.resolvConf(r); !strings.HasPrefix(string(got), "nameserver 192.0.2.2\n") {
-		t.Errorf("the container's own server does not win: %q", got)
-	}
+	check("the engine's server", "192.0.2.1", false)
+	r.HostConfig.DNS = []netip.Addr{netip.MustParseAddr("127.0.0.1")}
+	check("the container's own server", "127.0.0.1", false)
+	r.Endpoints = []davitnet.Endpoint{{ID: "e"}}
+	check("the same on the default bridge", "127.0.0.1", false)
+	r.Endpoints = append(r.Endpoints, davitnet.Endpoint{ID: "f", Names: []string{"x"}})
+	check("on a network with names", "127.0.0.11", true)
 }
 
 func TestEndpointIsShown(t *testing.T) {

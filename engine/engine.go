@@ -91,6 +91,7 @@ type core struct {
 
 	logging *logging
 	nets    *nets
+	naming  *naming
 
 	runtimes   *runtimes
 	hostsFiles *hostsFiles
@@ -155,7 +156,7 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 // assemble joins the parts.
 func assemble(c *core) *Engine {
 	c.runtimes, c.hostsFiles = newRuntimes(&c.cfg), &hostsFiles{store: c.store}
-	c.logging, c.nets = newLogging(c), &nets{c}
+	c.logging, c.nets, c.naming = newLogging(c), &nets{c}, &naming{core: c, directory: newDirectory(c.cfg.ExecRoot)}
 	c.execs = newExecTable(c.dropExecFiles)
 	k := &keeper{core: c, mounts: &mounter{core: c, early: true}, joiner: &joiner{core: c}}
 	f := newFilterCache(c.cfg.SeccompProfile)

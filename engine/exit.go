@@ -84,6 +84,7 @@ func (k *keeper) ended(c *ctr, r *run, x wire.Exit) {
 	c.mu.Unlock()
 	k.endExecs(c, x.ExitedAt)
 
+	k.naming.ended(&old)
 	k.quitNetwork(c, &old)
 	k.mounts.ended(&rec)
 	remove := rec.HostConfig.AutoRemove && !r.again.Load()

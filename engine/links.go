@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net/netip"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 
+	"github.com/davit-engine/davit/engine/etc"
 	"github.com/davit-engine/davit/engine/link"
 	"github.com/davit-engine/davit/engine/record"
 	"github.com/davit-engine/davit/errs"
@@ -110,16 +112,12 @@ func attached(rec *record.Container, name string) bool {
 }
 
 // linkHosts are the lines of /etc/hosts for what a container is linked to.
-func (l *launcher) linkHosts(rec *record.Container) (string, error) {
+func (l *launcher) linkHosts(rec *record.Container) (lines []etc.Host, err error) {
 	list, err := l.reachable(rec)
-	if err != nil {
-		return "", err
-	}
-	var b strings.Builder
 	for _, to := range list {
-		fmt.Fprintf(&b, "%s\t%s\n", to.address, link.Hosts(to.alias, to.rec.Config.Hostname, to.rec.Name))
+		lines = append(lines, etc.Host{Address: to.address, Names: link.Hosts(to.alias, to.rec.Config.Hostname, to.rec.Name)})
 	}
-	return b.String(), nil
+	return lines, err
 }
 
 // linkVariables are what Docker up to 28 told of linked containers; none unless
@@ -169,18 +167,29 @@ type hostsFiles struct {
 	mu    sync.Mutex // held while a file is changed; nothing is locked under it
 }
 
-// rewrite gives alias another address in a container's /etc/hosts, or none: in
-// place, as the file is mounted.
+// rewrite gives alias another address in a container's /etc/hosts, or none.
 func (h *hostsFiles) rewrite(id, alias string, a netip.Addr) error {
+	return h.change(id, func(text []byte) []byte {
+		text, _ = link.Rewrite(text, alias, a)
+		return text
+	})
+}
+
+// change changes a container's /etc/hosts: in place, as the file is mounted.
+func (h *hostsFiles) change(id string, do func([]byte) []byte) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	path := filepath.Join(h.store.Dir(id), record.Hosts)
 	old, err := os.ReadFile(path)
 	if err != nil {
-		return err
+		return fmt.Errorf("reading the container's %s: %w", record.Hosts, err)
 	}
-	if text, changed := link.Rewrite(old, alias, a); changed {
-		return os.WriteFile(path, text, 0o644)
+	text := do(slices.Clip(old))
+	if bytes.Equal(text, old) {
+		return nil
+	}
+	if err := os.WriteFile(path, text, 0o644); err != nil {
+		return fmt.Errorf("writing the container's %s: %w", record.Hosts, err)
 	}
 	return nil
 }

@@ -20,15 +20,21 @@ import (
 // place is the network and the user namespace that a container starts in, by
 // the files that hold them until the shim has them; nil is the host's. shm is
 // the shared memory of another container; nil: its own. sources are mounts
-// that were made for it.
+// that were made for it, resolver the sockets of its resolver; nil: it has none.
 type place struct {
 	netns, userns, shm *os.File
 	sources            []source
+	resolver           []*os.File
 }
 
 func (p place) close() {
 	closeSources(p.sources)
-	for _, f := range []*os.File{p.netns, p.userns, p.shm} {
+	closeFiles(p.resolver)
+	closeFiles([]*os.File{p.netns, p.userns, p.shm})
+}
+
+func closeFiles(files []*os.File) {
+	for _, f := range files {
 		if f != nil {
 			_ = f.Close()
 		}
@@ -45,7 +51,7 @@ func (p place) files() (files []syscall.Conn) {
 	for _, s := range p.sources {
 		files = append(files, s.file)
 	}
-	return files
+	return append(files, conns(p.resolver)...)
 }
 
 // enter gets the container's namespaces and notes its endpoints in rec.

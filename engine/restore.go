@@ -63,6 +63,9 @@ func (rs *restorer) restore(ctx context.Context) error {
 	for id := range running {
 		rs.endOrphan(id)
 	}
+	if err := rs.naming.settle(); err != nil {
+		return err
+	}
 	if err := noteBoot(); err != nil {
 		return err
 	}
@@ -192,6 +195,9 @@ func (rs *restorer) adopt(ctx context.Context, c *ctr, rec *record.Container) *w
 	rs.mounts.adopt(rec)
 	now := *rec
 	now.Endpoints = rs.nets.last(c.id)
+	if err := rs.naming.enter(now.Endpoints...); err != nil {
+		rs.log.Error("keeping a running container's names", "container", c.id, "error", err)
+	}
 	for _, p := range now.Endpoints {
 		if err := rs.cfg.Network.Reserve(p); err != nil {
 			rs.log.Error("keeping a running container's address", "container", c.id, "address", p.Address4.String(), "error", err)

@@ -141,6 +141,10 @@ func (l *launcher) startFrom(ctx context.Context, c *ctr, from *wire.Checkpoint)
 		if err := l.nets.note(&rec); err != nil {
 			return err
 		}
+		undo.add(func() { l.naming.ended(&rec) })
+		if err := l.naming.enter(rec.Endpoints...); err != nil {
+			return err
+		}
 	}
 	if len(rec.Mounts) > 0 {
 		if at.sources, err = l.mounts.ready(&rec, at.userns); err != nil {
@@ -153,7 +157,7 @@ func (l *launcher) startFrom(ctx context.Context, c *ctr, from *wire.Checkpoint)
 	if err != nil {
 		return err
 	}
-	files, err := l.writeFiles(&rec)
+	files, through, err := l.writeFiles(&rec)
 	if err != nil {
 		return err
 	}
@@ -168,6 +172,11 @@ func (l *launcher) startFrom(ctx context.Context, c *ctr, from *wire.Checkpoint)
 	}
 	for _, s := range at.sources {
 		order.Trees = append(order.Trees, s.target)
+	}
+	if through {
+		if err := l.naming.giveResolver(&rec, &at, order); err != nil {
+			return err
+		}
 	}
 	descriptors := at.files()
 	for _, a := range pending {

@@ -50,7 +50,7 @@ func TestFlags(t *testing.T) {
 		{"read-only cgroups", []string{"--cgroupns", "private"}, "d=/sys/fs/cgroup/memory; [ -d $d ] || d=/sys/fs/cgroup; mkdir $d/mine 2>/dev/null || echo refused", "refused", ""},
 		{"a cgroup namespace", []string{"--cgroupns", "private"}, "grep memory /proc/self/cgroup || cat /proc/self/cgroup", `\d+:.*:/`, ""},
 		{"the host's cgroup namespace", []string{"--cgroupns", "host"}, "grep -c '/davit-.*/[0-9a-f]*$' /proc/self/cgroup | sed 's/[1-9][0-9]*/some/'", `some`, ""},
-		{"name servers", []string{"--dns", "192.0.2.1", "--dns-search", "example.org", "--dns-option", "ndots:3"}, "cat /etc/resolv.conf", `nameserver 192.0.2.1\nsearch example.org\noptions ndots:3`, ""},
+		{"name servers", []string{"--dns", "192.0.2.1", "--dns-search", "example.org", "--dns-option", "ndots:3"}, "grep -v ^# /etc/resolv.conf | grep .", `nameserver 192.0.2.1\nsearch example.org\noptions ndots:3`, ""},
 		{"no search domain", []string{"--dns-search", "."}, "grep -c ^search /etc/resolv.conf", "0", ""},
 		{"hosts", []string{"--add-host", "a:192.0.2.9", "--add-host", "up:host-gateway"}, "grep -E '[[:space:]](a|up)$' /etc/hosts | awk '{print $2}'; [ $(awk '$2 == \"up\" {print $1}' /etc/hosts) = $(ip route | awk '/^default/ {print $3}') ] && echo gateway", `a\nup\ngateway`, ""},
 		{"hardware address", []string{"--mac-address", "02:42:0a:0b:0c:0d"}, "cat /sys/class/net/eth0/address", "02:42:0a:0b:0c:0d", ""},
