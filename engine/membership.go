@@ -53,6 +53,9 @@ func (n *nets) memberships(rec *record.Container) ([]membership, error) {
 	list := make([]membership, len(asked))
 	for i, a := range asked {
 		found, err := n.find(a.Network)
+		if err != nil && a.Network == networkBridge { // the store says why there is none
+			found, err = apinet.Network{ID: networkBridge, Name: networkBridge, Driver: "bridge"}, nil
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -274,6 +274,9 @@ func (s *Store) begin() error {
 // Find returns the network of this name or ID, or unique beginning of an ID.
 // Errors: NotFound, InvalidParameter for the beginning of several IDs.
 func (s *Store) Find(ref string) (apinet.Network, error) {
+	if g, err := s.networks.get(ref); err == nil { // the usual case, on the way of every start
+		return s.shown(g), nil
+	}
 	var found []apinet.Network
 	for _, n := range s.List() {
 		switch {
@@ -298,11 +301,7 @@ func (s *Store) List() []apinet.Network {
 	all := s.networks.all()
 	list := make([]apinet.Network, 0, len(all)+2)
 	if g := s.networks.bridge; g != nil {
-		n := g.net
-		n.Created = s.since
-		n.Options = maps.Clone(n.Options)
-		n.Options[optionMTU] = strconv.Itoa(s.Info().MTU)
-		list = append(list, n)
+		list = append(list, s.shown(g))
 	}
 	list = append(list, s.predefined("host", "host"), s.predefined("none", "null"))
 	first := len(list)
@@ -315,6 +314,16 @@ func (s *Store) List() []apinet.Network {
 		return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.ID, b.ID))
 	})
 	return list
+}
+
+func (s *Store) shown(g *segment) apinet.Network {
+	n := g.net
+	if g == s.networks.bridge {
+		n.Created = s.since
+		n.Options = maps.Clone(n.Options)
+		n.Options[optionMTU] = strconv.Itoa(s.Info().MTU)
+	}
+	return n
 }
 
 // Status tells how many addresses of a network are in use and free.
