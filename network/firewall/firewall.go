@@ -421,7 +421,8 @@ func (t *Table) socketNumber() uint32 {
 }
 
 // Warnings names what of the host's own firewall stands in the way of
-// containers' traffic, each with the line that helps.
+// containers' traffic, each with the line that helps, and what of it could not
+// be read though it is to be respected.
 func (t *Table) Warnings() []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -433,7 +434,11 @@ func (t *Table) Warnings() []string {
 		return nil
 	}
 	slices.Sort(bridges)
-	return t.link.obstacles(bridges)
+	warnings := t.link.obstacles(bridges)
+	for _, what := range t.rules.passed {
+		warnings = append(warnings, "firewall-mode respect: "+what+" cannot be read by the engine: connections to published ports that get there go through the host and the userland forwarder, and come from the host's address")
+	}
+	return warnings
 }
 
 // Close stops watching. The table stays, and with it all that passes.

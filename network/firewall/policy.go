@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -29,6 +30,7 @@ import (
 type mirror struct {
 	chains []chain
 	sets   []frozenSet
+	passed []string // what could not be read, in words
 }
 
 // frozenSet is a set with the elements that it keeps.
@@ -169,11 +171,7 @@ func lookedUp(rules map[string][]hostRule) []string {
 	for _, list := range rules {
 		for _, r := range list {
 			for _, e := range r {
-				if e.name != "lookup" {
-					continue
-				}
-				var l expr.Lookup
-				if expr.Unmarshal(unix.NFPROTO_INET, e.data, &l) == nil {
+				if l, ok := decode(e, "lookup", &expr.Lookup{}); ok {
 					names = append(names, l.SetName)
 				}
 			}
@@ -200,6 +198,7 @@ func mirrorOf(policy []hostChain, legacy [2]bool) mirror {
 	var m mirror
 	for i, isFamily := range []func() []expr.Any{is4, is6} {
 		if legacy[i] {
+			m.passed = append(m.passed, []string{"iptables-legacy", "ip6tables-legacy"}[i])
 			m.chains = append(m.chains, base([]string{"legacy4", "legacy6"}[i], nftables.ChainTypeNAT, nftables.ChainHookPrerouting, nftables.ChainPriorityRef(mirrorPriority-1),
 				rule{"what iptables-legacy says cannot be read", all(isFamily(), asItIs(i == 1))}))
 		}
@@ -241,6 +240,11 @@ func (m *mirror) add(name string, priority nftables.ChainPriority, h hostChain) 
 		}
 		done[todo[0]] = true
 		c, leads := tr.translate(todo[0])
+		if len(tr.passed) > 0 {
+			slices.Sort(tr.passed)
+			m.passed = append(m.passed, fmt.Sprintf("chain %s %s %s (%s)", tableFamilies[h.base.Table.Family], h.base.Table.Name, todo[0], strings.Join(slices.Compact(tr.passed), ", ")))
+			tr.passed = nil
+		}
 		m.chains = append(m.chains, c)
 		todo = append(todo, leads...)
 	}

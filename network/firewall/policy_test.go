@@ -33,8 +33,14 @@ func restore(t testing.TB, program, file string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(program)
-	cmd.Stdin = strings.NewReader(string(text))
+	feed(t, string(text), program)
+}
+
+// feed runs a program that reads rules; without iptables the test is skipped.
+func feed(t testing.TB, rules string, program ...string) {
+	t.Helper()
+	cmd := exec.Command(program[0], program[1:]...)
+	cmd.Stdin = strings.NewReader(rules)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Skipf("%s: %v\n%s", program, err, out)
 	}
@@ -89,6 +95,9 @@ func TestRespectUFW(t *testing.T) {
 	expect(t, "what cannot be read, through the host", lan, "tcp", "203.0.113.1:2222", ":2222 for 203.0.113.2")
 	expect(t, "the host itself", self, "tcp", "127.0.0.1:8081", "a:80 for 172.30.1.1")
 	expect(t, "the host itself, by its address", self, "tcp", "203.0.113.1:8081", "a:80 for 203.0.113.1")
+	if w := strings.Join(table.Warnings(), "\n"); strings.Count(w, "\n") != 0 || !strings.Contains(w, "chain ip filter ufw-user-input (match recent)") {
+		t.Errorf("warnings: %s", w)
+	}
 	if wrote, _, err := table.repair(); wrote || err != nil {
 		t.Errorf("the table is written again though nothing changed: %v, %v", wrote, err)
 	}

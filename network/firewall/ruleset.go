@@ -59,7 +59,8 @@ type ruleset struct {
 	frozen []frozenSet // beside them
 	chains []chain
 
-	edition string // digest of all this
+	edition string   // digest of all this
+	passed  []string // what of the host's policy could not be read
 }
 
 // rules composes the ruleset, which depends on the configuration alone and, if
@@ -74,7 +75,7 @@ func rules(name string, group uint32, drop [2]bool, m mirror) ruleset {
 	r.chains = append(r.chains, publishing()...)
 	r.chains = append(r.chains, postrouting())
 	r.chains = append(r.chains, m.chains...)
-	r.frozen = m.sets
+	r.frozen, r.passed = m.sets, m.passed
 	for _, f := range r.frozen {
 		f.set.Table = t
 	}

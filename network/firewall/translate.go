@@ -21,6 +21,7 @@ type translator struct {
 	host   hostChain
 	policy expr.Any
 	sets   []frozenSet // that the rules need
+	passed []string    // what could not be read, in words
 }
 
 func (t *translator) chain(name string) string { return t.prefix + name }
@@ -30,6 +31,9 @@ func (t *translator) translate(name string) (c chain, leads []string) {
 	c = regular(t.chain(name))
 	isBase := name == t.host.base.Name
 	for _, r := range t.host.rules[name] {
+		if ofOtherProtocol(r) {
+			continue
+		}
 		for _, exprs := range t.rule(r, isBase, &leads) {
 			if len(exprs) == 0 {
 				continue // it only counted
@@ -41,6 +45,29 @@ func (t *translator) translate(name string) (c chain, leads []string) {
 		c.rules = append(c.rules, rule{"policy", all(t.policy)})
 	}
 	return c, leads
+}
+
+// ofOtherProtocol reports whether a rule is for protocols alone that have no
+// ports to publish, such as ICMP.
+func ofOtherProtocol(r hostRule) bool {
+	for i := 0; i+1 < len(r); i++ {
+		m, ok1 := decode(r[i], "meta", &expr.Meta{})
+		c, ok2 := decode(r[i+1], "cmp", &expr.Cmp{})
+		if ok1 && ok2 && m.Key == expr.MetaKeyL4PROTO && c.Register == m.Register && c.Op == expr.CmpOpEq && len(c.Data) > 0 {
+			return !slices.Contains([]byte{unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_SCTP}, c.Data[0])
+		}
+	}
+	return false
+}
+
+// words names an expression: that of nftables, or the extension of iptables.
+func (e hostExpr) words() string {
+	if e.name == "match" || e.name == "target" {
+		if attributes, err := netlink.UnmarshalAttributes(e.data); err == nil {
+			return e.name + " " + text(find(attributes, unix.NFTA_MATCH_NAME)) // NFTA_TARGET_NAME has the same number
+		}
+	}
+	return e.name
 }
 
 // fingerprint is the comment of a rule that is written by the host's.
@@ -63,15 +90,13 @@ func (t *translator) rule(r hostRule, isBase bool, leads *[]string) [][]expr.Any
 			}
 		}
 		next, ok := t.expression(e)
-		if !ok {
-			return t.unreadable(done)
-		}
-		if v, is := verdictOf(next); is {
+		if v, is := verdictOf(next); is && ok {
 			v, ok = t.verdict(v, isBase, leads)
-			if !ok {
-				return t.unreadable(done)
-			}
 			next = all(v)
+		}
+		if !ok {
+			t.passed = append(t.passed, e.words())
+			return t.unreadable(done)
 		}
 		done = append(done, next...)
 	}
@@ -152,42 +177,42 @@ func (t *translator) expression(e hostExpr) ([]expr.Any, bool) {
 	}
 	switch e.name {
 	case "meta":
-		m, ok := decode(e, &expr.Meta{})
+		m, ok := decode(e, e.name, &expr.Meta{})
 		return all(m), ok && slices.Contains([]expr.MetaKey{
 			expr.MetaKeyLEN, expr.MetaKeyPROTOCOL, expr.MetaKeyMARK, expr.MetaKeyIIF, expr.MetaKeyIIFNAME, expr.MetaKeyIIFTYPE,
 			expr.MetaKeyNFPROTO, expr.MetaKeyL4PROTO, expr.MetaKeyPKTTYPE, expr.MetaKeyIIFGROUP,
 		}, m.Key)
 	case "cmp":
-		c, ok := decode(e, &expr.Cmp{})
+		c, ok := decode(e, e.name, &expr.Cmp{})
 		return all(c), ok
 	case "range":
-		r, ok := decode(e, &expr.Range{})
+		r, ok := decode(e, e.name, &expr.Range{})
 		return all(r), ok
 	case "payload":
-		p, ok := decode(e, &expr.Payload{})
+		p, ok := decode(e, e.name, &expr.Payload{})
 		return all(p), ok && p.Base <= expr.PayloadBaseTransportHeader
 	case "bitwise":
-		b, ok := decode(e, &expr.Bitwise{})
+		b, ok := decode(e, e.name, &expr.Bitwise{})
 		return all(b), ok
 	case "ct":
-		c, ok := decode(e, &expr.Ct{})
+		c, ok := decode(e, e.name, &expr.Ct{})
 		return all(c), ok && slices.Contains([]expr.CtKey{expr.CtKeySTATE, expr.CtKeyDIRECTION, expr.CtKeySTATUS, expr.CtKeyMARK}, c.Key)
 	case "lookup":
 		return t.lookup(e)
 	case "immediate":
-		v, ok := decode(e, &expr.Verdict{})
+		v, ok := decode(e, e.name, &expr.Verdict{})
 		return all(v), ok && isVerdict(attributes)
 	case "limit":
-		l, ok := decode(e, &expr.Limit{})
+		l, ok := decode(e, e.name, &expr.Limit{})
 		return all(l), ok
 	case "fib":
-		f, ok := decode(e, &expr.Fib{})
+		f, ok := decode(e, e.name, &expr.Fib{})
 		return all(f), ok
 	case "reject":
-		r, ok := decode(e, &expr.Reject{})
+		r, ok := decode(e, e.name, &expr.Reject{})
 		return all(r), ok
 	case "log":
-		l, ok := decode(e, &expr.Log{})
+		l, ok := decode(e, e.name, &expr.Log{})
 		return all(l), ok
 	case "match":
 		return t.match(text(find(attributes, unix.NFTA_MATCH_NAME)), binary.BigEndian.Uint32(find(attributes, unix.NFTA_MATCH_REV)), find(attributes, unix.NFTA_MATCH_INFO))
@@ -218,13 +243,14 @@ func find(attributes []netlink.Attribute, number uint16) []byte {
 	return append(value, make([]byte, max(0, 4-len(value)))...)
 }
 
-func decode[E expr.Any](e hostExpr, into E) (E, bool) {
-	return into, expr.Unmarshal(unix.NFPROTO_INET, e.data, into) == nil
+// decode reads an expression of a name; false if it has another or is broken.
+func decode[E expr.Any](e hostExpr, name string, into E) (E, bool) {
+	return into, e.name == name && expr.Unmarshal(unix.NFPROTO_INET, e.data, into) == nil
 }
 
 // lookup writes a lookup in a set, into a set of ours with the same elements.
 func (t *translator) lookup(e hostExpr) ([]expr.Any, bool) {
-	l, ok := decode(e, &expr.Lookup{})
+	l, ok := decode(e, e.name, &expr.Lookup{})
 	if !ok {
 		return nil, false
 	}
@@ -259,7 +285,7 @@ func (t *translator) freeze(s *nftables.Set, elements []nftables.SetElement) str
 // branches writes a rule that leads by a map, such as `ct state vmap {...}`, as
 // one rule for each of the map's elements.
 func (t *translator) branches(e hostExpr, done []expr.Any, isBase bool, leads *[]string) ([][]expr.Any, bool) {
-	l, ok := decode(e, &expr.Lookup{})
+	l, ok := decode(e, e.name, &expr.Lookup{})
 	if !ok || !l.IsDestRegSet || l.DestRegister != unix.NFT_REG_VERDICT {
 		return nil, false
 	}
