@@ -39,6 +39,29 @@ func ParseMode(s string) (Mode, error) {
 	return 0, errs.New(errs.InvalidParameter, "unknown gateway mode %s: use %s", s, strings.Join(modes[:], ", "))
 }
 
+// Mark is a mark of packets, and the bits of it that count; none counts: no
+// mark.
+type Mark struct{ Value, Mask uint32 }
+
+// ParseMark reads a mark as dockerd's bridge-accept-fwmark has it: 0x10/0xf0, or
+// 0x10 alone for all bits.
+func ParseMark(s string) (Mark, error) {
+	value, mask, some := strings.Cut(s, "/")
+	m := Mark{Mask: ^uint32(0)}
+	v, err := strconv.ParseUint(value, 0, 32)
+	m.Value = uint32(v)
+	if err == nil && some {
+		v, err = strconv.ParseUint(mask, 0, 32)
+		m.Mask = uint32(v)
+	}
+	if err != nil || m.Mask == 0 {
+		return Mark{}, errs.New(errs.InvalidParameter, "invalid firewall mark %q: write mark/mask, such as 0x10/0xf0", s)
+	}
+	return m, nil
+}
+
+func (m Mark) String() string { return fmt.Sprintf("%#x/%#x", m.Value, m.Mask) }
+
 // Network is a bridge with containers on it.
 type Network struct {
 	Bridge                   string // name of the interface
@@ -165,8 +188,7 @@ func (f Forward) elements(n Network) []element {
 		family = 1
 	}
 	if mode == Routed {
-		key := string(f.Address.AsSlice()) + proto
-		return []element{{slot{setOpen[family], key + portKey(f.Port), key + portKey(f.Port+f.Count-1)}, ""}}
+		return []element{f.opening()}
 	}
 	if f.HostIP.Is4() != f.Address.Is4() || f.HostIP.Is6() && f.HostIP.IsLoopback() {
 		return nil
@@ -184,6 +206,16 @@ func (f Forward) elements(n Network) []element {
 		all[i] = element{slot{set: single, key: key + portKey(f.HostPort+i)}, to + portKey(f.Port+i)}
 	}
 	return all
+}
+
+// opening lets others reach the forward's ports at the container's own address.
+func (f Forward) opening() element {
+	family := 0
+	if f.Address.Is6() {
+		family = 1
+	}
+	key := string(f.Address.AsSlice()) + string([]byte{protocols[f.Proto], 0, 0, 0})
+	return element{slot{setOpen[family], key + portKey(f.Port), key + portKey(f.Port+f.Count-1)}, ""}
 }
 
 // portKey is a port as keys and values hold it: big-endian, padded to a

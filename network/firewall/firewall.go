@@ -47,7 +47,13 @@ type Config struct {
 	// ones too: who may not reach a program of the host there does not reach the
 	// container.
 	Respect bool
-	Log     *slog.Logger // nil: nothing is logged
+	// DirectRouting opens the ports that are published to those who route to the
+	// containers' own addresses, too (dockerd's allow-direct-routing).
+	DirectRouting bool
+	// Accept lets packets with a mark reach containers, whatever is published
+	// (dockerd's bridge-accept-fwmark).
+	Accept Mark
+	Log    *slog.Logger // nil: nothing is logged
 }
 
 // Table is what the table in the kernel should say, and keeps it so.
@@ -80,7 +86,7 @@ func Open(c Config) (*Table, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Table{config: c, link: l, rules: rules(c.Name, c.Group, [2]bool{}, mirror{}), networks: map[string]Network{}, forwards: map[Forward]struct{}{}, elements: map[slot]*content{}}, nil
+	return &Table{config: c, link: l, rules: rules(c, [2]bool{}, mirror{}), networks: map[string]Network{}, forwards: map[Forward]struct{}{}, elements: map[slot]*content{}}, nil
 }
 
 // SetDrop says whether the host forwards nothing but containers' traffic, by
@@ -167,7 +173,7 @@ func (t *Table) allOfLocked(n Network) []element {
 	all := n.elements()
 	for f := range t.forwards {
 		if f.Bridge == n.Bridge {
-			all = append(all, f.elements(n)...)
+			all = append(all, t.elementsOf(f, n)...)
 		}
 	}
 	return all
@@ -223,7 +229,7 @@ func (t *Table) Unpublish(forwards []Forward) error {
 func (t *Table) publishLocked(f Forward) error {
 	if n, known := t.networks[f.Bridge]; known {
 		var held []element
-		for _, e := range f.elements(n) {
+		for _, e := range t.elementsOf(f, n) {
 			if err := t.holdLocked(e); err != nil {
 				t.releaseLocked(held)
 				return fmt.Errorf("publishing %s: %w", f, err)
@@ -237,9 +243,18 @@ func (t *Table) publishLocked(f Forward) error {
 
 func (t *Table) unpublishLocked(f Forward) {
 	if n, known := t.networks[f.Bridge]; known {
-		t.releaseLocked(f.elements(n))
+		t.releaseLocked(t.elementsOf(f, n))
 	}
 	delete(t.forwards, f)
+}
+
+// elementsOf lists what a forward is in the table.
+func (t *Table) elementsOf(f Forward, n Network) []element {
+	all := f.elements(n)
+	if t.config.DirectRouting && !n.Internal && (n.mode(f.Address) == NAT || n.mode(f.Address) == NATUnprotected) {
+		all = append(all, f.opening())
+	}
+	return all
 }
 
 // holdLocked adds a reference to an element: several forwards may open the same
@@ -370,7 +385,7 @@ func (t *Table) composeLocked() error {
 		}
 		m = mirrorOf(policy, legacy())
 	}
-	t.rules = rules(t.config.Name, t.config.Group, t.drop, m)
+	t.rules = rules(t.config, t.drop, m)
 	return nil
 }
 

@@ -1,12 +1,14 @@
 package firewall
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -90,6 +92,11 @@ func TestClosed(t *testing.T) {
 	ip(t, c, "route del local 127.0.0.1 table local", "route add 127.0.0.1 via 172.30.2.1 src 172.30.2.2")
 	serve(t, self, 631) // a service that trusts whoever is on the host
 	check := func(when string) {
+		var all sync.WaitGroup
+		defer all.Wait()
+		expect := func(t *testing.T, what string, from host, proto, to, want string) {
+			all.Go(func() { expect(t, what, from, proto, to, want) })
+		}
 		expect(t, when+": straight to a container", lan, "tcp", "172.30.1.2:80", "")
 		expect(t, when+": straight to a container, IPv6", lan, "tcp", "[fd30:1::2]:80", "")
 		expect(t, when+": straight to a published port", lan, "tcp", "172.30.2.2:80", "")
@@ -195,6 +202,26 @@ func TestModes(t *testing.T) {
 	}
 	set(both(NAT))
 	expect(t, "there again", lan, "tcp", "203.0.113.1:8080", "a:80 for 203.0.113.2")
+}
+
+// TestLetIn opens networks by what dockerd has for that.
+func TestLetIn(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	topology(t)
+	serve(t, a, 80)
+	serve(t, a, 81)
+	table := open(t)
+	table.config.DirectRouting = true
+	table.config.Accept = Mark{0x10, 0xf0}
+	if err := errors.Join(table.SetNetwork(plain("br1")), table.Publish([]Forward{fwd("tcp", "127.0.0.1", 8080, 1, a)}), table.Settle()); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, "published, straight", lan, "tcp", "172.30.1.2:80", "a:80 for 203.0.113.2")
+	expect(t, "not published", lan, "tcp", "172.30.1.2:81", "")
+	feed(t, "table ip marks { chain p { type filter hook prerouting priority mangle; iifname uplink tcp dport 81 meta mark set 0x15; }; }", "nft", "-f", "-")
+	expect(t, "marked", lan, "tcp", "172.30.1.2:81", "a:81 for 203.0.113.2")
 }
 
 func TestDrop(t *testing.T) {

@@ -68,10 +68,10 @@ type ruleset struct {
 // digest of it stands in the comment of its first rule, so that an engine
 // leaves alone what it wrote before it was started again, and replaces what
 // another version wrote.
-func rules(name string, group uint32, drop [2]bool, m mirror) ruleset {
-	t := &nftables.Table{Name: name, Family: nftables.TableFamilyINet}
+func rules(c Config, drop [2]bool, m mirror) ruleset {
+	t := &nftables.Table{Name: c.Name, Family: nftables.TableFamilyINet}
 	r := ruleset{table: t, sets: sets(t)}
-	r.chains = append(r.chains, raw(), clamp(), forward(group, drop), inward())
+	r.chains = append(r.chains, raw(), clamp(), forward(c.Group, drop), inward(c.Accept))
 	r.chains = append(r.chains, publishing()...)
 	r.chains = append(r.chains, postrouting())
 	r.chains = append(r.chains, m.chains...)
@@ -198,7 +198,7 @@ func forward(group uint32, dropped [2]bool) chain {
 }
 
 // inward decides what is forwarded to containers.
-func inward() chain {
+func inward(mark Mark) chain {
 	c := regular(chainInward,
 		rule{"answers", all(ct(expr.CtKeySTATE, expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED), accept())},
 		rule{"between containers of a network", all(meta(expr.MetaKeyIIFNAME, 1), meta(expr.MetaKeyOIFNAME, 2), lookup(setWithin, 1, false), accept())},
@@ -207,6 +207,11 @@ func inward() chain {
 		rule{"published", all(ct(expr.CtKeySTATUS, ctStatusDNAT), accept())},
 		rule{"from trusted interfaces", all(meta(expr.MetaKeyIIFNAME, 1), meta(expr.MetaKeyOIFNAME, 2), lookup(setTrusted, 1, false), accept())},
 	)
+	if mark.Mask != 0 {
+		c.rules = append(c.rules, rule{"of a mark that is let in", all(meta(expr.MetaKeyMARK, 1),
+			&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: binary.NativeEndian.AppendUint32(nil, mark.Mask), Xor: make([]byte, 4)},
+			equal(binary.NativeEndian.AppendUint32(nil, mark.Value&mark.Mask)), accept())})
+	}
 	for i, family := range families {
 		c.rules = append(c.rules,
 			rule{"routed ports, " + family.name, all(family.is(), address(i, true, 1), protocolAndPort(family.after), lookup(setOpen[i], 1, false), accept())},
