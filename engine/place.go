@@ -60,8 +60,7 @@ func (l *launcher) enter(ctx context.Context, rec *record.Container) (_ place, e
 	u := rec.UserNS
 	switch {
 	case u == nil:
-		netns, err := l.enterNetwork(ctx, rec, nil)
-		return place{netns: netns}, err
+		return l.enterNetwork(ctx, rec, nil)
 	case u.Of != "":
 		return l.enterShared(ctx, rec)
 	}
@@ -73,15 +72,16 @@ func (l *launcher) enter(ctx context.Context, rec *record.Container) (_ place, e
 		rec.Endpoints = sandbox.Endpoints
 		return place{netns: sandbox.NetNS, userns: user}, nil
 	}
-	netns, err := l.enterNetwork(ctx, rec, empty)
-	if err != nil || netns != empty {
+	at, err := l.enterNetwork(ctx, rec, empty)
+	if err != nil || at.netns != empty {
 		_ = empty.Close()
 	}
 	if err != nil {
 		_ = user.Close()
 		return place{}, err
 	}
-	return place{netns: netns, userns: user}, nil
+	at.userns = user
+	return at, nil
 }
 
 // enterShared is enter for a container in the user namespace of another.
@@ -99,47 +99,49 @@ func (l *launcher) enterShared(ctx context.Context, rec *record.Container) (plac
 			}
 		}
 	}
-	netns, err := l.enterNetwork(ctx, rec, empty)
+	at, err := l.enterNetwork(ctx, rec, empty)
 	if err != nil {
 		place{netns: empty, userns: user}.close()
 		return place{}, err
 	}
-	return place{netns: netns, userns: user}, nil
+	at.userns = user
+	return at, nil
 }
 
-// enterNetwork gets the container's network namespace, nil for the host's, and
-// notes its endpoints in rec. Where it is the container's own it is made of
+// enterNetwork gets the container's network namespace, nil for the host's, with
+// its resolver's sockets if they are there, and notes its endpoints in rec. Where it is the container's own it is made of
 // empty, unless that is nil.
-func (l *launcher) enterNetwork(ctx context.Context, rec *record.Container, empty *os.File) (*os.File, error) {
+func (l *launcher) enterNetwork(ctx context.Context, rec *record.Container, empty *os.File) (place, error) {
 	h := rec.HostConfig
 	switch {
 	case h.NetworkMode.IsHost():
-		return nil, nil
+		return place{}, nil
 	case h.NetworkMode.IsContainer():
 		pid, err := l.pidOf(h.NetworkMode.ConnectedContainer())
 		l.lend(h)
 		if err != nil {
-			return nil, err
+			return place{}, err
 		}
 		f, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
 		if err != nil {
-			return nil, errs.New(errs.Conflict, "joining the network of container %s: %w", h.NetworkMode.ConnectedContainer(), err)
+			return place{}, errs.New(errs.Conflict, "joining the network of container %s: %w", h.NetworkMode.ConnectedContainer(), err)
 		}
-		return f, nil
+		return place{netns: f}, nil
 	}
 	if path, ok := record.NetNS(h.NetworkMode); ok {
-		return openNetNS(path)
+		netns, err := openNetNS(path)
+		return place{netns: netns}, err
 	}
 	list, err := l.nets.memberships(rec)
 	if err != nil {
-		return nil, setUpFailed(err)
+		return place{}, setUpFailed(err)
 	}
 	s, err := l.cfg.Network.Acquire(ctx, wishes(list), empty)
 	if err != nil {
-		return nil, setUpFailed(err)
+		return place{}, setUpFailed(err)
 	}
 	rec.Endpoints = named(rec, list, s.Endpoints)
-	return s.NetNS, nil
+	return place{netns: s.NetNS, resolver: s.Resolver}, nil
 }
 
 // openNetNS opens a network namespace that somebody else has made. Errors:

@@ -68,10 +68,18 @@ type Endpoint struct {
 }
 
 // Sandbox is a network namespace ready for a container to join. Whoever
-// acquired it closes NetNS as soon as a process has joined it.
+// acquired it closes NetNS as soon as a process has joined it, and Resolver as
+// soon as somebody answers there.
 type Sandbox struct {
 	NetNS     *os.File
 	Endpoints []Endpoint // in the order of their interfaces; none: lo alone
+	Resolver  []*os.File // what OpenResolver makes, if that was done ahead
+}
+
+// close gives the sandbox up.
+func (s *Sandbox) close() {
+	s.NetNS.Close()
+	closeAll(s.Resolver)
 }
 
 // Wish is what a container asks for of one network; zero fields are chosen

@@ -247,6 +247,11 @@ func (g *segment) fillOne() error {
 		return err
 	})
 	s := &Sandbox{NetNS: ns, Endpoints: []Endpoint{*e}}
+	if err == nil && g != g.store.networks.bridge { // where there are no names
+		if s.Resolver, err = g.store.maker.resolver(ns); err != nil {
+			ns.Close()
+		}
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.making = nil

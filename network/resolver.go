@@ -32,19 +32,17 @@ const (
 // by UDP, one that listens by TCP, both non-blocking. Questions may come from
 // then on; they wait. Error: Conflict when the namespace has a resolver.
 func (s *Store) OpenResolver(ns *os.File) (sockets []*os.File, err error) {
-	err = onThread(func() error {
-		home, err := openNetNS()
-		if err != nil {
-			return err
-		}
-		defer home.Close()
-		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
-			return fmt.Errorf("entering a network namespace: %w", err)
-		}
+	err = onThread(func() (err error) {
+		sockets, err = s.maker.resolver(ns)
+		return err
+	})
+	return sockets, err
+}
+
+// resolver is OpenResolver on a thread of its own.
+func (m *maker) resolver(ns *os.File) (sockets []*os.File, err error) {
+	err = m.enter(ns, func(rtnl) (err error) {
 		sockets, err = openResolver()
-		if back := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); back != nil {
-			return errors.Join(err, errStray, back)
-		}
 		return err
 	})
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/davit-engine/davit/errs"
+	apinet "github.com/moby/moby/api/types/network"
 	"golang.org/x/net/dns/dnsmessage"
 	"golang.org/x/sys/unix"
 )
@@ -211,6 +212,38 @@ func TestResolverInUserNamespace(t *testing.T) {
 		}
 		closeAll(sockets)
 	}
+}
+
+// TestResolverAhead has a network that containers are on make resolvers ahead,
+// and leave none open when it goes.
+func TestResolverAhead(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	before := openFiles(t)
+	s := open(t, testConfig(t))
+	n := create(t, s, apinet.CreateRequest{Name: "front"})
+	take := func(network string) int {
+		box, err := s.Acquire(t.Context(), []Wish{{Network: network}}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		box.close()
+		s.Release(box.Endpoints[0])
+		return len(box.Resolver)
+	}
+	eventually(t, "a sandbox with the sockets of a resolver", func() bool { return take(n.ID) == 2 })
+	eventually(t, "a ready sandbox of the default bridge", func() bool { return s.Info().Ready > 0 })
+	if got := take(s.networks.bridge.net.ID); got != 0 {
+		t.Errorf("on the default bridge, where there are no names, %d sockets were made", got)
+	}
+	if err := s.Remove(t.Context(), n.ID); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(false); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "all files are closed", func() bool { return openFiles(t) <= before })
 }
 
 // BenchmarkResolver shows what the resolver's sockets and their redirection cost

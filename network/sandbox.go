@@ -73,7 +73,7 @@ func (s *Store) acquire(ctx context.Context, wishes []Wish, segments []*segment,
 			j.g.finished(j.e, err)
 		}
 		if err != nil && ready != nil {
-			ready.NetNS.Close()
+			ready.close()
 			segments[0].release(ready.Endpoints[0])
 		}
 	}()

@@ -169,7 +169,7 @@ func (g *segment) handOverLocked(s *Sandbox, w Wish) *Sandbox {
 // discardLocked gives up a ready sandbox. The kernel removes it in its own
 // time; the addresses can be had again at once (see maker.clear).
 func (g *segment) discardLocked(s *Sandbox) {
-	s.NetNS.Close()
+	s.close()
 	g.addresses.give(s.Endpoints[0])
 }
 
