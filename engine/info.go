@@ -18,6 +18,7 @@ import (
 
 	"github.com/davit-engine/davit/engine/record"
 	"github.com/davit-engine/davit/logs/driver"
+	"github.com/davit-engine/davit/network"
 	"github.com/davit-engine/davit/volume"
 )
 
@@ -31,7 +32,7 @@ func (e *Engine) Info(ctx context.Context) (system.Info, error) {
 	in := system.Info{
 		ID: e.id, Images: images, Driver: storageDriver,
 		DriverStatus: [][2]string{{"driver-type", "io.containerd.snapshotter.v1"}},
-		Plugins:      system.PluginsInfo{Volume: []string{volume.Driver}, Network: []string{"bridge", "host", "null"}, Log: driver.Names()},
+		Plugins:      system.PluginsInfo{Volume: []string{volume.Driver}, Network: network.Drivers(), Log: driver.Names()},
 		MemoryLimit:  e.host.has("memory"), SwapLimit: e.host.swap, CPUCfsPeriod: e.host.has("cpu"), CPUCfsQuota: e.host.has("cpu"),
 		CPUShares: e.host.has("cpu"), CPUSet: e.host.has("cpuset"), PidsLimit: e.host.has("pids"), OomKillDisable: !e.host.cgroupV2,
 		IPv4Forwarding: readsOne("/proc/sys/net/ipv4/ip_forward"),

@@ -11,7 +11,10 @@ import (
 
 // addresses are those of a network, by family. They are not safe for
 // concurrent use.
-type addresses struct{ v4, v6 ipam.Ranges }
+type addresses struct {
+	v4, v6  ipam.Ranges
+	foreign bool // the network's driver gives them: there are no ranges, and nothing is kept here
+}
 
 func newAddresses(n apinet.Network) (a addresses, err error) {
 	for _, c := range n.IPAM.Config {
@@ -43,7 +46,7 @@ func (a addresses) check(w Wish, network string) error {
 		case !f.a.IsValid():
 		case f.a.Is4() != f.v4:
 			return errs.New(errs.InvalidParameter, "%s is not an %s address", f.a, f.name)
-		case len(f.ranges) == 0:
+		case len(f.ranges) == 0 && !a.foreign:
 			return errs.New(errs.InvalidParameter, "network %s has no %s addresses: leave %s out, or use a network that has a subnet for it", network, f.name, f.a)
 		}
 	}
@@ -56,8 +59,12 @@ func (a addresses) check(w Wish, network string) error {
 }
 
 // choose takes addresses for an endpoint, those wished for where they are, and
-// gives it these and the gateways.
+// gives it these and the gateways. Of foreign ones it only notes the wishes.
 func (a addresses) choose(e *Endpoint, w Wish) (err error) {
+	if a.foreign {
+		e.Address4, e.Address6 = single(w.Address4), single(w.Address6)
+		return nil
+	}
 	if e.Address4, e.Gateway4, err = chooseOf(a.v4, w.Address4); err != nil {
 		return err
 	}
@@ -66,6 +73,9 @@ func (a addresses) choose(e *Endpoint, w Wish) (err error) {
 	}
 	return err
 }
+
+// single is the range of one address, invalid for none.
+func single(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
 
 // chooseOf chooses in one family. Without ranges there is no address.
 func chooseOf(rs ipam.Ranges, wished netip.Addr) (p netip.Prefix, gateway netip.Addr, err error) {
@@ -82,24 +92,14 @@ func chooseOf(rs ipam.Ranges, wished netip.Addr) (p netip.Prefix, gateway netip.
 	if err != nil {
 		return p, gateway, err
 	}
-	gateway = r.Gateway()
-	for _, name := range []string{auxGateway4, auxGateway6} {
-		if other, given := r.Config().AuxAddress[name]; given {
-			gateway = other
-		}
-	}
-	return r.Prefix(a), gateway, nil
+	return r.Prefix(a), r.Gateway(), nil
 }
-
-// The auxiliary addresses that Docker takes for what endpoints have as default
-// gateway in place of the bridge.
-const (
-	auxGateway4 = "DefaultGatewayIPv4"
-	auxGateway6 = "DefaultGatewayIPv6"
-)
 
 // claim takes the addresses that an endpoint has already.
 func (a addresses) claim(e Endpoint) error {
+	if a.foreign {
+		return nil
+	}
 	if e.Address4.IsValid() {
 		if _, err := a.v4.Claim(e.Address4.Addr()); err != nil {
 			return err

@@ -66,6 +66,8 @@ type traits struct {
 	noRoute  bool   // there is no default route: the network is internal
 	ready    bool   // sandboxes can be made before they are asked for
 	tidy     bool   // detach is to be called when a namespace has ended, too
+	borrowed bool   // interfaces have the MAC of another: none can be wished for
+	foreign  bool   // the driver chooses addresses; those of an endpoint to be made are wishes
 	nickname string // what interfaces are called, before their number: eth
 }
 
@@ -87,4 +89,10 @@ type plug struct {
 	index   int              // within the container's namespace
 	gateway net.HardwareAddr // MAC of the gateways where it is known; nil: the container asks
 	done    bool             // the driver did it all: no addresses and routes are to be added
+}
+
+// Drivers lists the drivers by the names that users know. What a driver is told
+// in its name, behind a colon, is not among them.
+func Drivers() []string {
+	return []string{"bridge", kindCNI, "host", kindIPvlan, kindMacvlan, "null"}
 }

@@ -148,6 +148,12 @@ func (b *batch) setUp(index int) {
 	b.request("switching an interface on", unix.RTM_NEWLINK, 0, ifinfomsg(index, unix.IFF_UP))
 }
 
+// rename gives an interface that is switched off another name.
+func (b *batch) rename(index int, name string) {
+	b.request("naming interface "+name, unix.RTM_SETLINK, 0, ifinfomsg(index, 0))
+	b.text(unix.IFLA_IFNAME, name)
+}
+
 func (b *batch) delLink(index int) {
 	b.request("deleting an interface", unix.RTM_DELLINK, 0, ifinfomsg(index, 0))
 }

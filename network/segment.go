@@ -1,6 +1,7 @@
 package network
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -24,7 +25,7 @@ type segment struct {
 	mu         sync.Mutex
 	addresses  addresses           // guarded by mu
 	inUse      map[string]Endpoint // guarded by mu; by ID: those that were handed over
-	leftover   map[string]Endpoint // guarded by mu; by HostVeth: what was found at the start, until somebody reserves it
+	leftover   map[string]Endpoint // guarded by mu; by trace: what was found at the start, until somebody reserves it
 	shelf      shelf               // guarded by mu
 	making     *Endpoint           // guarded by mu; of the sandbox being made ahead, if any
 	made       *sync.Cond          // on mu: making has changed
@@ -48,14 +49,14 @@ func newSegment(s *Store, n apinet.Network) (*segment, error) {
 // opened takes the network that the driver has opened, and keeps the addresses
 // of an earlier engine's endpoints from being given to others.
 func (g *segment) opened(l lan, t traits) error {
-	g.lan, g.traits = l, t
+	g.lan, g.traits, g.addresses.foreign = l, t, t.foreign
 	found, err := l.found()
 	if err != nil {
 		return err
 	}
 	for _, e := range found {
 		if g.addresses.claim(e) == nil {
-			g.leftover[e.HostVeth] = e
+			g.leftover[e.trace()] = e
 		}
 	}
 	return nil
@@ -79,6 +80,9 @@ func (g *segment) usableLocked() error {
 func (g *segment) assign(w Wish, name string, plain bool) (*Sandbox, *Endpoint, error) {
 	if err := g.addresses.check(w, g.net.Name); err != nil {
 		return nil, nil, err
+	}
+	if len(w.MAC) != 0 && g.traits.borrowed {
+		return nil, nil, errs.New(errs.InvalidParameter, "%s interfaces do not support custom mac address assignment: those of network %s have the address of their parent", g.net.Driver, g.net.Name)
 	}
 	plain = plain && g.traits.ready && len(w.MAC) == 0 && len(w.LinkLocal) == 0 && len(w.Options) == 0 && name == g.traits.nickname+"0"
 	g.mu.Lock()
@@ -311,8 +315,8 @@ func (g *segment) reserve(e Endpoint) error {
 			return errs.New(errs.Conflict, "reserving %s: the address is in use", e.address())
 		}
 	}
-	if _, found := g.leftover[e.HostVeth]; found {
-		delete(g.leftover, e.HostVeth)
+	if _, found := g.leftover[e.trace()]; found {
+		delete(g.leftover, e.trace())
 	} else {
 		g.takeWishedLocked(Wish{Address4: e.Address4.Addr(), Address6: e.Address6.Addr()}, false)
 		if err := g.addresses.claim(e); err != nil {
@@ -349,6 +353,9 @@ func (g *segment) sweep() {
 		g.store.config.Log.Info("removed the interfaces of containers that are gone", "network", g.net.Name, "count", len(dead))
 	})
 }
+
+// trace is how an endpoint is known again by what it left on the host.
+func (e Endpoint) trace() string { return cmp.Or(e.HostVeth, e.ID) }
 
 // address is an endpoint's in words.
 func (e Endpoint) address() netip.Addr {

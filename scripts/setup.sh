@@ -13,6 +13,7 @@ needs=(
   "file:/usr/include/stdio.h libc6-dev"
   "cmd:busybox busybox-static"                    # the test image
   "cmd:ip iproute2"
+  "file:/usr/lib/cni/host-local containernetworking-plugins" # networks of CNI
   "cmd:nft nftables"                              # tests read our tables with it
   "cmd:docker-registry docker-registry"           # a registry that is not ours
   "cmd:skopeo skopeo"                             # an image client that is not ours

@@ -18,7 +18,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/apt.sh
 
 packages=(./runtime/cgroup ./runtime/cgroup/dbus ./runtime/cgroup/systemd ./runtime/spawn ./runtime/shim ./runtime/seccomp)
-packages+=(./runtime/oci ./runtime/hook)
+packages+=(./runtime/oci ./runtime/hook ./network)
 only='' verbose='' shell=''
 while (($#)); do
   case $1 in
@@ -62,7 +62,7 @@ unpack_kernel() {
   version=$(ls "$tree/lib/modules")
   find "$tree/lib/modules/$version/kernel/drivers" -mindepth 1 -maxdepth 1 \
     ! -name virtio ! -name block ! -name char ! -name net -exec rm -rf {} +
-  find "$tree/lib/modules/$version/kernel/drivers/net" -mindepth 1 -maxdepth 1 -type d -exec rm -rf {} +
+  find "$tree/lib/modules/$version/kernel/drivers/net" -mindepth 1 -maxdepth 1 -type d ! -name ipvlan ! -name vxlan -exec rm -rf {} +
   busybox depmod -b "$tree" "$version"
   rm -rf "$2"
   mkdir -p "$2/lib"
@@ -141,7 +141,7 @@ if [[ -z $package ]]; then
   update_packages
   package=$(apt-cache depends linux-image-cloud-amd64 | awk '/Depends: linux-image-/{print $2; exit}')
 fi
-kernel=$cache/$package
+kernel=$cache/$package-2 # the number says which modules unpack_kernel keeps
 (
   flock 9 # another run may be at it
   [[ -e $kernel/vmlinuz ]] || { echo "vmtest: unpacking $package"; unpack_kernel "$package" "$kernel"; }

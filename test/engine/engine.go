@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,6 +32,8 @@ type Config struct {
 	Env        []string // more environment for davitd
 	NoRegistry bool     // no registry and no mirror
 	Quiet      bool     // no debug lines in the log: for measurements
+
+	NetNS      string   // path of the network namespace to live in; "": that of the tests
 
 	// Etc is what the engine, and nobody else, reads in files of /etc, by name.
 	// The files exist on the host.
@@ -169,7 +172,7 @@ func (e *Engine) startDaemon() error {
 	}
 	defer log.Close()
 	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
+	if err := startIn(cmd, e.config.NetNS); err != nil {
 		return err
 	}
 	e.daemon, e.exited = cmd, make(chan struct{})
@@ -191,6 +194,27 @@ func (e *Engine) startDaemon() error {
 		_, err := api.Ping(context.Background(), client.PingOptions{})
 		return err
 	})
+}
+
+// startIn starts cmd in a network namespace, "" being this one.
+func startIn(cmd *exec.Cmd, netns string) error {
+	if netns == "" {
+		return cmd.Start()
+	}
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // for good: the thread ends in the other namespace
+		ns, err := os.Open(netns)
+		if err == nil {
+			defer ns.Close()
+			err = unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET)
+		}
+		if err == nil {
+			err = cmd.Start()
+		}
+		done <- err
+	}()
+	return <-done
 }
 
 // coverEtc has cmd run in a mount namespace with these files of /etc, which it
