@@ -176,6 +176,40 @@ func TestConnectAndDisconnect(t *testing.T) {
 	})
 }
 
+// TestBothFamilies: addresses of IPv6 beside or without those of IPv4, and of
+// the link.
+func TestBothFamilies(t *testing.T) {
+	each(t, func(t *testing.T, cli enginetest.CLI) {
+		dual, six := netName(t, cli, "dual"), netName(t, cli, "six")
+		cli.OK(t, "network", "create", "--ipv6", "--subnet", "10.219.11.0/24", "--subnet", "fd00:db8:11::/64", dual)
+		cli.OK(t, "network", "create", "--ipv6", "--ipv4=false", six)
+		n, peer := name(t, cli), netName(t, cli, "peer")
+		t.Cleanup(func() { cli.Run(t, "rm", "-f", peer) })
+		cli.OK(t, "run", "-d", "--name", peer, "--network", dual, "busybox", "sleep", "1000")
+		cli.OK(t, "run", "-d", "--name", n, "--network", dual, "--ip", "10.219.11.77", "--ip6", "fd00:db8:11::77", "--link-local-ip", "169.254.9.9", "busybox", "sleep", "1000")
+		s := on(t, cli, n)[dual]
+		if s.IPAddress.String() != "10.219.11.77" || s.GlobalIPv6Address.String() != "fd00:db8:11::77" || s.GlobalIPv6PrefixLen != 64 || s.IPv6Gateway.String() != "fd00:db8:11::1" {
+			t.Errorf("on %s: %+v", dual, s)
+		}
+		has := cli.OK(t, "exec", n, "ip", "-o", "address")
+		for _, a := range []string{"10.219.11.77/24", "fd00:db8:11::77/64", "169.254.9.9/"} {
+			if !strings.Contains(has, a) {
+				t.Errorf("the container has not %s:\n%s", a, has)
+			}
+		}
+		other := on(t, cli, peer)[dual]
+		cli.OK(t, "exec", n, "ping", "-c", "1", "-W", "5", other.GlobalIPv6Address.String())
+		cli.OK(t, "network", "connect", six, n)
+		if s := on(t, cli, n)[six]; s.IPAddress.IsValid() || s.IPPrefixLen != 0 || !s.GlobalIPv6Address.Is6() || s.Gateway.IsValid() {
+			t.Errorf("on %s: %+v", six, s)
+		}
+		cli.OK(t, "exec", n, "ping", "-c", "1", "-W", "5", on(t, cli, n)[six].IPv6Gateway.String())
+		cli.Fails(t, 125, "no configured subnet or ip-range contain the IP address fd00::1", "run", "--rm", "--network", dual, "--ip6", "fd00::1", "busybox", "true")
+		cli.Fails(t, 125, "no configured subnet or ip-range contain the IP address 10.9.9.9", "run", "--rm", "--network", six, "--ip", "10.9.9.9", "busybox", "true")
+		cli.Fails(t, 125, "Address already in use", "run", "--rm", "--network", dual, "--ip6", "fd00:db8:11::77", "busybox", "true")
+	})
+}
+
 // TestLoneModes: what stands alone cannot be connected, but for none, which can
 // be left.
 func TestLoneModes(t *testing.T) {
