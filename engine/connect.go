@@ -251,13 +251,15 @@ func (j *joiner) leave(ctx context.Context, c *ctr, r *run, n *apinet.Network) e
 			return fmt.Errorf("taking container %s off network %s: %w", rec.Name, n.Name, err)
 		}
 	}
-	j.nets.publish(n, events.ActionDisconnect, map[string]string{"container": c.id})
+	if n.ID != "" { // else it is gone itself
+		j.nets.publish(n, events.ActionDisconnect, map[string]string{"container": c.id})
+	}
 	return nil
 }
 
 // netNS opens the network namespace of a run. Conflict if it has ended.
 func (r *run) netNS() (*os.File, error) {
-	f, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", r.state.Pid))
+	f, err := os.Open(netNSPath(r.state.Pid))
 	if err == nil {
 		// The number may have passed to another process before it was opened, but
 		// not after.
@@ -268,6 +270,9 @@ func (r *run) netNS() (*os.File, error) {
 	}
 	return nil, errs.New(errs.Conflict, "the container has just ended")
 }
+
+// netNSPath is where the network namespace of a process can be opened.
+func netNSPath(pid int) string { return fmt.Sprintf("/proc/%d/ns/net", pid) }
 
 // rejoin makes a container that this engine found running be on the networks
 // that its record says: an engine that was killed may have recorded what was

@@ -70,6 +70,9 @@ func (e *Engine) Inspect(_ context.Context, ref string, size bool) (container.In
 	}
 	if rec.State.Running() && !h.NetworkMode.IsHost() {
 		out.NetworkSettings.SandboxID = rec.ID
+		if !record.ForeignNet(h.NetworkMode) {
+			out.NetworkSettings.SandboxKey = netNSPath(rec.State.Pid) // what tools for networks enter
+		}
 	}
 	if size {
 		own, all := e.lister.sizes(&rec)

@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"syscall"
@@ -122,7 +121,7 @@ func (l *launcher) enterNetwork(ctx context.Context, rec *record.Container, empt
 		if err != nil {
 			return place{}, err
 		}
-		f, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
+		f, err := os.Open(netNSPath(pid))
 		if err != nil {
 			return place{}, errs.New(errs.Conflict, "joining the network of container %s: %w", h.NetworkMode.ConnectedContainer(), err)
 		}

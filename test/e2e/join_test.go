@@ -98,6 +98,9 @@ func TestSeveralNetworks(t *testing.T) {
 		if got := cli.OK(t, "exec", n, "ip", "route", "show", "default"); !strings.Contains(got, "10.219.7.1 dev eth2") {
 			t.Errorf("the default route is %q, want through %s", got, b)
 		}
+		if key, pid := cli.OK(t, "inspect", "-f", "{{.NetworkSettings.SandboxKey}}", n), cli.OK(t, "inspect", "-f", "{{.State.Pid}}", n); key != "/proc/"+pid+"/ns/net" {
+			t.Errorf("its network namespace is at %q", key)
+		}
 		if got := cli.OK(t, "exec", n, "sh", "-c", "cd /proc/sys/net/ipv4/conf; cat eth0/log_martians eth2/log_martians"); got != "0\n1" {
 			t.Errorf("parameters of eth0 and eth2: %q", got)
 		}
