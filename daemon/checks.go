@@ -97,6 +97,15 @@ func ipv4Prefix(s string) (netip.Prefix, error) {
 	return p, nil
 }
 
+// ipv6Prefix is ipv4Prefix for IPv6.
+func ipv6Prefix(s string) (netip.Prefix, error) {
+	p, err := netip.ParsePrefix(s)
+	if err != nil || !p.Addr().Is6() || p.Addr().Is4In6() {
+		return netip.Prefix{}, fmt.Errorf("invalid CIDR address: %s: write an IPv6 network such as fd00:1::/64", s)
+	}
+	return p, nil
+}
+
 func dnsSearch(s string) error {
 	s = strings.Trim(s, " ")
 	if s == "." || s == "" {

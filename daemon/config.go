@@ -72,6 +72,11 @@ type Network struct {
 	Bridge     string // device; empty: davit0; none: no bridge
 	BIP        netip.Prefix
 	FixedCIDR  netip.Prefix
+	IPv6       bool
+	BIP6       netip.Prefix
+	FixedCIDR6 netip.Prefix
+	Gateway    netip.Addr // of containers; zero: the bridge
+	Gateway6   netip.Addr
 	MTU        int // bytes; 0: as the host's
 	Forward    bool
 	NoDrop     bool // leave the host's policy for forwarded packets alone

@@ -93,6 +93,11 @@ func networking(c *Config) []option {
 		{flag: "bridge", short: "b", key: "bridge", help: `Attach containers to a network bridge (default davit0; "none": no bridge)`, value: text(&n.Bridge, bridgeName)},
 		{flag: "bip", key: "bip", help: "IPv4 address for the default bridge", value: parsed(&n.BIP, "prefix", ipv4Prefix)},
 		{flag: "fixed-cidr", key: "fixed-cidr", help: "IPv4 subnet for the default bridge network", value: parsed(&n.FixedCIDR, "prefix", ipv4Prefix)},
+		{flag: "ipv6", key: "ipv6", help: "Enable IPv6 for the default bridge network", value: boolean(&n.IPv6)},
+		{flag: "bip6", key: "bip6", help: "IPv6 address for the default bridge", value: parsed(&n.BIP6, "prefix", ipv6Prefix)},
+		{flag: "fixed-cidr-v6", key: "fixed-cidr-v6", help: "IPv6 subnet for the default bridge network", value: parsed(&n.FixedCIDR6, "prefix", ipv6Prefix)},
+		{flag: "default-gateway", key: "default-gateway", help: "Default gateway of containers on the default bridge network, by IPv4", value: parsed(&n.Gateway, "address", netip.ParseAddr)},
+		{flag: "default-gateway-v6", key: "default-gateway-v6", help: "Default gateway of containers on the default bridge network, by IPv6", value: parsed(&n.Gateway6, "address", netip.ParseAddr)},
 		{flag: "mtu", key: "mtu", help: "Set the MTU for the default bridge network (default that of the host)", value: integer(&n.MTU, 0)},
 		{flag: "ip-forward", key: "ip-forward", help: "Enable IP forwarding in system configuration", value: boolean(&n.Forward)},
 		{flag: "ip-forward-no-drop", key: "ip-forward-no-drop", help: "Do not drop other forwarded traffic when enabling IP forwarding", value: boolean(&n.NoDrop)},
@@ -154,7 +159,6 @@ func unless(ok bool, message string) error {
 // inert lists dockerd's options that change nothing here, and why.
 func inert() []option {
 	const (
-		noIPv6      = "the default bridge has no IPv6 yet"
 		noPublished = "no ports are published yet"
 		noSwarm     = "there is no swarm mode"
 		ownStore    = "images and layers are kept by the engine itself: there is no separate containerd"
@@ -181,12 +185,7 @@ func inert() []option {
 		{flag: "firewall-backend", key: "firewall-backend", value: text(&word, oneOf("invalid firewall-backend", "", "iptables", "nftables")), inert: "the packet filter is always nftables, in a table of the engine's own"},
 		{flag: "default-network-opt", key: "default-network-opts", value: anything{}, inert: "networks beside the default bridge are not supported yet"},
 		{flag: "host-gateway-ip", key: "host-gateway-ips", value: list[netip.Addr]{new([]netip.Addr), netip.ParseAddr}, inert: "host-gateway is the default bridge's address", old: []string{"host-gateway-ip"}},
-		{flag: "default-gateway", key: "default-gateway", value: a, inert: "the bridge itself is the gateway"},
-		{flag: "default-gateway-v6", key: "default-gateway-v6", value: a, inert: noIPv6},
-		{flag: "ipv6", key: "ipv6", value: b, inert: noIPv6},
-		{flag: "ip6tables", key: "ip6tables", value: b, inert: noIPv6},
-		{flag: "bip6", key: "bip6", value: s, inert: noIPv6},
-		{flag: "fixed-cidr-v6", key: "fixed-cidr-v6", value: s, inert: noIPv6},
+		{flag: "ip6tables", key: "ip6tables", value: b, inert: "packet filter rules for IPv6 are written where those for IPv4 are (iptables)"},
 		{flag: "ip", key: "ip", value: a, inert: noPublished},
 		{flag: "userland-proxy", key: "userland-proxy", value: b, inert: noPublished},
 		{flag: "userland-proxy-path", key: "userland-proxy-path", value: s, inert: "no proxy program is used for published ports"},

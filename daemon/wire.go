@@ -102,6 +102,7 @@ func networkConfig(c *Config, log *slog.Logger) network.Config {
 	conf := network.Config{
 		Bridge: n.Bridge, BIP: n.BIP, FixedCIDR: n.FixedCIDR, MTU: n.MTU, Forward: n.Forward, ForwardNoDrop: n.NoDrop,
 		Masquerade: n.Masquerade && n.Filter, NoInterconnect: !n.ICC, PoolSize: n.Pool,
+		IPv6: n.IPv6, BIP6: n.BIP6, FixedCIDR6: n.FixedCIDR6, Gateway4: n.Gateway, Gateway6: n.Gateway6,
 		Pools:    n.Ranges,
 		StateDir: filepath.Join(c.Paths.DataRoot, "network"), Log: log.With("part", "network"),
 	}

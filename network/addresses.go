@@ -92,8 +92,21 @@ func chooseOf(rs ipam.Ranges, wished netip.Addr) (p netip.Prefix, gateway netip.
 	if err != nil {
 		return p, gateway, err
 	}
-	return r.Prefix(a), r.Gateway(), nil
+	gateway = r.Gateway()
+	for _, name := range []string{auxGateway4, auxGateway6} {
+		if other, given := r.Config().AuxAddress[name]; given {
+			gateway = other
+		}
+	}
+	return r.Prefix(a), gateway, nil
 }
+
+// The auxiliary addresses that Docker takes for what endpoints have as default
+// gateway in place of the bridge.
+const (
+	auxGateway4 = "DefaultGatewayIPv4"
+	auxGateway6 = "DefaultGatewayIPv6"
+)
 
 // claim takes the addresses that an endpoint has already.
 func (a addresses) claim(e Endpoint) error {

@@ -2,6 +2,7 @@ package network
 
 import (
 	"log/slog"
+	"net/netip"
 	"strings"
 
 	"github.com/davit-engine/davit/errs"
@@ -40,18 +41,35 @@ func (c Config) complete() (Config, error) {
 	case c.MTU != 0 && (c.MTU < 68 || c.MTU > 65535):
 		return c, errs.New(errs.InvalidParameter, "an MTU of %d is not between 68 and 65535 bytes", c.MTU)
 	}
-	if c.BIP.IsValid() {
-		switch part := c.FixedCIDR; {
-		case !c.BIP.Addr().Is4():
-			return c, errs.New(errs.InvalidParameter, "bip %s is not an IPv4 range", c.BIP)
-		case c.BIP.Bits() > 30:
-			return c, errs.New(errs.InvalidParameter, "bip %s has no room for containers: give the bridge a /30 or larger", c.BIP)
-		case c.BIP.Addr() == c.BIP.Masked().Addr() || c.BIP.Addr() == lastOf(c.BIP):
-			return c, errs.New(errs.InvalidParameter, "bip: %s cannot be the bridge's address in %s", c.BIP.Addr(), c.BIP.Masked())
-		case part.IsValid() && (part.Bits() < c.BIP.Bits() || !c.BIP.Contains(part.Addr())):
-			return c, errs.New(errs.InvalidParameter, "fixed-cidr %s does not lie in the bridge's range %s", part, c.BIP.Masked())
+	if err := c.checkRanges(); err != nil {
+		return c, err
+	}
+	c.FixedCIDR, c.FixedCIDR6 = c.FixedCIDR.Masked(), c.FixedCIDR6.Masked()
+	return c, nil
+}
+
+// checkRanges checks what is asked of the default bridge's addresses.
+func (c Config) checkRanges() error {
+	for _, f := range []struct {
+		bip, part           netip.Prefix
+		name, option, fixed string
+		v4                  bool
+		most                int
+	}{{c.BIP, c.FixedCIDR, "IPv4", "bip", "fixed-cidr", true, 30}, {c.BIP6, c.FixedCIDR6, "IPv6", "bip6", "fixed-cidr-v6", false, 126}} {
+		switch {
+		case !f.bip.IsValid():
+		case f.bip.Addr().Is4() != f.v4:
+			return errs.New(errs.InvalidParameter, "%s %s is not an %s range", f.option, f.bip, f.name)
+		case f.bip.Bits() > f.most:
+			return errs.New(errs.InvalidParameter, "%s %s has no room for containers: give the bridge a /%d or larger", f.option, f.bip, f.most)
+		case f.bip.Addr() == f.bip.Masked().Addr() || f.v4 && f.bip.Addr() == lastOf(f.bip):
+			return errs.New(errs.InvalidParameter, "%s: %s cannot be the bridge's address in %s", f.option, f.bip.Addr(), f.bip.Masked())
+		case f.part.IsValid() && (f.part.Bits() < f.bip.Bits() || !f.bip.Contains(f.part.Addr())):
+			return errs.New(errs.InvalidParameter, "%s %s does not lie in the bridge's range %s", f.fixed, f.part, f.bip.Masked())
+		}
+		if f.part.IsValid() && f.part.Addr().Is4() != f.v4 {
+			return errs.New(errs.InvalidParameter, "%s %s is not an %s range", f.fixed, f.part, f.name)
 		}
 	}
-	c.FixedCIDR = c.FixedCIDR.Masked()
-	return c, nil
+	return nil
 }

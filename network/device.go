@@ -255,6 +255,33 @@ func chooseGateway(c Config, last netip.Prefix, own int) (netip.Prefix, error) {
 	return netip.PrefixFrom(p.Addr().Next(), p.Bits()), nil
 }
 
+// defaultGateway6 is defaultGateway for IPv6, which the bridge keeps whatever
+// other addresses it has.
+func defaultGateway6(c Config, last netip.Prefix) (netip.Prefix, error) {
+	first := func(p netip.Prefix) netip.Prefix { return netip.PrefixFrom(p.Masked().Addr().Next(), p.Bits()) }
+	switch {
+	case c.BIP6.IsValid():
+		return c.BIP6, nil
+	case c.FixedCIDR6.IsValid():
+		return first(c.FixedCIDR6), nil
+	}
+	own := []int{}
+	if bridge, err := findBridge(c.Bridge); err == nil && bridge != nil {
+		own = append(own, bridge.Index)
+	}
+	used, err := hostRanges(own)
+	if err != nil {
+		return netip.Prefix{}, err
+	}
+	if last.IsValid() {
+		if _, clash := ipam.Clash(last, used); !clash {
+			return last, nil
+		}
+	}
+	p, err := ipam.Choose(ipam.NewPools(c.Pools, c.StateDir).V6, 0, used)
+	return first(p), err
+}
+
 // hostRanges lists what the host's interfaces, routes and name servers use,
 // without the interfaces own, by index.
 func hostRanges(own []int) ([]ipam.Taken, error) {

@@ -40,6 +40,11 @@ type Config struct {
 	Bridge         string       // name of the bridge device; "" is davit0, "none" is no bridge at all: only AcquireNone works
 	BIP            netip.Prefix // the bridge's own address and its range; zero: an existing bridge's, last time's, or a free range
 	FixedCIDR      netip.Prefix // part of the range that containers get addresses from; zero: all of it
+	IPv6           bool         // the default bridge has IPv6 too
+	BIP6           netip.Prefix // likewise for IPv6; zero: the first address of FixedCIDR6, last time's, or one of a free range
+	FixedCIDR6     netip.Prefix
+	Gateway4       netip.Addr // what containers on the default bridge have as default gateway; zero: the bridge (Docker's default-gateway)
+	Gateway6       netip.Addr
 	MTU            int          // bytes; 0: that of the interface the default route goes through
 	Forward        bool         // switch IPv4 forwarding on if it is off (Docker's ip-forward)
 	ForwardNoDrop  bool         // having switched it on, let the host forward other traffic too (Docker's ip-forward-no-drop)

@@ -19,6 +19,7 @@ import (
 // state is what outlives the engine of the default bridge, as JSON in StateDir.
 type state struct {
 	Bridge     netip.Prefix `json:"bridge"`               // the bridge's own address and range
+	Bridge6    netip.Prefix `json:"bridge6,omitzero"`     // likewise for IPv6
 	Last       netip.Addr   `json:"last,omitzero"`        // the address given out last; of a clean end only
 	Forwarding string       `json:"forwarding,omitempty"` // boot ID of the boot in which we switched IPv4 forwarding on
 }

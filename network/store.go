@@ -160,7 +160,16 @@ func (s *Store) openDefault(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n := s.describeDefault(gateway)
+	gateways := []netip.Prefix{gateway}
+	if c.IPv6 {
+		six, err := defaultGateway6(c, s.state.Bridge6)
+		if err != nil {
+			return err
+		}
+		s.state.Bridge6 = six
+		gateways = append(gateways, six)
+	}
+	n := s.describeDefault(gateways)
 	g, err := newSegment(s, n)
 	if err != nil {
 		return errs.New(errs.InvalidParameter, "bip %s: %w", gateway, err)
@@ -169,7 +178,7 @@ func (s *Store) openDefault(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w := want{name: c.Bridge, mtu: c.MTU, addresses: []netip.Prefix{gateway}}
+	w := want{name: c.Bridge, mtu: c.MTU, addresses: gateways, ipv6: c.IPv6}
 	d := &bridgeDriver{s.maker, s.wall, c.Log}
 	lan, t, err := d.openBridge(ctx, n, o, w)
 	if err != nil {
@@ -186,11 +195,23 @@ func (s *Store) openDefault(ctx context.Context) error {
 }
 
 // describeDefault describes the default bridge, but for its MTU.
-func (s *Store) describeDefault(gateway netip.Prefix) apinet.Network {
+func (s *Store) describeDefault(gateways []netip.Prefix) apinet.Network {
+	c := s.config
 	n := s.predefined("bridge", "bridge")
-	n.IPAM.Config = []apinet.IPAMConfig{{Subnet: gateway.Masked(), Gateway: gateway.Addr(), IPRange: s.config.FixedCIDR}}
-	if f := s.config.FixedCIDR; f.IsValid() && f.Masked() == gateway.Masked() {
-		n.IPAM.Config[0].IPRange = netip.Prefix{}
+	for _, p := range gateways {
+		part, gateway, name := c.FixedCIDR, c.Gateway4, auxGateway4
+		if p.Addr().Is6() {
+			part, gateway, name = c.FixedCIDR6, c.Gateway6, auxGateway6
+			n.EnableIPv6 = true
+		}
+		config := apinet.IPAMConfig{Subnet: p.Masked(), Gateway: p.Addr()}
+		if part != p.Masked() {
+			config.IPRange = part
+		}
+		if gateway.IsValid() && gateway != p.Addr() {
+			config.AuxAddress = map[string]netip.Addr{name: gateway}
+		}
+		n.IPAM.Config = append(n.IPAM.Config, config)
 	}
 	n.Options = map[string]string{
 		optionDefault:    "true",

@@ -101,14 +101,14 @@ func TestUserNetwork(t *testing.T) {
 	if err := s.Remove(t.Context(), "bridge"); errs.KindOf(err) != errs.Forbidden {
 		t.Errorf("removing the default bridge: %v", err)
 	}
-	c := create(t, s, apinet.CreateRequest{Name: "c"})
-	if err := s.Remove(t.Context(), "c"); err != nil {
+	c := create(t, s, apinet.CreateRequest{Name: "gone"})
+	if err := s.Remove(t.Context(), "gone"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := net.InterfaceByName("br-" + c.ID[:12]); err == nil {
 		t.Error("the bridge of a removed network is there")
 	}
-	if _, err := s.Find("c"); errs.KindOf(err) != errs.NotFound {
+	if _, err := s.Find("gone"); errs.KindOf(err) != errs.NotFound {
 		t.Errorf("a removed network: %v", err)
 	}
 }
@@ -236,6 +236,15 @@ func TestIPv6Traffic(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
+	// A worker of the kernel has it listen to those who ask for its MAC.
+	eventually(t, "the server to be found", func() bool {
+		var groups []byte
+		err := within(t, web.NetNS, func() (err error) {
+			groups, err = os.ReadFile("/proc/thread-self/net/igmp6")
+			return err
+		})
+		return err == nil && strings.Count(string(groups), "eth0") > 3
+	})
 	begin := time.Now()
 	for _, ns := range []*os.File{client.NetNS, s.maker.home} {
 		if err := within(t, ns, func() error {
@@ -438,4 +447,36 @@ func TestFullBridge(t *testing.T) {
 		t.Error(err)
 	}
 	t.Logf("1022 pairs removed at once in %v", time.Since(begin))
+}
+
+func TestDefaultBridgeIPv6(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	c := testConfig(t)
+	c.IPv6, c.BIP, c.Gateway4 = true, netip.MustParsePrefix("10.7.0.1/24"), netip.MustParseAddr("10.7.0.9")
+	s, err := Open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := s.Find("bridge")
+	if err != nil || !n.EnableIPv6 || len(n.IPAM.Config) != 2 || !n.IPAM.Config[1].Subnet.Addr().IsPrivate() {
+		t.Errorf("%+v, %v", n, err)
+	}
+	box, err := s.Acquire(t.Context(), onBridge, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	six := n.IPAM.Config[1].Gateway
+	if got, want := look(t, box.NetNS), fmt.Sprintf("eth0: %v %v\nlo: 127.0.0.1/8 ::1/128\ndefault via 10.7.0.9 dev eth0\ndefault via %v dev eth0\n", box.place().Address4, box.place().Address6, six); got != want {
+		t.Errorf("%swant:\n%s", got, want)
+	}
+	s.Release(*box.place())
+	box.NetNS.Close()
+	if err := s.Close(false); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := open(t, c).Find("bridge"); err != nil || fmt.Sprint(again.IPAM) != fmt.Sprint(n.IPAM) {
+		t.Errorf("was %+v and is %+v, %v", n.IPAM, again.IPAM, err)
+	}
 }
