@@ -33,7 +33,7 @@ func newAddresses(n apinet.Network) (a addresses, err error) {
 
 // check says what cannot be of a wish for a network.
 func (a addresses) check(w Wish, network string) error {
-	if len(w.MAC) != 0 && (len(w.MAC) != 6 || w.MAC[0]&1 != 0) {
+	if len(w.MAC) != 0 && (len(w.MAC) != 6 || w.MAC[0]&1 != 0 || w.MAC.String() == "00:00:00:00:00:00") {
 		return errs.New(errs.InvalidParameter, "%s cannot be the MAC address of a container", w.MAC)
 	}
 	for _, f := range []struct {

@@ -97,8 +97,8 @@ func parseBridgeOptions(n *apinet.Network) (bridgeOptions, error) {
 	address(optionHost4, true, &o.host4)
 	address(optionHost6, false, &o.host6)
 	if value, given := n.Options[optionBinding]; given {
-		if _, e := netip.ParseAddr(value); e != nil {
-			failed(optionBinding, value, "nil ip")
+		if a, e := netip.ParseAddr(value); e != nil || !a.Is4() {
+			failed(optionBinding, value, "not an IPv4 address")
 		}
 	}
 	if value, given := n.Options[optionMTU]; given {
@@ -135,11 +135,12 @@ func parseBridgeOptions(n *apinet.Network) (bridgeOptions, error) {
 	return o, err
 }
 
-// validInterface says whether the kernel takes a name for an interface.
+// validInterface says whether the kernel takes a name for an interface. "all"
+// and "default" are where it keeps parameters of all interfaces.
 func validInterface(name string) bool {
-	return name != "" && len(name) < unix.IFNAMSIZ && name != "." && name != ".." && !strings.ContainsAny(name, "/: \t\n\v\f\r%")
+	return name != "all" && name != "default" && name != "" && len(name) < unix.IFNAMSIZ && name != "." && name != ".." && !strings.ContainsAny(name, "/: \t\n\v\f\r%")
 }
 
 func badInterface(what, name string) error {
-	return errs.New(errs.InvalidParameter, "%q cannot be %s: at most %d characters, no space, slash, colon or percent sign", name, what, unix.IFNAMSIZ-1)
+	return errs.New(errs.InvalidParameter, "%q cannot be %s: at most %d characters, no space, slash, colon or percent sign, and not all or default", name, what, unix.IFNAMSIZ-1)
 }

@@ -6,11 +6,13 @@ import (
 	"os"
 	"strings"
 
+	"github.com/davit-engine/davit/errs"
 	"golang.org/x/sys/unix"
 )
 
 // SetParameters sets kernel parameters (sysctls) in a network namespace, by
-// names such as net.ipv4.conf.eth0.forwarding.
+// names such as net.ipv4.conf.eth0.forwarding. Error: InvalidParameter for one
+// that the kernel does not have.
 func SetParameters(ns *os.File, values map[string]string) error {
 	if len(values) == 0 {
 		return nil
@@ -30,7 +32,10 @@ func SetParameters(ns *os.File, values map[string]string) error {
 			}
 		}()
 		for name, value := range values {
-			if err := sysctl(parameterPath(name), value); err != nil {
+			switch err := sysctl(parameterPath(name), value); {
+			case errors.Is(err, unix.ENOENT), errors.Is(err, unix.EINVAL), errors.Is(err, unix.EACCES), errors.Is(err, unix.ERANGE):
+				return errs.Wrap(errs.InvalidParameter, err) // the kernel has no such parameter, or does not take the value
+			case err != nil:
 				return err
 			}
 		}

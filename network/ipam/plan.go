@@ -102,6 +102,11 @@ func GatewayOf(c apinet.IPAMConfig) netip.Addr {
 	return a
 }
 
+// nobodys are the ranges whose addresses no container can have.
+var nobodys = []netip.Prefix{
+	netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("224.0.0.0/4"), netip.MustParsePrefix("::1/128"), netip.MustParsePrefix("ff00::/8"),
+}
+
 // Validate checks each entry of a configuration for itself, in Docker's words:
 // InvalidParameter with one line for each fault. Entries for IPv6 in a network
 // without it are no fault, they mean nothing.
@@ -121,7 +126,7 @@ func Validate(config []apinet.IPAMConfig, v6 bool) error {
 		if c.Subnet != c.Subnet.Masked() {
 			fault("invalid subnet %s: it should be %s", c.Subnet, c.Subnet.Masked())
 		}
-		if a := c.Subnet.Addr(); a.Is4In6() || a.IsLoopback() || a.IsMulticast() {
+		if c.Subnet.Addr().Is4In6() || slices.ContainsFunc(nobodys, c.Subnet.Overlaps) {
 			fault("invalid subnet %s: IPv4-mapped, loopback and multicast addresses cannot be containers'", c.Subnet)
 		}
 		family := "IPv4"

@@ -33,7 +33,7 @@ type Config struct {
 	NoRegistry bool     // no registry and no mirror
 	Quiet      bool     // no debug lines in the log: for measurements
 
-	NetNS      string   // path of the network namespace to live in; "": that of the tests
+	NetNS string // path of the network namespace to live in; "": that of the tests
 
 	// Etc is what the engine, and nobody else, reads in files of /etc, by name.
 	// The files exist on the host.
