@@ -1,12 +1,15 @@
 package network
 
 import (
+	"context"
 	"errors"
 	"net"
 	"net/netip"
 	"os"
+	"sync"
 	"testing"
 
+	apinet "github.com/moby/moby/api/types/network"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
@@ -134,4 +137,39 @@ func oneByOne(bridge *Store, e *Endpoint) error {
 		return err
 	}
 	return ns.Close()
+}
+
+// BenchmarkBurst has 100 containers come to one network at once, and go again.
+func BenchmarkBurst(b *testing.B) {
+	if !isolated(b) {
+		return
+	}
+	s := open(b, testConfig(b))
+	n := create(b, s, apinet.CreateRequest{Name: "n"})
+	for _, network := range []string{"bridge", n.ID} {
+		b.Run(map[bool]string{true: "bridge", false: "user"}[network == "bridge"], func(b *testing.B) {
+			for b.Loop() {
+				boxes := make([]*Sandbox, 100)
+				var all sync.WaitGroup
+				for i := range boxes {
+					all.Go(func() {
+						var err error
+						if boxes[i], err = s.Acquire(context.Background(), []Wish{{Network: network}}, nil); err != nil {
+							b.Error(err)
+						}
+					})
+				}
+				all.Wait()
+				b.StopTimer()
+				if b.Failed() {
+					return
+				}
+				for _, box := range boxes {
+					box.close()
+					s.Release(box.Endpoints[0])
+				}
+				b.StartTimer()
+			}
+		})
+	}
 }

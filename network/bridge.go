@@ -6,7 +6,6 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
-	"slices"
 	"sync"
 
 	"github.com/davit-engine/davit/errs"
@@ -65,7 +64,7 @@ func (d *bridgeDriver) openBridge(ctx context.Context, n apinet.Network, o bridg
 	if err != nil {
 		return nil, traits{}, explain(err, "claiming the bridge")
 	}
-	b := &bridge{driver: d, want: w, follows: w.mtu == 0, apart: !o.interconnect, addresses: w.addresses, alias: "davit network " + n.ID, lock: l}
+	b := &bridge{driver: d, want: w, follows: w.mtu == 0, apart: !o.interconnect, alias: "davit network " + n.ID, lock: l}
 	if err := b.ensure(); err != nil {
 		l.release()
 		return nil, traits{}, err
@@ -84,12 +83,11 @@ func (d *bridgeDriver) openBridge(ctx context.Context, n apinet.Network, o bridg
 
 // bridge is a bridge network that is open.
 type bridge struct {
-	driver    *bridgeDriver
-	apart     bool           // containers on it do not reach each other
-	follows   bool           // nobody has said which MTU it is to have
-	alias     string         // of a device that we made
-	addresses []netip.Prefix // its own
-	lock      *lock
+	driver  *bridgeDriver
+	apart   bool   // containers on it do not reach each other
+	follows bool   // nobody has said which MTU it is to have
+	alias   string // of a device that we made
+	lock    *lock
 
 	mu     sync.Mutex
 	want   want   // guarded by mu
@@ -148,13 +146,7 @@ func (b *bridge) attach(_ context.Context, e *Endpoint, at entry, _ map[string]s
 	e.HostVeth = vethName(e.Address4.Addr(), e.Address6.Addr())
 	d := b.now()
 	index, err := b.driver.maker.connect(e, at, d, b.apart)
-	p := plug{index: index, gateway: d.mac}
-	for _, gateway := range []netip.Addr{e.Gateway4, e.Gateway6} {
-		if gateway.IsValid() && !slices.ContainsFunc(b.addresses, func(own netip.Prefix) bool { return own.Addr() == gateway }) {
-			p.gateway = nil // it is somebody else
-		}
-	}
-	return p, err
+	return plug{index: index}, err
 }
 
 // detach implements lan.

@@ -29,7 +29,6 @@ const doomedGroup = 0xda4170
 type device struct {
 	name  string
 	index int
-	mac   net.HardwareAddr
 	mtu   int // bytes
 }
 
@@ -115,7 +114,7 @@ func ensureDevice(w want) (_ device, created bool, err error) {
 		return device{}, false, explain(err, "switching bridge "+w.name+" on")
 	}
 	at := bridge.Attrs()
-	return device{name: at.Name, index: at.Index, mac: at.HardwareAddr, mtu: at.MTU}, created, nil
+	return device{name: at.Name, index: at.Index, mtu: at.MTU}, created, nil
 }
 
 // setBridgeIPv6 switches a bridge's IPv6 on or off. Without networks that have

@@ -2,7 +2,6 @@ package network
 
 import (
 	"context"
-	"net"
 	"os"
 
 	apinet "github.com/moby/moby/api/types/network"
@@ -86,9 +85,8 @@ type leaving struct {
 
 // plug is an interface that attach has made.
 type plug struct {
-	index   int              // within the container's namespace
-	gateway net.HardwareAddr // MAC of the gateways where it is known; nil: the container asks
-	done    bool             // the driver did it all: no addresses and routes are to be added
+	index int  // within the container's namespace
+	done  bool // the driver did it all: no addresses and routes are to be added
 }
 
 // Drivers lists the drivers by the names that users know. What a driver is told

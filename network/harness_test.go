@@ -1,6 +1,7 @@
 package network
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -47,7 +48,7 @@ func isolated(t testing.TB) bool {
 	}
 	args := []string{"-test.run=^" + t.Name() + "$", "-test.v", "-test.timeout=60s"}
 	if _, bench := t.(*testing.B); bench {
-		args = []string{"-test.run=^$", "-test.bench=^" + t.Name() + "$", "-test.benchtime=200x"}
+		args = []string{"-test.run=^$", "-test.bench=^" + t.Name() + "$", "-test.benchtime=" + cmp.Or(os.Getenv("BENCHTIME"), "200x")}
 	}
 	cmd := reexec(t, t.Name(), syscall.CLONE_NEWNET|syscall.CLONE_NEWNS, args...)
 	out, err := cmd.CombinedOutput()

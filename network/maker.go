@@ -128,11 +128,6 @@ func plugIn(ctx context.Context, at entry, on []leg, jobs []job) error {
 			b.addAddress(p.index, linkLocal(a))
 		}
 		b.setUp(p.index)
-		for _, gateway := range []netip.Addr{j.e.Gateway4, j.e.Gateway6} {
-			if p.gateway != nil && gateway.IsValid() {
-				b.setNeighbour(p.index, gateway, p.gateway, false)
-			}
-		}
 	}
 	if err := addDefaults(&b, on, all, indexes); err != nil {
 		return err
@@ -252,7 +247,11 @@ func (m *maker) connect(e *Endpoint, at entry, d device, apart bool) (int, error
 		}
 		for _, a := range []netip.Prefix{e.Address4, e.Address6} {
 			if a.IsValid() {
-				b.setNeighbour(d.index, a.Addr(), net.HardwareAddr(e.MAC), apart)
+				if apart {
+					b.fixNeighbour(d.index, a.Addr(), net.HardwareAddr(e.MAC))
+				} else {
+					b.updateNeighbour(d.index, a.Addr(), net.HardwareAddr(e.MAC))
+				}
 			}
 		}
 		if apart {

@@ -24,6 +24,7 @@ type batch struct {
 	buf   []byte
 	start int                          // of the request being written
 	names []string                     // what each request does, in the words of errors
+	minor map[int]bool                 // requests whose failure does not matter
 	reply func(syscall.NetlinkMessage) // gets what the kernel answers besides errors; may be nil
 }
 
@@ -38,6 +39,14 @@ func (b *batch) request(name string, kind, flags uint16, fixed []byte) {
 	b.buf = binary.NativeEndian.AppendUint32(b.buf, 0)
 	b.buf = append(b.buf, fixed...)
 	b.names = append(b.names, name)
+}
+
+// mayFail says that it does not matter if the request just written fails.
+func (b *batch) mayFail() {
+	if b.minor == nil {
+		b.minor = map[int]bool{}
+	}
+	b.minor[len(b.names)-1] = true
 }
 
 // end completes the request being written.
@@ -258,18 +267,25 @@ func (b *batch) setDefaultRoute(index int, v4 bool, gateway netip.Addr) {
 	b.number(unix.RTA_OIF, uint32(index))
 }
 
-// setNeighbour says which MAC has an address, in place of an earlier holder's:
-// the first packet needs no ARP. One that is fixed cannot be changed by what
-// anybody says on the wire.
-func (b *batch) setNeighbour(index int, a netip.Addr, mac net.HardwareAddr, fixed bool) {
-	state := uint16(unix.NUD_STALE)
-	if fixed {
-		state = unix.NUD_PERMANENT
-	}
+// fixNeighbour says which MAC has an address, whatever anybody says on the
+// wire.
+func (b *batch) fixNeighbour(index int, a netip.Addr, mac net.HardwareAddr) {
+	b.neighbour(index, a, mac, unix.NUD_PERMANENT, unix.NLM_F_CREATE|unix.NLM_F_REPLACE)
+}
+
+// updateNeighbour says which MAC has an address now, if an earlier holder's is
+// known: the first packets would be lost. Others are left to be asked for, since
+// the kernel has room for some 1,000 (gc_thresh3), in all namespaces together.
+func (b *batch) updateNeighbour(index int, a netip.Addr, mac net.HardwareAddr) {
+	b.neighbour(index, a, mac, unix.NUD_STALE, unix.NLM_F_REPLACE)
+	b.mayFail()
+}
+
+func (b *batch) neighbour(index int, a netip.Addr, mac net.HardwareAddr, state, flags uint16) {
 	m := []byte{family(a), 0, 0, 0}
 	m = binary.NativeEndian.AppendUint32(m, uint32(index))
 	m = binary.NativeEndian.AppendUint16(m, state)
-	b.request("setting neighbour "+a.String(), unix.RTM_NEWNEIGH, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, append(m, 0, 0))
+	b.request("setting neighbour "+a.String(), unix.RTM_NEWNEIGH, flags, append(m, 0, 0))
 	b.addr(unix.NDA_DST, a)
 	b.attr(unix.NDA_LLADDR, mac)
 }
@@ -316,7 +332,7 @@ func (e *requestError) Error() string {
 func (e *requestError) Unwrap() error { return e.errno }
 
 // do sends a batch and waits for the answers. The error joins those of all
-// requests that failed; the others have taken effect.
+// requests that failed and matter; the others have taken effect.
 func (r rtnl) do(b *batch) error {
 	b.end()
 	last := len(b.names) - 1
@@ -347,7 +363,7 @@ func (r rtnl) do(b *batch) error {
 			if m.Header.Type != unix.NLMSG_ERROR || len(m.Data) < 4 || seq > last {
 				continue
 			}
-			if errno := -int32(binary.NativeEndian.Uint32(m.Data)); errno != 0 {
+			if errno := -int32(binary.NativeEndian.Uint32(m.Data)); errno != 0 && !b.minor[seq] {
 				failed = append(failed, &requestError{seq, b.names[seq], unix.Errno(errno), ackText(m)})
 			}
 			if seq == last {
