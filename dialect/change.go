@@ -23,6 +23,7 @@ type Change struct {
 	Healthcheck  *container.HealthConfig              `json:",omitempty"`
 	PortBindings network.PortMap                      `json:",omitempty"` // by port of the container
 	Networks     map[string]*network.EndpointSettings `json:",omitempty"` // by name; host, none and container:NAME stand alone
+	NetworkRate  *string                              `json:",omitempty"` // on each of its networks; "none": no limit; "": what the network says
 	Mounts       map[string]*mount.Mount              `json:",omitempty"` // by target, which the mount may leave out
 }
 

@@ -20,6 +20,7 @@ import (
 	"github.com/davit-engine/davit/engine/mountpoint"
 	"github.com/davit-engine/davit/engine/record"
 	"github.com/davit-engine/davit/errs"
+	"github.com/davit-engine/davit/network/shape"
 	"github.com/davit-engine/davit/runtime/cgroup"
 )
 
@@ -272,9 +273,7 @@ func (g *Changes) moveNetworks(ctx context.Context, c *ctr, before *record.Conta
 	}
 	missing := func(from []membership) func(membership) bool {
 		return func(m membership) bool {
-			return !slices.ContainsFunc(from, func(o membership) bool {
-				return o.network.ID == m.network.ID && reflect.DeepEqual(o.settings, m.settings)
-			})
+			return !slices.ContainsFunc(from, func(o membership) bool { return o.network.ID == m.network.ID && m.samePlace(o) })
 		}
 	}
 	leaves := missing(list)
@@ -302,6 +301,30 @@ func (g *Changes) moveNetworks(ctx context.Context, c *ctr, before *record.Conta
 		taken.add(func() {
 			if err := g.joiner.leave(ctx, c, r, &m.network); err != nil {
 				g.log.Error("taking a container off a network again", "container", c.id, "network", m.network.Name, "error", err)
+			}
+		})
+	}
+	return g.changeRates(&now, old, list, taken)
+}
+
+// changeRates gives a container that runs another bandwidth where it was on a
+// network already. How to take that back it adds to taken.
+func (g *Changes) changeRates(rec *record.Container, old, list []membership, taken *undo) error {
+	for _, m := range list {
+		i := slices.IndexFunc(old, func(o membership) bool { return o.network.ID == m.network.ID && m.samePlace(o) })
+		if i < 0 || old[i].settings.DriverOpts[shape.Option] == m.settings.DriverOpts[shape.Option] {
+			continue
+		}
+		p, before := endpointOn(rec, m.network.ID), old[i].settings.DriverOpts
+		if p == nil {
+			continue
+		}
+		if err := g.cfg.Network.Rates.Set(*p, m.settings.DriverOpts); err != nil {
+			return err
+		}
+		taken.add(func() {
+			if err := g.cfg.Network.Rates.Set(*p, before); err != nil {
+				g.log.Error("giving a container its bandwidth back", "container", rec.ID, "network", m.network.Name, "error", err)
 			}
 		})
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/davit-engine/davit/engine/record"
 	"github.com/davit-engine/davit/errs"
 	"github.com/davit-engine/davit/network"
+	"github.com/davit-engine/davit/network/shape"
 	"github.com/davit-engine/davit/runtime/wire"
 )
 
@@ -304,8 +305,24 @@ func (j *joiner) rejoin(ctx context.Context, c *ctr) {
 		if endpointOn(&rec, m.network.ID) == nil && len(wishes([]membership{m})) > 0 {
 			err := j.join(ctx, c, r, m)
 			j.log.Info("a container comes to a network as it was asked to", "container", c.id, "network", m.network.Name, "error", err)
+		} else if p := endpointOn(&rec, m.network.ID); p != nil {
+			j.keepRate(c, *p, m)
 		}
 	}
+}
+
+// keepRate gives a place on a network the bandwidth that the record says: an
+// engine that was killed may have recorded it and not have told the kernel.
+func (j *joiner) keepRate(c *ctr, p network.Endpoint, m membership) {
+	want, err := shape.Of(m.network.Options, m.settings.DriverOpts)
+	if err != nil || p.HostVeth == "" {
+		return
+	}
+	if is, err := j.cfg.Network.Rates.Read(p); err != nil || is.Is(want) {
+		return
+	}
+	err = j.cfg.Network.Rates.Set(p, m.settings.DriverOpts)
+	j.log.Info("a container gets the bandwidth that was asked for", "container", c.id, "network", m.network.Name, "rate", want, "error", err)
 }
 
 // renamed gives a container that runs its new name on its networks, for its

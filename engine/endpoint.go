@@ -13,6 +13,7 @@ import (
 	"github.com/davit-engine/davit/engine/link"
 	"github.com/davit-engine/davit/engine/record"
 	"github.com/davit-engine/davit/errs"
+	"github.com/davit-engine/davit/network/shape"
 )
 
 func validateNetwork(c *container.Config, h *container.HostConfig) error {
@@ -146,6 +147,11 @@ func validateEndpoint(n *network.Network, ep *network.EndpointSettings) error {
 		if !validAlias(name) {
 			return invalid("invalid alias %q: a name has no spaces and no control characters", name)
 		}
+	}
+	if rate, err := shape.Parse(ep.DriverOpts[shape.Option]); err != nil {
+		return err
+	} else if rate != (shape.Rate{}) && (n.Name == networkHost || n.Name == networkNone) {
+		return invalid("a network rate (%s) needs a network of the container's own: it cannot hold network mode %s", shape.Option, n.Name)
 	}
 	if name := ep.DriverOpts[endpointInterface]; name != "" && !validInterface(name) {
 		return invalid("invalid interface name %q: at most %d characters, no space, slash or colon (%s)", name, unix.IFNAMSIZ-1, endpointInterface)

@@ -86,6 +86,7 @@ func (x *Explainer) explain(rec *record.Container) (dialect.Explanation, error) 
 	}
 	out.Facts = explain.Facts(explain.Input{
 		Record: rec, Spec: s, User: who, Seccomp: x.filterWords(rec, in.Security), Given: x.cfg.Given, Defaults: x.cfg.Defaults,
+		NetworkRates: x.nets.rates(rec),
 	})
 	return out, nil
 }

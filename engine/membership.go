@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"maps"
 	"path/filepath"
+	"reflect"
 	"slices"
 
 	"github.com/moby/moby/api/types/container"
@@ -16,6 +17,7 @@ import (
 	"github.com/davit-engine/davit/engine/record"
 	"github.com/davit-engine/davit/errs"
 	"github.com/davit-engine/davit/network"
+	"github.com/davit-engine/davit/network/shape"
 )
 
 // nets knows which networks containers are on.
@@ -87,6 +89,32 @@ func (m membership) wish() network.Wish {
 		w.Address4, w.Address6, w.LinkLocal = ip.IPv4Address, ip.IPv6Address, ip.LinkLocalIPs
 	}
 	return w
+}
+
+// samePlace reports whether two memberships of one network ask for the same,
+// but for the bandwidth, which changes while the container is there.
+func (m membership) samePlace(o membership) bool {
+	plain := func(s *apinet.EndpointSettings) apinet.EndpointSettings {
+		out := *s
+		out.DriverOpts = maps.Clone(s.DriverOpts)
+		if delete(out.DriverOpts, shape.Option); len(out.DriverOpts) == 0 {
+			out.DriverOpts = nil
+		}
+		return out
+	}
+	return reflect.DeepEqual(plain(m.settings), plain(o.settings))
+}
+
+// rates are what the networks that a container is to be on hold it to, by name,
+// where it has no rate of its own.
+func (n *nets) rates(rec *record.Container) map[string]string {
+	out := map[string]string{}
+	for _, a := range rec.Memberships() {
+		if found, err := n.find(a.Network); err == nil {
+			out[a.Network] = found.Options[shape.Option]
+		}
+	}
+	return out
 }
 
 // named gives endpoints that were made for memberships their names.

@@ -14,6 +14,7 @@ import (
 	"github.com/davit-engine/davit/engine/record"
 	"github.com/davit-engine/davit/engine/stats"
 	"github.com/davit-engine/davit/errs"
+	"github.com/davit-engine/davit/network/shape"
 	"github.com/davit-engine/davit/runtime/cgroup"
 	"github.com/davit-engine/davit/runtime/wire"
 )
@@ -283,7 +284,33 @@ func (p *probe) sample(host stats.Host) (*stats.Sample, error) {
 			counted.Networks = stats.ParseNetworks(text)
 		}
 	}
+	counted.Rates = p.rates(rec)
 	return stats.New(rec.ID, rec.Name, counted, host), nil
+}
+
+// rates tells what holds the container's interfaces, nil if nothing does.
+func (p *probe) rates(rec *record.Container) map[string]stats.Rate {
+	var out map[string]stats.Rate
+	for _, e := range rec.Endpoints {
+		n, err := p.cfg.Network.Find(e.Network)
+		if err != nil {
+			continue
+		}
+		for _, m := range rec.Memberships() {
+			if want, err := shape.Of(n.Options, m.Settings.DriverOpts); m.Network != n.Name || err != nil || want == (shape.Rate{}) {
+				continue
+			}
+			// An interface that is gone has no rate: then there is nothing to tell.
+			if is, err := p.cfg.Network.Rates.Read(e); err == nil {
+				out = mergeMaps(out, map[string]stats.Rate{e.Interface: {Up: direction(is.Rate.Up, is.Up), Down: direction(is.Rate.Down, is.Down)}})
+			}
+		}
+	}
+	return out
+}
+
+func direction(limit uint64, q shape.Queue) stats.Direction {
+	return stats.Direction{Limit: limit, Waiting: q.Waiting, Held: q.Held, Dropped: q.Dropped}
 }
 
 func (p *probe) open(r *run, rec *record.Container) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/davit-engine/davit/errs"
 	"github.com/davit-engine/davit/network/ipam"
+	"github.com/davit-engine/davit/network/shape"
 	apinet "github.com/moby/moby/api/types/network"
 )
 
@@ -72,6 +73,9 @@ func (s *Store) plan(r apinet.CreateRequest) (apinet.Network, error) {
 	}
 	if r.ConfigFrom != nil {
 		n.ConfigFrom = *r.ConfigFrom
+	}
+	if _, err := shape.Of(n.Options, nil); err != nil {
+		return n, err
 	}
 	switch {
 	case n.Driver == "host", n.Driver == "null":

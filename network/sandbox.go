@@ -40,7 +40,20 @@ func (s *Store) Acquire(ctx context.Context, wishes []Wish, given *os.File) (*Sa
 	if err != nil {
 		return nil, err
 	}
-	return s.acquire(ctx, wishes, segments, names, given)
+	box, err := s.acquire(ctx, wishes, segments, names, given)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Rates.hold(box.Endpoints, wishes, segments); err != nil {
+		if given == nil {
+			box.NetNS.Close()
+		}
+		for _, e := range box.Endpoints {
+			s.Release(e)
+		}
+		return nil, err
+	}
+	return box, nil
 }
 
 func (s *Store) acquireNone(ctx context.Context, given *os.File) (*Sandbox, error) {
@@ -150,6 +163,9 @@ func (s *Store) Connect(ctx context.Context, ns *os.File, on []Endpoint, w Wish)
 	err = healing(jobs, func() error {
 		return onThread(func() error { return s.maker.extend(ctx, ns, s.networks.legs(on), jobs) })
 	})
+	if err == nil {
+		err = s.Rates.hold([]Endpoint{*e}, []Wish{w}, []*segment{g})
+	}
 	if err != nil {
 		g.detach([]Endpoint{*e}, leaving{ns: ns})
 		return Endpoint{}, err
@@ -166,6 +182,7 @@ func (s *Store) Disconnect(_ context.Context, ns *os.File, e Endpoint, rest []En
 	if err != nil {
 		return err
 	}
+	s.Rates.forget(e)
 	if ns == nil {
 		g.leaveLater(e)
 		return nil

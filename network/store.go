@@ -23,6 +23,8 @@ import (
 // Store holds the networks of an engine: those that exist without being
 // created and those that users made.
 type Store struct {
+	Rates *Rates // the bandwidth of endpoints in use
+
 	config   Config // complete
 	since    time.Time
 	maker    *maker
@@ -65,6 +67,10 @@ func Open(ctx context.Context, c Config) (_ *Store, err error) {
 		return nil, err
 	}
 	undo = append(undo, s.maker.close)
+	if s.Rates, err = newRates(s.networks, c.Log); err != nil {
+		return nil, err
+	}
+	undo = append(undo, s.Rates.close)
 	if s.state, err = loadState(statePath(c.StateDir, c.Bridge)); err != nil {
 		c.Log.Warn("the bridge's address range of last time is not known", "error", err)
 	}
@@ -362,6 +368,7 @@ func (s *Store) Status(id string) apinet.Status {
 // possible. The kernel removes the interface with the namespace, so this does
 // not wait for anything. An endpoint that is not in use is ignored.
 func (s *Store) Release(e Endpoint) {
+	s.Rates.forget(e)
 	if g, err := s.networks.get(e.Network); err == nil {
 		g.release(e)
 	}
@@ -432,6 +439,7 @@ func (s *Store) Close(remove bool) error {
 	s.host.close()
 	s.pool.close()
 	defer s.maker.close()
+	defer s.Rates.close()
 	defer s.lock.release()
 	if s.watcher != nil {
 		s.watcher.close()

@@ -11,11 +11,21 @@ import (
 	"github.com/moby/moby/api/types/container"
 )
 
-// Sample is what a container uses at one time. Pressure is there if the engine
-// is Davit.
+// Sample is what a container uses at one time. Pressure and Rates are there if
+// the engine is Davit.
 type Sample struct {
 	container.StatsResponse
-	Pressure *Pressure `json:"davit_pressure"`
+	Pressure *Pressure       `json:"davit_pressure"`
+	Rates    map[string]Rate `json:"davit_rates"` // by interface, of those that are held to one
+}
+
+// Rate is what an interface is held to.
+type Rate struct{ Up, Down Direction }
+
+// Direction is what a container sends or receives.
+type Direction struct {
+	Limit   uint64 // bits per second; 0: none
+	Dropped uint32 // packets, because too many waited
 }
 
 // Pressure is how long processes waited for what.

@@ -27,13 +27,14 @@ type changeOptions struct {
 	volumes, tmpfs, mountGone flags.List
 	mounts                    flags.Mounts
 	hostname, stopSignal      string
+	rate                      string
 	stopTimeout               int
 	health
 }
 
 // changeFlags are the options that make an update a change.
 var changeFlags = []string{
-	"env", "env-file", "env-rm", "label", "label-rm", "publish", "publish-rm", "network", "network-rm", "volume", "tmpfs", "mount", "mount-rm",
+	"env", "env-file", "env-rm", "label", "label-rm", "publish", "publish-rm", "network", "network-rm", "network-rate", "volume", "tmpfs", "mount", "mount-rm",
 	"hostname", "stop-signal", "stop-timeout", "health-cmd", "health-interval", "health-timeout", "health-start-period", "health-start-interval",
 	"health-retries", "health-on-failure", "no-healthcheck",
 }
@@ -53,6 +54,7 @@ func (o *changeOptions) addTo(f *pflag.FlagSet) {
 	f.Var(&o.publishGone, "publish-rm", "Publish a container's port no more (80, 53/udp)")
 	f.Var(&o.networks, "network", "Connect a container to a network")
 	f.Var(&o.networksGone, "network-rm", "Disconnect a container from a network")
+	f.StringVar(&o.rate, "network-rate", "", "Bandwidth on each network, at once (up=10mbit,down=50mbit; none: no limit)")
 	f.VarP(&o.volumes, "volume", "v", "Bind mount a volume, in place of what is mounted there")
 	f.Var(&o.tmpfs, "tmpfs", "Mount a tmpfs directory")
 	f.Var(&o.mounts, "mount", "Attach a filesystem mount to the container")
@@ -94,6 +96,9 @@ func (o *changeOptions) fill(f *pflag.FlagSet, wish *dialect.Change) (err error)
 	}
 	if f.Changed("health-on-failure") {
 		wish.Annotations = map[string]*string{annotationOnFailure: &o.onFailure}
+	}
+	if f.Changed("network-rate") {
+		wish.NetworkRate = &o.rate
 	}
 	if err := o.fillPorts(wish); err != nil {
 		return err

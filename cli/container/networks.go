@@ -3,6 +3,7 @@ package container
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 
 	"github.com/moby/moby/api/types/container"
@@ -38,6 +39,9 @@ func (n *networking) endpoints(host *container.HostConfig) (map[string]*network.
 		}
 		if i > 0 && (!joins(a.Target) || !joins(first.Target)) {
 			return nil, errors.New("conflicting options: cannot attach both user-defined and non-user-defined network-modes")
+		}
+		if a.DriverOpts, err = n.withRate(a); err != nil {
+			return nil, err
 		}
 		endpoints[a.Target] = endpoint(a)
 	}
@@ -76,6 +80,25 @@ func (n *networking) merge(first flags.Attachment) (flags.Attachment, error) {
 		first.MAC = n.mac.Value
 	}
 	return first, nil
+}
+
+// optionRate is the driver option that holds a container to a bandwidth.
+const optionRate = "davit.rate"
+
+// withRate adds the rate that is given without naming a network to the driver
+// options of one.
+func (n *networking) withRate(a flags.Attachment) (map[string]string, error) {
+	switch {
+	case n.rate == "":
+		return a.DriverOpts, nil
+	case !joins(a.Target):
+		return nil, fmt.Errorf("conflicting options: --network-rate and --network %s: it takes a network of the container's own", a.Target)
+	case a.DriverOpts[optionRate] != "":
+		return nil, fmt.Errorf("conflicting options: --network-rate and driver-opt=%s of network %s", optionRate, a.Target)
+	}
+	opts := map[string]string{optionRate: n.rate}
+	maps.Copy(opts, a.DriverOpts)
+	return opts, nil
 }
 
 func endpoint(a flags.Attachment) *network.EndpointSettings {

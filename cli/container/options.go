@@ -58,6 +58,7 @@ type networking struct {
 	dns, dnsOptions, dnsSearch, hosts flags.List
 	publish, expose                   flags.List
 	publishAll                        bool
+	rate                              string
 }
 
 type isolation struct {
@@ -169,6 +170,7 @@ func (c *networking) addTo(f *pflag.FlagSet) {
 	f.Var(&c.aliases, "net-alias", "Add network-scoped alias for the container")
 	_ = f.MarkHidden("net")
 	_ = f.MarkHidden("net-alias")
+	f.StringVar(&c.rate, "network-rate", "", "Bandwidth on each network (up=10mbit,down=50mbit[,burst=64k][,delay=20ms][,loss=1%])")
 	f.Var(&c.links, "link", "Add link to another container")
 	f.Var(&c.linkLocal, "link-local-ip", "Container IPv4/IPv6 link-local addresses")
 	f.Var(&c.ip, "ip", "IPv4 address (e.g., 172.30.100.104)")

@@ -19,8 +19,8 @@ import (
 )
 
 type statsOptions struct {
-	all, noStream, noTrunc, plot, pressure bool
-	format                                 string
+	all, noStream, noTrunc, plot, pressure, rate bool
+	format                                       string
 }
 
 // NewStatsCmd returns "stats".
@@ -38,6 +38,7 @@ func NewStatsCmd(e *env.Env) *cobra.Command {
 	f.BoolVar(&o.noTrunc, "no-trunc", false, "Do not truncate output")
 	f.BoolVar(&o.plot, "plot", false, "Draw curves of processor and memory")
 	f.BoolVar(&o.pressure, "pressure", false, "Also show how long processes waited for processor, memory and disk (PSI, 10 seconds)")
+	f.BoolVar(&o.rate, "rate", false, "Also show network rates (received / sent), and how many packets they dropped")
 	return cmd
 }
 
@@ -129,10 +130,13 @@ func (o *statsOptions) print(e *env.Env, b *board, screen bool) error {
 
 func (o *statsOptions) list() format.List[*statsRow] {
 	columns := []string{"ID", "Name", "CPUPerc", "MemUsage", "MemPerc", "NetIO", "BlockIO", "PIDs"}
+	if o.rate {
+		columns = append(columns, "NetLimit", "NetDropped")
+	}
 	if o.pressure {
 		columns = append(columns, "CPUPressure", "MemPressure", "IOPressure")
 	}
-	return format.List[*statsRow]{Fields: statsFields(o.pressure), Table: columns, Format: o.format}
+	return format.List[*statsRow]{Fields: statsFields(o.pressure, o.rate), Table: columns, Format: o.format}
 }
 
 // board is the containers that are shown. Each has a goroutine that follows it.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 
@@ -27,6 +28,7 @@ type statsLine struct {
 	id, name string
 	figures  usage.Figures
 	pressure *client.Pressure
+	rates    map[string]client.Rate
 	cpu, mem *usage.History
 }
 
@@ -35,7 +37,7 @@ func newStatsLine(ref string, cancel context.CancelFunc) *statsLine {
 }
 
 func (l *statsLine) add(s *client.Sample) {
-	l.id, l.name, l.pressure = s.ID, strings.TrimPrefix(s.Name, "/"), s.Pressure
+	l.id, l.name, l.pressure, l.rates = s.ID, strings.TrimPrefix(s.Name, "/"), s.Pressure, s.Rates
 	l.figures = usage.New(&s.StatsResponse)
 	if !s.PreRead.IsZero() { // else it would be the share since the boot
 		l.cpu.Add(l.figures.CPU)
@@ -67,7 +69,7 @@ type statsRow struct {
 	noTrunc bool
 }
 
-func statsFields(pressure bool) format.Fields[*statsRow] {
+func statsFields(pressure, rate bool) format.Fields[*statsRow] {
 	fields := format.Fields[*statsRow]{
 		{Name: "Container", Header: "CONTAINER", Value: (*statsRow).Container},
 		{Name: "ID", Header: "CONTAINER ID", Value: (*statsRow).ID},
@@ -78,6 +80,12 @@ func statsFields(pressure bool) format.Fields[*statsRow] {
 		{Name: "NetIO", Header: "NET I/O", Value: (*statsRow).NetIO},
 		{Name: "BlockIO", Header: "BLOCK I/O", Value: (*statsRow).BlockIO},
 		{Name: "PIDs", Header: "PIDS", Value: (*statsRow).PIDs},
+	}
+	if rate {
+		fields = append(fields, format.Fields[*statsRow]{
+			{Name: "NetLimit", Header: "NET LIMIT", Value: (*statsRow).NetLimit},
+			{Name: "NetDropped", Header: "NET DROPPED", Value: (*statsRow).NetDropped},
+		}...)
 	}
 	if pressure {
 		fields = append(fields, format.Fields[*statsRow]{
@@ -133,6 +141,40 @@ func (r *statsRow) MemPerc() string {
 
 // NetIO is what was received and sent.
 func (r *statsRow) NetIO() string { return r.pair(r.line.figures.NetRx, r.line.figures.NetTx) }
+
+// NetLimit is what may be received and sent in a second, of each interface that
+// is held to something.
+func (r *statsRow) NetLimit() string {
+	return r.limits(func(d client.Direction) string {
+		if d.Limit == 0 {
+			return "-"
+		}
+		return units.CustomSize("%.4g%s", float64(d.Limit), 1000, []string{"bit", "kbit", "mbit", "gbit", "tbit"})
+	})
+}
+
+// NetDropped is how many packets were dropped by these limits.
+func (r *statsRow) NetDropped() string {
+	return r.limits(func(d client.Direction) string { return fmt.Sprint(d.Dropped) })
+}
+
+// limits shows something of each interface that is held to a rate, in the
+// order of NetIO.
+func (r *statsRow) limits(of func(client.Direction) string) string {
+	var all []string
+	for _, name := range slices.Sorted(maps.Keys(r.line.rates)) {
+		rate := r.line.rates[name]
+		text := of(rate.Down) + " / " + of(rate.Up)
+		if len(r.line.rates) > 1 {
+			text = name + " " + text
+		}
+		all = append(all, text)
+	}
+	if len(all) == 0 {
+		return "-"
+	}
+	return strings.Join(all, ", ")
+}
 
 // BlockIO is what was read from and written to disks.
 func (r *statsRow) BlockIO() string {

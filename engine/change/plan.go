@@ -36,7 +36,7 @@ type Outcome struct {
 func Make(rec *record.Container, imageEnv []string, wish *dialect.Change) (*Outcome, error) {
 	p := planner{rec: rec, out: newOutcome(rec), running: rec.State.Running()}
 	for _, step := range []func(*dialect.Change) error{
-		p.limits, p.restart, func(w *dialect.Change) error { return p.env(w, imageEnv) }, p.labels, p.annotations, p.hostname, p.stop, p.health, p.ports, p.networks, p.mounts,
+		p.limits, p.restart, func(w *dialect.Change) error { return p.env(w, imageEnv) }, p.labels, p.annotations, p.hostname, p.stop, p.health, p.ports, p.networks, p.rate, p.mounts,
 	} {
 		if err := step(wish); err != nil {
 			return nil, err

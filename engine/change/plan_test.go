@@ -79,6 +79,13 @@ func TestPlans(t *testing.T) {
 		{name: "another health check", wish: `{"Healthcheck":{"Test":["CMD","true"]}}`},
 		{name: "ports", wish: `{"PortBindings":{"80/tcp":null,"443/tcp":[{"HostIp":"127.0.0.1","HostPort":"8443"}],"53/udp":[{}]}}`},
 		{name: "another network", wish: `{"Networks":{"back":{"Aliases":["db"]}}}`},
+		{name: "a network rate", wish: `{"NetworkRate":"up=10mbit,down=50mbit"}`},
+		{name: "another network rate, on a network that is joined too", wish: `{"Networks":{"back":{}},"NetworkRate":"down=1mbit"}`, change: func(r *record.Container) {
+			r.NetworkingConfig = &network.NetworkingConfig{EndpointsConfig: map[string]*network.EndpointSettings{"bridge": {DriverOpts: map[string]string{"davit.rate": "up=1mbit", "x": "y"}}}}
+		}},
+		{name: "no network rate of its own", wish: `{"NetworkRate":""}`, change: func(r *record.Container) {
+			r.NetworkingConfig = &network.NetworkingConfig{EndpointsConfig: map[string]*network.EndpointSettings{"bridge": {DriverOpts: map[string]string{"davit.rate": "up=1mbit"}}}}
+		}},
 		{name: "instead of a network", wish: `{"Networks":{"back":{},"bridge":null}}`},
 		{name: "another place on a network", wish: `{"Networks":{"bridge":{"IPAMConfig":{"IPv4Address":"10.0.0.9"}}}}`},
 		{name: "no network", wish: `{"Networks":{"bridge":null}}`},
@@ -151,6 +158,7 @@ func TestRefusedPlans(t *testing.T) {
 		{wish: `{"Labels":{"":"1"}}`, text: "invalid label"},
 		{wish: `{"PortBindings":{"81/tcp":null}}`, text: "port 81/tcp of the container is not published"},
 		{wish: `{"Networks":{"back":null}}`, text: "the container is not on network back"},
+		{wish: `{"Networks":{"host":{}},"NetworkRate":"up=1mbit"}`, text: "needs a network of the container's own: it is on host"},
 		{wish: `{"Networks":{"host":{},"back":{}}}`, text: "network host stands alone"},
 		{wish: `{"Networks":{"container:x":{}}}`, text: "port publishing and the container type network mode"},
 		{wish: `{"Mounts":{"/no":null}}`, text: "nothing is mounted at /no"},

@@ -25,6 +25,8 @@ type Input struct {
 	Seccomp  string                // the filter of system calls, in words
 	Given    func(key string) bool // whether the engine's configuration has a key of daemon.json
 	Defaults spec.Defaults
+	// NetworkRates are those that networks hold their containers to, by name.
+	NetworkRates map[string]string
 }
 
 // Facts explains a container.

@@ -55,7 +55,10 @@ func TestFacts(t *testing.T) {
 				Ulimits: []*container.Ulimit{{Name: "nofile", Soft: 10, Hard: 20}}, Devices: []container.DeviceMapping{{PathOnHost: "/dev/fuse", PathInContainer: "/dev/fuse"}},
 			},
 		},
-		Image:     record.Image{Lower: []string{"a", "b"}},
+		Image: record.Image{Lower: []string{"a", "b"}},
+		NetworkingConfig: &network.NetworkingConfig{EndpointsConfig: map[string]*network.EndpointSettings{
+			"back": {}, "front": {DriverOpts: map[string]string{"davit.rate": "up=10mbit,down=50mbit"}},
+		}},
 		Endpoints: []davitnet.Endpoint{{Address4: netip.MustParsePrefix("10.0.0.2/24")}},
 		Mounts: []record.Mount{
 			{Type: mount.TypeBind, Source: "/srv/www", Destination: "/www"}, {Type: mount.TypeVolume, Name: "4a5b", Destination: "/data", RW: true, Anonymous: true},
@@ -74,7 +77,7 @@ func TestFacts(t *testing.T) {
 			t.Fatal(err)
 		}
 		fmt.Fprintf(&out, "== %s\n", rec.Name)
-		for _, f := range Facts(Input{Record: rec, Spec: s, User: in.User, Seccomp: "filtered by the default profile", Defaults: in.Defaults, Given: func(key string) bool { return key == "log-driver" }}) {
+		for _, f := range Facts(Input{Record: rec, Spec: s, User: in.User, Seccomp: "filtered by the default profile", Defaults: in.Defaults, NetworkRates: map[string]string{"back": "down=1mbit", "front": "down=1mbit"}, Given: func(key string) bool { return key == "log-driver" }}) {
 			fmt.Fprintf(&out, "%s / %s = %s [%s]\n", f.Group, f.Name, f.Value, f.From)
 		}
 		fmt.Fprintln(&out)

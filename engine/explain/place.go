@@ -15,6 +15,7 @@ import (
 
 	"github.com/davit-engine/davit/dialect"
 	"github.com/davit-engine/davit/engine/record"
+	"github.com/davit-engine/davit/network/shape"
 )
 
 func (e *explainer) files() {
@@ -119,6 +120,7 @@ func (e *explainer) network() {
 			}
 		}
 	}
+	e.rates()
 	if e.Spec.Hostname != "" {
 		e.add("host name", e.Spec.Hostname, e.from("Hostname", true))
 	}
@@ -131,6 +133,19 @@ func (e *explainer) network() {
 	}
 	for _, d := range h.DNS {
 		e.add("name server", d.String(), dialect.FromUser)
+	}
+}
+
+// rates says what bandwidth there is, where there is a limit.
+func (e *explainer) rates() {
+	for _, m := range e.Record.Memberships() {
+		text, own := m.Settings.DriverOpts[shape.Option]
+		if networks := e.NetworkRates[m.Network]; !own && networks != "" {
+			text = networks + " (the network's)"
+		}
+		if text != "" {
+			e.add("rate on "+m.Network, text, dialect.FromUser)
+		}
 	}
 }
 

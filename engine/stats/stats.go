@@ -14,11 +14,27 @@ import (
 	"github.com/davit-engine/davit/runtime/cgroup"
 )
 
-// Sample is what a container uses at one time, as the API shows it. Pressure is
-// Davit's own: other clients pass over a field that they do not know.
+// Sample is what a container uses at one time, as the API shows it. Pressure
+// and Rates are Davit's own: other clients pass over a field that they do not
+// know.
 type Sample struct {
 	container.StatsResponse
-	Pressure *Pressure `json:"davit_pressure,omitempty"`
+	Pressure *Pressure       `json:"davit_pressure,omitempty"`
+	Rates    map[string]Rate `json:"davit_rates,omitempty"` // by interface, of those that are held to one
+}
+
+// Rate says what an interface is held to, and what that has done.
+type Rate struct {
+	Up   Direction `json:"up"`
+	Down Direction `json:"down"`
+}
+
+// Direction is what a container sends or receives.
+type Direction struct {
+	Limit   uint64 `json:"limit"`   // bits per second; 0: none
+	Waiting uint32 `json:"waiting"` // bytes, now
+	Held    uint32 `json:"held"`    // times that a packet had to wait
+	Dropped uint32 `json:"dropped"` // packets, because too many waited
 }
 
 // Pressure says how long processes waited for processor, memory and disk.
@@ -51,6 +67,7 @@ type Counted struct {
 	At       time.Time
 	Group    *cgroup.Stats
 	Networks map[string]container.NetworkStats
+	Rates    map[string]Rate
 }
 
 // None is what is said of a container that does not run.
@@ -61,7 +78,7 @@ func None(id, name string) *Sample {
 // New describes what a running container uses.
 func New(id, name string, c Counted, h Host) *Sample {
 	s := None(id, name)
-	s.Read, s.Networks = c.At.UTC(), c.Networks
+	s.Read, s.Networks, s.Rates = c.At.UTC(), c.Networks, c.Rates
 	s.CPUStats = container.CPUStats{
 		CPUUsage: container.CPUUsage{
 			TotalUsage: c.Group.CPU.Total, PercpuUsage: c.Group.CPU.PerCPU,

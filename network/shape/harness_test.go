@@ -160,10 +160,11 @@ func (b *bed) interfaces(t testing.TB) (names []string) {
 	return names
 }
 
-// stream measures what a TCP connection from one namespace to an address of
-// another carries, in bits per second: for a while, after the first part of it,
-// in which what was saved up passes.
-func stream(t testing.TB, from, to space, at netip.Addr, skip, while time.Duration) float64 {
+// flow is a TCP connection from one namespace to an address of another that
+// carries what it can.
+type flow struct{ sender, receiver net.Conn }
+
+func newFlow(t testing.TB, from, to space, at netip.Addr) flow {
 	t.Helper()
 	var l net.Listener
 	to.do(t, func() (err error) {
@@ -171,29 +172,47 @@ func stream(t testing.TB, from, to space, at netip.Addr, skip, while time.Durati
 		return err
 	})
 	defer l.Close()
-	var sender net.Conn
+	var f flow
 	from.do(t, func() (err error) {
-		sender, err = net.DialTimeout("tcp4", l.Addr().String(), 5*time.Second)
+		f.sender, err = net.DialTimeout("tcp4", l.Addr().String(), 5*time.Second)
 		return err
 	})
-	receiver, err := l.Accept()
-	if err != nil {
+	var err error
+	if f.receiver, err = l.Accept(); err != nil {
 		t.Fatal(err)
 	}
-	defer receiver.Close()
 	go func() {
-		defer sender.Close()
 		data := make([]byte, 128<<10)
 		for {
-			if _, err := sender.Write(data); err != nil {
+			if _, err := f.sender.Write(data); err != nil {
 				return
 			}
 		}
 	}()
-	count(t, receiver, skip)
+	return f
+}
+
+func (f flow) close() {
+	f.receiver.Close()
+	f.sender.Close()
+}
+
+// rate measures in bits per second what arrives for a while, after the first
+// part of it, in which what was saved up passes.
+func (f flow) rate(t testing.TB) float64 {
+	t.Helper()
+	count(t, f.receiver, settle)
 	begin := time.Now()
-	n := count(t, receiver, while)
+	n := count(t, f.receiver, window)
 	return float64(n) * 8 / time.Since(begin).Seconds()
+}
+
+// stream is the rate of a flow of its own.
+func stream(t testing.TB, from, to space, at netip.Addr) float64 {
+	t.Helper()
+	f := newFlow(t, from, to, at)
+	defer f.close()
+	return f.rate(t)
 }
 
 // count reads for a while.

@@ -36,6 +36,11 @@ import (
 	"github.com/davit-engine/davit/errs"
 )
 
+// Option is the driver option that holds containers to a rate: of a network,
+// for each container on it, or of a container's place on a network, which goes
+// before.
+const Option = "davit.rate"
+
 // Rate is what a container may send and receive on one network. The zero value
 // holds it to nothing.
 type Rate struct {
@@ -100,6 +105,15 @@ func Parse(text string) (Rate, error) {
 		return Rate{}, wrong(text, "a burst goes with up or down")
 	}
 	return r, nil
+}
+
+// Of returns the rate of a container's place on a network: that of its own
+// options or else of the network's. Errors: those of Parse.
+func Of(network, own map[string]string) (Rate, error) {
+	if text, given := own[Option]; given {
+		return Parse(text)
+	}
+	return Parse(network[Option])
 }
 
 func wrong(text, format string, args ...any) error {

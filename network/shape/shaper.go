@@ -3,11 +3,13 @@ package shape
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -61,6 +63,12 @@ type Queue struct {
 type State struct {
 	Rate     Rate // without Burst
 	Up, Down Queue
+}
+
+// Is reports whether r is what holds the interface, as far as the kernel tells.
+func (s State) Is(r Rate) bool {
+	return s.Rate.Up/8 == r.Up/8 && s.Rate.Down/8 == r.Down/8 &&
+		(s.Rate.Delay-r.Delay).Abs() < time.Microsecond && math.Abs(s.Rate.Loss-r.Loss) < .01
 }
 
 // Open finds what an earlier engine left in the network namespace of the
