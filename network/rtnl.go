@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"syscall"
 
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -155,6 +157,14 @@ func (b *batch) addVeth(host vethEnd, master int, peer vethEnd, ns int) {
 
 func (b *batch) setUp(index int) {
 	b.request("switching an interface on", unix.RTM_NEWLINK, 0, ifinfomsg(index, unix.IFF_UP))
+}
+
+// delLinkIn removes an interface by its name, or another name that it has, in
+// the namespace of this number.
+func (b *batch) delLinkIn(space int, name string) {
+	b.request("deleting interface "+name, unix.RTM_DELLINK, 0, ifinfomsg(0, 0))
+	b.number(unix.IFLA_TARGET_NETNSID, uint32(space))
+	b.text(unix.IFLA_ALT_IFNAME, name)
 }
 
 // rename gives an interface that is switched off another name.
@@ -396,4 +406,27 @@ func ackText(m syscall.NetlinkMessage) string {
 		rest = rest[min(len(rest), (size+3)&^3):]
 	}
 	return ""
+}
+
+// namespaces lists the numbers that the thread's network namespace has for
+// others.
+func namespaces() (numbers []int, err error) {
+	request := nl.NewNetlinkRequest(unix.RTM_GETNSID, unix.NLM_F_DUMP)
+	request.AddData(nl.NewRtGenMsg())
+	answers, err := dump(func() ([][]byte, error) { return request.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWNSID) })
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range answers {
+		attrs, err := nl.ParseRouteAttr(m[nl.DeserializeRtGenMsg(m).Len():])
+		if err != nil {
+			return nil, err
+		}
+		for _, a := range attrs {
+			if a.Attr.Type == netlink.NETNSA_NSID && len(a.Value) >= 4 {
+				numbers = append(numbers, int(int32(binary.NativeEndian.Uint32(a.Value))))
+			}
+		}
+	}
+	return numbers, nil
 }

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	apinet "github.com/moby/moby/api/types/network"
@@ -24,8 +26,14 @@ import (
 //	        eth0  eth0  eth0   of containers, each with an address of the LAN
 //
 // Nothing of theirs is on the host, so neither its firewall nor its bridges
-// see them; they go with their namespaces. The kernel does not let the host and
-// its own containers talk to each other this way.
+// see them. The kernel does not let the host and its own containers talk to
+// each other this way.
+//
+// A namespace whose last process has ended can live on for minutes, while its
+// kernel tries to deliver what connections still held; its interfaces would go
+// on answering for addresses that are others' by then. So each interface has a
+// second name, which nothing else has, by which it is removed in whatever
+// namespace it is (the host numbers them: RTM_NEWNSID).
 type stackedDriver struct {
 	kind    string // of interfaces: kindMacvlan, kindIPvlan
 	parse   func(n *apinet.Network) (stackedOptions, error)
@@ -108,8 +116,8 @@ func (d *stackedDriver) open(ctx context.Context, n apinet.Network) (lan, traits
 			errs.New(errs.InvalidParameter, "invalid MTU number: %d: parent interface %s has %d", o.mtu, o.parent, p.mtu),
 			d.parents.close(o.parent, n.ID, true))
 	}
-	return &stacked{driver: d, options: o, id: n.ID}, traits{
-		ipv6: n.EnableIPv6, direct: o.routed, noRoute: o.closed(&n), borrowed: o.borrowed, nickname: o.nickname,
+	return &stacked{driver: d, options: o, id: n.ID, spaces: map[string]int{}}, traits{
+		tidy: true, ipv6: n.EnableIPv6, direct: o.routed, noRoute: o.closed(&n), borrowed: o.borrowed, nickname: o.nickname,
 	}, nil
 }
 
@@ -132,7 +140,14 @@ type stacked struct {
 	driver  *stackedDriver
 	options stackedOptions
 	id      string
+
+	mu     sync.Mutex
+	spaces map[string]int // guarded by mu; endpoint to number of its namespace, of those attached by this engine
 }
+
+// stackedName is the name of an endpoint's interface that nothing else has: it
+// is created by it, and keeps it beside the one that the container knows.
+func stackedName(e Endpoint) string { return "dvm" + e.ID[:12] }
 
 // attach is that of lan.
 func (s *stacked) attach(_ context.Context, e *Endpoint, at entry, _ map[string]string) (plug, error) {
@@ -149,7 +164,7 @@ func (s *stacked) attach(_ context.Context, e *Endpoint, at entry, _ map[string]
 	}
 	// Older kernels look for the name of a new interface among those of the
 	// host, whichever namespace it is for, so it gets its own name there.
-	name := "dvm" + e.ID[:12]
+	name := stackedName(*e)
 	var b batch
 	b.request("creating "+s.driver.kind+" interface "+e.Interface, unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, ifinfomsg(0, 0))
 	b.text(unix.IFLA_IFNAME, name)
@@ -183,6 +198,10 @@ func (s *stacked) attach(_ context.Context, e *Endpoint, at entry, _ map[string]
 		}
 		return plug{}, err
 	}
+	if err := netlink.LinkAddAltName(&netlink.Macvlan{LinkAttrs: netlink.LinkAttrs{Index: index}}, name); err != nil {
+		return plug{}, explain(err, "naming interface "+e.Interface)
+	}
+	s.note(*e, at.ns)
 	// The address may have been another's a moment ago: all on the LAN are told.
 	for _, name := range []string{"net/ipv4/conf/" + e.Interface + "/arp_notify", "net/ipv6/conf/" + e.Interface + "/ndisc_notify"} {
 		if err := sysctl(name, "1"); err != nil && !errors.Is(err, unix.ENOENT) {
@@ -241,10 +260,55 @@ func (s *stacked) explain(err error) error {
 	return explain(err, doing)
 }
 
-// detach is that of lan. The interfaces of a namespace that has ended are gone.
+// note remembers which number the host has for the namespace of an endpoint.
+func (s *stacked) note(e Endpoint, ns *os.File) {
+	m := s.driver.parents.maker
+	m.hostMu.Lock()
+	defer m.hostMu.Unlock()
+	// It has one, or gets the next; where that fails, all are asked.
+	_ = m.links.SetNetNsIdByFd(int(ns.Fd()), -1)
+	if number, err := m.links.GetNetNsIdByFd(int(ns.Fd())); err == nil && number >= 0 {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.spaces[e.ID] = number
+	}
+}
+
+// spacesOf returns the numbers of the namespaces that an endpoint may be in.
+func (s *stacked) spacesOf(e Endpoint) ([]int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if number, ok := s.spaces[e.ID]; ok {
+		delete(s.spaces, e.ID)
+		return []int{number}, nil
+	}
+	return namespaces()
+}
+
+// drop removes the interface of an endpoint whose namespace is not at hand.
+func (s *stacked) drop(e Endpoint) error {
+	numbers, err := s.spacesOf(e)
+	if err != nil {
+		return explain(err, "listing network namespaces")
+	}
+	for _, number := range numbers {
+		var b batch
+		b.delLinkIn(number, stackedName(e))
+		if s.driver.parents.maker.inHost(&b) == nil {
+			return nil
+		}
+	}
+	return nil // it went with its namespace
+}
+
+// detach is that of lan.
 func (s *stacked) detach(es []Endpoint, at leaving) error {
 	if at.ended || at.ns == nil {
-		return nil
+		var failed []error
+		for _, e := range es {
+			failed = append(failed, s.drop(e))
+		}
+		return errors.Join(failed...)
 	}
 	p, err := s.driver.parents.find(s.options.parent)
 	if err != nil {

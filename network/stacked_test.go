@@ -248,6 +248,53 @@ func TestAnnounced(t *testing.T) {
 	}
 }
 
+// TestInterfaceGoesFirst: an interface goes when its endpoint is released, even
+// while its namespace lives on, and an engine that has not made it finds it.
+func TestInterfaceGoesFirst(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	needKind(t, kindMacvlan)
+	newWorld(t, 0)
+	config := testConfig(t)
+	s := open(t, config)
+	n := create(t, s, onLAN("lan", "macvlan", "parent", "uplink"))
+	bridged := create(t, s, apinet.CreateRequest{Name: "other"})
+	for _, c := range []struct {
+		name   string
+		wishes []Wish
+		again  bool // by the next engine
+	}{
+		{"alone", []Wish{{Network: n.ID}}, false},
+		{"beside another", []Wish{{Network: n.ID}, {Network: bridged.ID}}, false},
+		{"of an earlier engine", []Wish{{Network: n.ID}}, true},
+	} {
+		box, err := s.Acquire(t.Context(), c.wishes, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer box.NetNS.Close() // it lives on
+		if c.again {
+			if err := s.Close(false); err != nil {
+				t.Fatal(err)
+			}
+			s = open(t, config)
+			if err := s.Reserve(box.Endpoints[0]); err != nil {
+				t.Fatal(err)
+			}
+			s.Ready()
+		}
+		before := look(t, box.NetNS)
+		for _, e := range box.Endpoints {
+			s.Release(e)
+		}
+		eventually(t, c.name+": eth0 is gone", func() bool { return !strings.Contains(look(t, box.NetNS), "eth0") })
+		if !strings.Contains(before, "eth0") {
+			t.Errorf("%s: before:\n%s", c.name, before)
+		}
+	}
+}
+
 // TestVLAN: a parent such as uplink.7 is made, serves several networks, and
 // goes with the last one; what the host has is left alone.
 func TestVLAN(t *testing.T) {
