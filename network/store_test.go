@@ -41,7 +41,7 @@ func look(t testing.TB, ns *os.File) (text string) {
 		}
 		slices.SortFunc(links, func(a, b netlink.Link) int { return strings.Compare(a.Attrs().Name, b.Attrs().Name) })
 		for _, l := range links {
-			addrs, err := netlink.AddrList(l, netlink.FAMILY_ALL)
+			addrs, err := dump(func() ([]netlink.Addr, error) { return netlink.AddrList(l, netlink.FAMILY_ALL) })
 			if err != nil {
 				return err
 			}
@@ -54,7 +54,7 @@ func look(t testing.TB, ns *os.File) (text string) {
 			text += "\n"
 		}
 		for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-			routes, err := netlink.RouteList(nil, family)
+			routes, err := dump(func() ([]netlink.Route, error) { return netlink.RouteList(nil, family) })
 			if err != nil {
 				return err
 			}
