@@ -24,7 +24,9 @@ func validateNetworkCreate(req *network.CreateRequest) error {
 		return errs.New(errs.InvalidParameter, "invalid name: %q has control characters", name)
 	case len(name) > 255:
 		return errs.New(errs.InvalidParameter, "invalid name: it is longer than 255 bytes")
-	case req.Driver == "overlay", req.Scope == "swarm":
+	case req.Scope == "swarm":
+		return forbidden("cannot create a swarm scoped network when swarm is not active")
+	case req.Driver == "overlay":
 		return forbidden(`This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.`)
 	case req.Ingress:
 		return forbidden("Ingress network can only be global scope network")
