@@ -5,13 +5,17 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"math/rand/v2"
 	"os/exec"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/moby/moby/api/types/network"
+	docker "github.com/moby/moby/client"
 
 	enginetest "github.com/davit-engine/davit/test/engine"
 )
@@ -421,5 +425,65 @@ func TestRenameOnNetworks(t *testing.T) {
 	data, err := exec.Command("sh", "-c", "cat "+e.Exec+"/containers/*/endpoints.json").Output()
 	if err != nil || !bytes.Contains(data, []byte(`"`+n+`"`)) {
 		t.Errorf("%v: %s", err, data)
+	}
+}
+
+// TestMovesAtOnce has several clients move the same containers between the same
+// networks, and take these away meanwhile.
+func TestMovesAtOnce(t *testing.T) {
+	e := engine(t)
+	cli, client := e.Davit(), e.Client(t)
+	ctx := context.Background()
+	var nets, containers []string
+	for i := range 3 {
+		nets = append(nets, netName(t, cli, fmt.Sprint("net", i)))
+		cli.OK(t, "network", "create", nets[i])
+	}
+	for i := range 3 {
+		n := netName(t, cli, fmt.Sprint("c", i))
+		t.Cleanup(func() { cli.Run(t, "rm", "-f", n) })
+		containers = append(containers, n)
+		cli.OK(t, "run", "-d", "--name", n, "--network", nets[i], "busybox", "sleep", "1000")
+	}
+	var work sync.WaitGroup
+	until := time.Now().Add(2 * time.Second)
+	for i := range 6 {
+		work.Go(func() {
+			random := rand.New(rand.NewPCG(1, uint64(i)))
+			for time.Now().Before(until) {
+				net, n := nets[random.IntN(len(nets))], containers[random.IntN(len(containers))]
+				// Whether each succeeds depends on the others.
+				switch random.IntN(8) {
+				case 0:
+					_, _ = client.NetworkRemove(ctx, net, docker.NetworkRemoveOptions{})
+				case 1:
+					_, _ = client.NetworkCreate(ctx, net, docker.NetworkCreateOptions{})
+				case 2:
+					_, _ = client.NetworkInspect(ctx, net, docker.NetworkInspectOptions{})
+				case 3:
+					zero := 0
+					_, _ = client.ContainerRestart(ctx, n, docker.ContainerRestartOptions{Timeout: &zero})
+				case 4, 5:
+					_, _ = client.NetworkConnect(ctx, net, docker.NetworkConnectOptions{Container: n})
+				default:
+					_, _ = client.NetworkDisconnect(ctx, net, docker.NetworkDisconnectOptions{Container: n})
+				}
+			}
+		})
+	}
+	work.Wait()
+	for i, n := range containers {
+		for _, net := range nets {
+			cli.Run(t, "network", "create", net)
+		}
+		cli.Run(t, "start", n)
+		agree(t, cli, n, slices.Collect(maps.Keys(on(t, cli, n)))...)
+		if i == 0 {
+			continue
+		}
+		// They still find each other.
+		cli.Run(t, "network", "connect", nets[0], n)
+		cli.Run(t, "network", "connect", nets[0], containers[0])
+		cli.OK(t, "exec", n, "ping", "-c", "1", "-W", "5", on(t, cli, containers[0])[nets[0]].IPAddress.String())
 	}
 }
