@@ -193,7 +193,7 @@ func (c *cniNetwork) attach(ctx context.Context, e *Endpoint, at entry, _ map[st
 		return err
 	})
 	if err == nil {
-		err = describe(e, result)
+		err = c.describe(e, result)
 	}
 	for _, w := range wished {
 		if err == nil && w.IsValid() && w.Addr() != e.Address4.Addr() && w.Addr() != e.Address6.Addr() {
@@ -232,11 +232,15 @@ func (c *cniNetwork) run(e Endpoint, ns *os.File) *libcni.RuntimeConf {
 	return r
 }
 
-// describe fills in an endpoint by what plugins say they have made.
-func describe(e *Endpoint, result types.Result) error {
+// describe fills in an endpoint by what plugins say they have made, and has
+// the engine's table pass on what is from and to their interfaces on the host.
+func (c *cniNetwork) describe(e *Endpoint, result types.Result) error {
 	r, err := cni.GetResult(result)
 	if err != nil {
 		return fmt.Errorf("reading the plugins' answer: %w", err)
+	}
+	if err := c.pass(r.Interfaces); err != nil {
+		return err
 	}
 	e.Address4, e.Address6, e.Gateway4, e.Gateway6 = netip.Prefix{}, netip.Prefix{}, netip.Addr{}, netip.Addr{}
 	for _, i := range r.Interfaces {
@@ -262,6 +266,27 @@ func describe(e *Endpoint, result types.Result) error {
 			e.Address4, e.Gateway4 = p, gateway
 		case p.Addr().Is6() && !e.Address6.IsValid():
 			e.Address6, e.Gateway6 = p, gateway
+		}
+	}
+	return nil
+}
+
+// pass puts the host's interfaces among these into the group whose packets are
+// forwarded also where the host was no router before the engine came.
+func (c *cniNetwork) pass(interfaces []*cni.Interface) error {
+	m := c.driver.maker
+	m.hostMu.Lock()
+	defer m.hostMu.Unlock()
+	for _, i := range interfaces {
+		if i.Sandbox != "" {
+			continue
+		}
+		link, err := m.links.LinkByName(i.Name)
+		if err == nil && link.Attrs().Group == 0 {
+			err = m.links.LinkSetGroup(link, linkGroup)
+		}
+		if missing := (netlink.LinkNotFoundError{}); err != nil && !errors.As(err, &missing) {
+			return explain(err, "putting interface "+i.Name+" into its group")
 		}
 	}
 	return nil
