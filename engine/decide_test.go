@@ -138,7 +138,15 @@ func TestValidateRefuses(t *testing.T) {
 		kind   errs.Kind
 		text   string
 	}{
-		{"published port", func(_ *container.Config, h *container.HostConfig) { h.PublishAllPorts = true }, errs.NotImplemented, "-P/--publish-all is not supported yet"},
+		{"published port", func(_ *container.Config, h *container.HostConfig) {
+			h.PortBindings = network.PortMap{network.MustParsePort("80"): {{HostPort: "80/tcp"}}}
+		}, errs.InvalidParameter, `invalid port specification: "80/tcp"`},
+		{"published range", func(_ *container.Config, h *container.HostConfig) {
+			h.PortBindings = network.PortMap{network.MustParsePort("80"): {{HostPort: "9000-8000"}}}
+		}, errs.InvalidParameter, `invalid port specification: "9000-8000"`},
+		{"port 0", func(_ *container.Config, h *container.HostConfig) {
+			h.PortBindings = network.PortMap{network.MustParsePort("0"): {{}}}
+		}, errs.InvalidParameter, `invalid port specification: "0/tcp"`},
 		{"unknown restart policy", func(_ *container.Config, h *container.HostConfig) { h.RestartPolicy.Name = "never" }, errs.InvalidParameter, "unknown policy"},
 		{"health check", func(c *container.Config, _ *container.HostConfig) {
 			c.Healthcheck = &container.HealthConfig{Test: []string{"CMD", "x"}, Interval: 1}

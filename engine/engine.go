@@ -92,6 +92,7 @@ type core struct {
 	logging *logging
 	nets    *nets
 	naming  *naming
+	ports   *ports
 
 	runtimes   *runtimes
 	hostsFiles *hostsFiles
@@ -145,7 +146,9 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 	e.work.Go(e.shipRest)
 	e.launcher.ahead.soon()
 	if cfg.Network != nil {
-		cfg.Network.Ready()
+		if err := cfg.Network.Ready(); err != nil {
+			return nil, err
+		}
 		for _, c := range e.table.all() {
 			e.keeper.joiner.rejoin(ctx, c)
 		}
@@ -157,6 +160,7 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 func assemble(c *core) *Engine {
 	c.runtimes, c.hostsFiles = newRuntimes(&c.cfg), &hostsFiles{store: c.store}
 	c.logging, c.nets, c.naming = newLogging(c), &nets{c}, &naming{core: c, directory: newDirectory(c.cfg.ExecRoot)}
+	c.ports = &ports{c}
 	c.execs = newExecTable(c.dropExecFiles)
 	k := &keeper{core: c, mounts: &mounter{core: c, early: true}, joiner: &joiner{core: c}}
 	f := newFilterCache(c.cfg.SeccompProfile)

@@ -50,8 +50,8 @@ var fields = map[string]string{
 	"HostConfig.ShmSize": honoured, "HostConfig.Sysctls": honoured, "HostConfig.Runtime": honoured, "HostConfig.Umask": honoured,
 	"HostConfig.Mounts": honoured, "HostConfig.MaskedPaths": honoured, "HostConfig.ReadonlyPaths": honoured, "HostConfig.Init": honoured,
 	"HostConfig.ContainerIDFile": idle + "the client writes that file; shown by inspect",
-	"HostConfig.PortBindings":    refused + `{"HostConfig":{"PortBindings":{"80/tcp":[{"HostPort":"80"}]}}} --publish`,
-	"HostConfig.PublishAllPorts": refused + `{"HostConfig":{"PublishAllPorts":true}} --publish-all`,
+	"HostConfig.PortBindings":    honoured,
+	"HostConfig.PublishAllPorts": honoured,
 	"HostConfig.Cgroup":          refused + `{"HostConfig":{"Cgroup":"container:x"}} HostConfig.Cgroup`,
 	"HostConfig.Isolation":       refused + `{"HostConfig":{"Isolation":"hyperv"}} isolation`,
 

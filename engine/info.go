@@ -133,7 +133,7 @@ func (e *core) warnings() []string {
 		w = append(w, "WARNING: No swap limit support: the kernel does not count swap (boot it with swapaccount=1)")
 	}
 	if e.cfg.Network != nil {
-		w = append(w, e.cfg.Network.Info().Warnings...)
+		w = append(w, e.cfg.Network.Warnings()...)
 	}
 	w = append(w, e.logging.shippers.warnings()...)
 	return w

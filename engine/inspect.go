@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/api/types/storage"
 
 	"github.com/davit-engine/davit/engine/record"
@@ -59,14 +58,11 @@ func (e *Engine) Inspect(_ context.Context, ref string, size bool) (container.In
 		RestartCount: rec.State.RestartCount, Name: "/" + rec.Name, Driver: storageDriver, Platform: rec.Image.Platform.OS,
 		HostnamePath: filepath.Join(dir, "hostname"), HostsPath: filepath.Join(dir, "hosts"), ResolvConfPath: filepath.Join(dir, "resolv.conf"),
 		LogPath: shownLogPath(e.logging.path(&rec)), HostConfig: &h, Config: rec.Config, ExecIDs: e.execIDs(c), Mounts: mountPoints(&rec),
-		NetworkSettings: &container.NetworkSettings{Ports: network.PortMap{}, Networks: e.nets.shown(&rec)},
+		NetworkSettings: &container.NetworkSettings{Ports: shownPorts(&rec), Networks: e.nets.shown(&rec)},
 		Storage:         &storage.Storage{RootFS: &storage.RootFSStorage{Snapshot: &storage.RootFSStorageSnapshot{Name: storageDriver}}},
 	}
 	if out.Args == nil {
 		out.Args = []string{}
-	}
-	for p := range rec.Config.ExposedPorts {
-		out.NetworkSettings.Ports[p] = nil
 	}
 	if rec.State.Running() && !h.NetworkMode.IsHost() {
 		out.NetworkSettings.SandboxID = rec.ID

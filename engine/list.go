@@ -57,14 +57,10 @@ func (e *Engine) List(ctx context.Context, o ListOptions) ([]container.Summary, 
 func (l *lister) summary(rec *record.Container, size bool) container.Summary {
 	s := container.Summary{
 		ID: rec.ID, Image: rec.Image.Name, ImageID: rec.Image.ID,
-		Command: command(rec), Created: rec.Created.Unix(), Ports: []container.PortSummary{},
+		Command: command(rec), Created: rec.Created.Unix(), Ports: summaryPorts(rec),
 		State: rec.State.Status, Status: status(&rec.State, time.Now()),
 	}
 	s.Health = healthOf(rec)
-	for p := range rec.Config.ExposedPorts {
-		s.Ports = append(s.Ports, container.PortSummary{PrivatePort: p.Num(), Type: string(p.Proto())})
-	}
-	slices.SortFunc(s.Ports, func(a, b container.PortSummary) int { return int(a.PrivatePort) - int(b.PrivatePort) })
 	if size {
 		s.SizeRw, s.SizeRootFs = l.sizes(rec)
 	}
@@ -285,12 +281,15 @@ func (l *lister) filterBy(ctx context.Context, key string, values []string) (fun
 			})
 		})
 	case "publish":
-		return func(*record.Container) bool { return false }, nil
+		return portFilter(values, func(rec *record.Container, p network.Port) bool {
+			_, published := rec.HostConfig.PortBindings[p]
+			_, exposed := rec.Config.ExposedPorts[p]
+			return published || exposed && rec.HostConfig.PublishAllPorts
+		})
 	case "expose":
-		return anyOf(func(rec *record.Container, v string) bool {
-			port, err := network.ParsePort(v)
-			_, exposed := rec.Config.ExposedPorts[port]
-			return err == nil && exposed
+		return portFilter(values, func(rec *record.Container, p network.Port) bool {
+			_, exposed := rec.Config.ExposedPorts[p]
+			return exposed
 		})
 	case "health":
 		for _, v := range values {

@@ -137,6 +137,11 @@ func (l *launcher) startFrom(ctx context.Context, c *ctr, from *wire.Checkpoint)
 	if err != nil {
 		return err
 	}
+	services, err := l.ports.publish(&rec)
+	if err != nil {
+		return err
+	}
+	defer services.close() // the shim has its own by then
 	if len(rec.Endpoints) > 0 {
 		if err := l.nets.note(&rec); err != nil {
 			return err
@@ -178,7 +183,8 @@ func (l *launcher) startFrom(ctx context.Context, c *ctr, from *wire.Checkpoint)
 			return err
 		}
 	}
-	descriptors := at.files()
+	order.Services = append(order.Services, services.services...)
+	descriptors := append(at.files(), conns(services.files)...)
 	for _, a := range pending {
 		order.Attachments = append(order.Attachments, a.order)
 		descriptors = append(descriptors, a.socket)

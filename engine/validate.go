@@ -26,7 +26,7 @@ func (d *drafter) validate(req container.CreateRequest) (warnings []string, err 
 		return nil, err
 	}
 	for _, check := range []func(*container.Config, *container.HostConfig) error{
-		validateConfig, validateNamespaces, d.settleRuntime, d.validateUserNS, validateNetwork, unsupported, validateLog, validateLimits, d.validateStorage, d.validateRealtime,
+		validateConfig, validateNamespaces, d.settleRuntime, d.validateUserNS, validateNetwork, validatePorts, validateIsolation, validateLog, validateLimits, d.validateStorage, d.validateRealtime,
 	} {
 		if err := check(c, h); err != nil {
 			return nil, err
@@ -157,20 +157,9 @@ func validateNamespaces(_ *container.Config, h *container.HostConfig) error {
 	return nil
 }
 
-// unsupported names the first thing asked for that does not exist yet, by the
-// flag that asks for it.
-func unsupported(c *container.Config, h *container.HostConfig) error {
-	for _, u := range []struct {
-		asked bool
-		flag  string
-	}{
-		{len(h.PortBindings) > 0, "-p/--publish"},
-		{h.PublishAllPorts, "-P/--publish-all"},
-		{!h.Isolation.IsDefault(), "--isolation " + string(h.Isolation)},
-	} {
-		if u.asked {
-			return errs.New(errs.NotImplemented, "%s is not supported yet", u.flag)
-		}
+func validateIsolation(_ *container.Config, h *container.HostConfig) error {
+	if !h.Isolation.IsDefault() {
+		return errs.New(errs.NotImplemented, "--isolation %s is not supported yet", h.Isolation)
 	}
 	return nil
 }

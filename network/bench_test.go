@@ -78,25 +78,6 @@ func BenchmarkSandbox(b *testing.B) {
 			b.StartTimer()
 		}
 	})
-	b.Run("table-intact", func(b *testing.B) {
-		for b.Loop() {
-			if wrote, err := warm.wall.ensure(); err != nil || wrote {
-				b.Fatal(wrote, err)
-			}
-		}
-	})
-	b.Run("table-anew", func(b *testing.B) {
-		for b.Loop() {
-			b.StopTimer()
-			if err := warm.wall.remove(); err != nil {
-				b.Fatal(err)
-			}
-			b.StartTimer()
-			if _, err := warm.wall.ensure(); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
 }
 
 // oneByOne does with vishvananda/netlink what maker.bridged does in batches.

@@ -9,15 +9,17 @@ import (
 	"sync"
 
 	"github.com/davit-engine/davit/errs"
+	"github.com/davit-engine/davit/network/firewall"
 	apinet "github.com/moby/moby/api/types/network"
 	"github.com/vishvananda/netlink"
 )
 
 // bridgeDriver makes networks that are a bridge on the host each.
 type bridgeDriver struct {
-	maker *maker
-	wall  *firewall
-	log   *slog.Logger
+	maker     *maker
+	wall      *firewall.Table
+	publishOn netip.Addr // where ports are published unless a network says; invalid: on all addresses
+	log       *slog.Logger
 }
 
 // plan implements driver. A bridge that is not named is called as Docker would.
@@ -69,16 +71,14 @@ func (d *bridgeDriver) openBridge(ctx context.Context, n apinet.Network, o bridg
 		l.release()
 		return nil, traits{}, err
 	}
-	g := guarded{bridge: w.name, masquerade: o.masquerade && !n.Internal && o.mode4 != modeRouted, within: o.interconnect}
-	for _, c := range n.IPAM.Config {
-		if c.Subnet.Addr().Is4() {
-			g.subnet = c.Subnet
-		}
+	about, err := o.describe(&n, w.name)
+	if err == nil {
+		err = d.wall.SetNetwork(about)
 	}
-	if err := d.wall.set(g); err != nil {
+	if err != nil {
 		return nil, traits{}, errors.Join(err, b.close(true))
 	}
-	return b, traits{ipv6: n.EnableIPv6, noRoute: n.Internal, ready: true, tidy: b.apart, nickname: o.nickname}, nil
+	return b, traits{reach: o.publishing(&n, about, d.publishOn), ipv6: n.EnableIPv6, noRoute: n.Internal, ready: true, tidy: b.apart, nickname: o.nickname}, nil
 }
 
 // bridge is a bridge network that is open.
@@ -216,6 +216,9 @@ func (b *bridge) restore(in []Endpoint) (bool, error) {
 		link, err := netlink.LinkByName(e.HostVeth)
 		if err == nil && link.Attrs().MasterIndex != b.device.index {
 			err = netlink.LinkSetMasterByIndex(link, b.device.index)
+			var one batch
+			one.setPort(e.HostVeth, b.apart)
+			err = errors.Join(err, b.driver.maker.inHost(&one))
 		}
 		if err != nil {
 			b.driver.log.Warn("a running container has lost its network interface: restart it", "bridge", b.want.name, "interface", e.HostVeth, "address", e.address(), "error", err)
@@ -231,7 +234,7 @@ func (b *bridge) close(remove bool) error {
 		return nil
 	}
 	d := b.now()
-	failed := []error{b.driver.wall.unset(d.name)}
+	failed := []error{b.driver.wall.DropNetwork(d.name)}
 	link, err := netlink.LinkByName(d.name)
 	missing := netlink.LinkNotFoundError{}
 	switch {

@@ -159,7 +159,7 @@ func TestCNILeftovers(t *testing.T) {
 	if err := os.Rename(path, path+".away"); err != nil {
 		t.Fatal(err)
 	}
-	s = open(t, config)
+	s = adopt(t, config)
 	if err := s.Reserve(*kept.place()); err != nil {
 		t.Fatal(err)
 	}

@@ -44,6 +44,10 @@ func (s *Store) Create(ctx context.Context, r apinet.CreateRequest) (_ apinet.Ne
 	if err != nil {
 		return apinet.Network{}, "", err
 	}
+	if err := s.settle(); err != nil {
+		_, err2 := g.close(true)
+		return apinet.Network{}, "", errors.Join(err, err2)
+	}
 	if err := s.save(g); err != nil {
 		_, err2 := g.close(true)
 		return apinet.Network{}, "", errors.Join(err, err2)

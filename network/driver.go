@@ -67,6 +67,7 @@ type traits struct {
 	tidy     bool   // detach is to be called when a namespace has ended, too
 	borrowed bool   // interfaces have the MAC of another: none can be wished for
 	foreign  bool   // the driver chooses addresses; those of an endpoint to be made are wishes
+	reach    *reach // how ports are published on it; nil: they cannot be
 	nickname string // what interfaces are called, before their number: eth
 }
 

@@ -72,8 +72,18 @@ func testConfig(t testing.TB) Config {
 	return Config{Forward: true, Masquerade: true, StateDir: t.TempDir(), Log: slog.New(slog.NewTextHandler(io.Discard, nil))}
 }
 
-// open opens a bridge that is closed, and removed, with the test.
+// open opens a store that is closed, and what it made removed, with the test.
 func open(t testing.TB, c Config) *Store {
+	t.Helper()
+	s := adopt(t, c)
+	if err := s.Ready(); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// adopt is open for a store that is not ready yet.
+func adopt(t testing.TB, c Config) *Store {
 	t.Helper()
 	b, err := Open(t.Context(), c)
 	if err != nil {

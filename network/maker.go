@@ -254,9 +254,7 @@ func (m *maker) connect(e *Endpoint, at entry, d device, apart bool) (int, error
 				}
 			}
 		}
-		if apart {
-			b.setApart(e.HostVeth)
-		}
+		b.setPort(e.HostVeth, apart)
 		err := m.host.do(&b)
 		if errors.Is(err, unix.EBUSY) && first == firstIndex && index > 0 {
 			m.first = indexBeyond

@@ -31,6 +31,7 @@ import (
 	"os"
 
 	"github.com/davit-engine/davit/network/ipam"
+	"github.com/davit-engine/davit/network/publish"
 	apinet "github.com/moby/moby/api/types/network"
 )
 
@@ -52,6 +53,8 @@ type Config struct {
 	NoInterconnect bool         // containers on the bridge cannot reach each other (Docker's icc=false)
 	Pools          []ipam.Pool  // what networks get addresses from that do not say; a family without any: ipam's defaults
 	Table          string       // name of the nftables table; "" is davit, or davit-<bridge> where the bridge is not davit0
+	PublishOn      netip.Addr   // where ports are published if neither the user nor the network says; invalid or unspecified: on all addresses
+	NoProxy        bool         // nobody listens at published ports (Docker's userland-proxy=false): where the firewall cannot lead is no way in
 	PoolSize       int          // sandboxes kept ready of each sort; 0: DefaultPoolSize; negative: no pool
 	StateDir       string       // where the range is remembered; made if missing
 	Log            *slog.Logger // nil: nothing is logged
@@ -65,11 +68,12 @@ type Endpoint struct {
 	Interface          string // in the container
 	HostVeth           string `json:",omitempty"` // name of the interface on the host; "" where there is none
 	MAC                apinet.HardwareAddr
-	Address4, Address6 netip.Prefix `json:",omitzero"` // with the length of the network's range; invalid: none
-	Gateway4, Gateway6 netip.Addr   `json:",omitzero"`
-	LinkLocal          []netip.Addr `json:",omitempty"` // more addresses, of the link alone
-	Priority           int          `json:",omitempty"` // of those of a sandbox the highest has the default route
-	Names              []string     `json:",omitempty"` // by which others on the network find it; the first is that of its address
+	Address4, Address6 netip.Prefix   `json:",omitzero"` // with the length of the network's range; invalid: none
+	Gateway4, Gateway6 netip.Addr     `json:",omitzero"`
+	LinkLocal          []netip.Addr   `json:",omitempty"` // more addresses, of the link alone
+	Priority           int            `json:",omitempty"` // of those of a sandbox the highest has the default route
+	Ports              []publish.Port `json:",omitempty"` // what is published
+	Names              []string       `json:",omitempty"` // by which others on the network find it; the first is that of its address
 }
 
 // Sandbox is a network namespace ready for a container to join. Whoever
@@ -107,8 +111,7 @@ type Info struct {
 	Pool         netip.Prefix // what addresses are given from: Subnet or FixedCIDR
 	MTU          int
 	Masquerade   bool
-	Interconnect bool     // containers may reach each other
-	InUse, Free  int      // addresses: given to containers (not those kept ready), and still to be given
-	Ready        int      // sandboxes waiting on the bridge
-	Warnings     []string // what stands in the way of containers' traffic, and what to do
+	Interconnect bool // containers may reach each other
+	InUse, Free  int  // addresses: given to containers (not those kept ready), and still to be given
+	Ready        int  // sandboxes waiting on the bridge
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/davit-engine/davit/errs"
+	"github.com/davit-engine/davit/network/firewall"
 	apinet "github.com/moby/moby/api/types/network"
 	"golang.org/x/sys/unix"
 )
@@ -133,6 +134,34 @@ func parseBridgeOptions(n *apinet.Network) (bridgeOptions, error) {
 		}
 	}
 	return o, err
+}
+
+// describe tells the firewall of a network whose device is bridge.
+func (o *bridgeOptions) describe(n *apinet.Network, bridge string) (about firewall.Network, err error) {
+	about = firewall.Network{
+		Bridge: bridge, Masquerade4: o.masquerade, Masquerade6: o.masquerade, SNAT4: o.host4, SNAT6: o.host6,
+		Interconnect: o.interconnect, Internal: n.Internal, Trusted: o.trusted,
+	}
+	for _, c := range n.IPAM.Config {
+		about.Subnets = append(about.Subnets, c.Subnet)
+	}
+	if about.Mode4, err = firewall.ParseMode(o.mode4); err == nil {
+		about.Mode6, err = firewall.ParseMode(o.mode6)
+	}
+	return about, err
+}
+
+// publishing says how ports are published on the network; fallback is where if
+// the network does not say.
+func (o *bridgeOptions) publishing(n *apinet.Network, about firewall.Network, fallback netip.Addr) *reach {
+	r := &reach{bridge: about.Bridge, mode4: about.Mode4, mode6: about.Mode6, internal: about.Internal, host: fallback}
+	if value, given := n.Options[optionBinding]; given {
+		r.host, _ = netip.ParseAddr(value) // which has been checked
+	}
+	if r.host = r.host.Unmap(); r.host.IsUnspecified() {
+		r.host = netip.Addr{}
+	}
+	return r
 }
 
 // validInterface says whether the kernel takes a name for an interface. "all"

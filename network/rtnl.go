@@ -189,17 +189,22 @@ func (b *batch) setGroup(index int, group uint32) {
 	b.number(unix.IFLA_GROUP, group)
 }
 
-// setApart makes an interface of a bridge one that speaks with the bridge
-// itself only, not with others that are so (Linux 4.18), and that does not
-// teach the bridge where a MAC is.
-func (b *batch) setApart(name string) {
-	b.request("setting interface "+name+" apart", unix.RTM_NEWLINK, 0, ifinfomsg(0, 0))
+// setPort sets an interface up as one of a bridge. What is for where it came
+// from goes back there: with br_netfilter a container's packets to its own
+// published port do not leave the bridge. apart makes it one that speaks with
+// the bridge itself only, not with others that are so (Linux 4.18), and that
+// does not teach the bridge where a MAC is.
+func (b *batch) setPort(name string, apart bool) {
+	b.request("setting up interface "+name, unix.RTM_NEWLINK, 0, ifinfomsg(0, 0))
 	b.text(unix.IFLA_IFNAME, name)
 	b.nest(unix.IFLA_LINKINFO, func() {
 		b.text(unix.IFLA_INFO_SLAVE_KIND, "bridge")
 		b.nest(unix.IFLA_INFO_SLAVE_DATA, func() {
-			b.attr(unix.IFLA_BRPORT_ISOLATED, []byte{1})
-			b.attr(unix.IFLA_BRPORT_LEARNING, []byte{0})
+			b.attr(unix.IFLA_BRPORT_MODE, []byte{1}) // hairpin
+			if apart {
+				b.attr(unix.IFLA_BRPORT_ISOLATED, []byte{1})
+				b.attr(unix.IFLA_BRPORT_LEARNING, []byte{0})
+			}
 		})
 	})
 }

@@ -178,6 +178,7 @@ func (s *Store) Connect(ctx context.Context, ns *os.File, on []Endpoint, w Wish)
 // namespace cannot be had, and may live on: then this happens in the
 // background.
 func (s *Store) Disconnect(_ context.Context, ns *os.File, e Endpoint, rest []Endpoint) error {
+	s.ports.release(e.ID)
 	g, err := s.networks.get(e.Network)
 	if err != nil {
 		return err

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/davit-engine/davit/errs"
+	"github.com/davit-engine/davit/network/firewall"
 	apinet "github.com/moby/moby/api/types/network"
 )
 
@@ -28,8 +29,8 @@ type Store struct {
 	config   Config // complete
 	since    time.Time
 	maker    *maker
-	wall     *firewall
-	watcher  *watcher // nil without a default bridge
+	wall     *firewall.Table
+	ports    *Ports
 	pool     *pool
 	host     *surroundings
 	drivers  map[string]driver
@@ -39,8 +40,10 @@ type Store struct {
 	changing sync.Mutex // held while a network is created or removed; before all others
 
 	mu       sync.Mutex
+	file     string         // where state is kept
 	state    state          // guarded by mu
 	warnings []string       // guarded by mu
+	settled  bool           // guarded by mu; the firewall is in force
 	closed   bool           // guarded by mu; no work begins once it is set
 	work     sync.WaitGroup // verbs that make something
 }
@@ -54,7 +57,7 @@ func Open(ctx context.Context, c Config) (_ *Store, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{config: c, networks: &directory{segments: map[string]*segment{}}}
+	s := &Store{config: c, file: statePath(c.StateDir, c.Bridge), networks: &directory{segments: map[string]*segment{}}}
 	var undo []func()
 	defer func() {
 		if err != nil {
@@ -71,18 +74,22 @@ func Open(ctx context.Context, c Config) (_ *Store, err error) {
 		return nil, err
 	}
 	undo = append(undo, s.Rates.close)
-	if s.state, err = loadState(statePath(c.StateDir, c.Bridge)); err != nil {
+	if s.state, err = loadState(s.file); err != nil {
 		c.Log.Warn("the bridge's address range of last time is not known", "error", err)
 	}
 	if s.lock, err = takeTable(ctx, c.Table); err != nil {
 		return nil, err
 	}
 	undo = append(undo, s.lock.release)
-	s.wall = &firewall{table: c.Table, log: c.Log}
+	if s.wall, err = firewall.Open(firewall.Config{Name: c.Table, Group: linkGroup, Log: c.Log}); err != nil {
+		return nil, err
+	}
+	undo = append(undo, s.wall.Close)
+	s.ports = &Ports{networks: s.networks, wall: s.wall, log: c.Log, passing: !c.NoProxy, led: map[string]*published{}}
 	under := newParents(s.maker, c.StateDir)
 	s.drivers = map[string]driver{
 		kindMacvlan: newMacvlanDriver(under), kindIPvlan: newIPvlanDriver(under), kindCNI: newCNIDriver(s.maker, c.StateDir),
-		"bridge": &bridgeDriver{s.maker, s.wall, c.Log},
+		"bridge": &bridgeDriver{s.maker, s.wall, c.PublishOn, c.Log},
 	}
 	undo = append(undo, func() {
 		for _, g := range s.networks.all() {
@@ -102,9 +109,6 @@ func Open(ctx context.Context, c Config) (_ *Store, err error) {
 		s.since = info.ModTime().UTC()
 	}
 	s.openSaved(ctx)
-	if err := s.raise(&undo); err != nil {
-		return nil, err
-	}
 	if s.host, err = watchSurroundings(s.networks, c); err != nil {
 		return nil, err
 	}
@@ -123,35 +127,6 @@ func takeTable(ctx context.Context, table string) (*lock, error) {
 		return nil, errs.New(errs.Conflict, "another engine on this host uses the table %s: give this one another bridge (--bridge)", table)
 	}
 	return l, explain(err, "claiming the table")
-}
-
-// raise writes the table and watches it from then on.
-func (s *Store) raise(undo *[]func()) (err error) {
-	if len(s.networks.all()) == 0 {
-		return nil
-	}
-	if s.config.Forward {
-		drop, err := switchForwarding(&s.state, s.config)
-		if err != nil {
-			return err
-		}
-		s.wall.drop = drop
-		if err := s.saveState(); err != nil {
-			return err
-		}
-	}
-	if err := s.wall.settle(); err != nil {
-		return err
-	}
-	if s.watcher, err = watch(s.wall); err != nil {
-		return err
-	}
-	*undo = append(*undo, s.watcher.close)
-	for _, w := range obstacles(s.config.Bridge) {
-		s.warnings = append(s.warnings, w)
-		s.config.Log.Warn(w)
-	}
-	return nil
 }
 
 // openDefault opens the default bridge.
@@ -185,7 +160,7 @@ func (s *Store) openDefault(ctx context.Context) error {
 		return err
 	}
 	w := want{name: c.Bridge, mtu: c.MTU, addresses: gateways, ipv6: c.IPv6}
-	d := &bridgeDriver{s.maker, s.wall, c.Log}
+	d := &bridgeDriver{s.maker, s.wall, c.PublishOn, c.Log}
 	lan, t, err := d.openBridge(ctx, n, o, w)
 	if err != nil {
 		return err
@@ -197,7 +172,7 @@ func (s *Store) openDefault(ctx context.Context) error {
 	g.addresses.goOnAfter([]netip.Addr{s.state.Last})
 	s.networks.bridge = g
 	s.state.Bridge = gateway
-	return s.saveState()
+	return s.state.save(s.file)
 }
 
 // describeDefault describes the default bridge, but for its MTU.
@@ -223,10 +198,18 @@ func (s *Store) describeDefault(gateways []netip.Prefix) apinet.Network {
 		optionDefault:    "true",
 		optionICC:        strconv.FormatBool(!s.config.NoInterconnect),
 		optionMasquerade: strconv.FormatBool(s.config.Masquerade),
-		optionBinding:    "0.0.0.0",
+		optionBinding:    bindingText(s.config.PublishOn),
 		optionName:       s.config.Bridge,
 	}
 	return n
+}
+
+// bindingText writes where ports are published as Docker does.
+func bindingText(a netip.Addr) string {
+	if !a.IsValid() {
+		return "0.0.0.0"
+	}
+	return a.String()
 }
 
 func (s *Store) predefined(name, driver string) apinet.Network {
@@ -366,8 +349,10 @@ func (s *Store) Status(id string) apinet.Status {
 
 // Release gives an endpoint's addresses back, to be handed out again as late as
 // possible. The kernel removes the interface with the namespace, so this does
-// not wait for anything. An endpoint that is not in use is ignored.
+// not wait for anything but, where ports are published, for the kernel to forget
+// them. An endpoint that is not in use is ignored.
 func (s *Store) Release(e Endpoint) {
+	s.ports.release(e.ID)
 	s.Rates.forget(e)
 	if g, err := s.networks.get(e.Network); err == nil {
 		g.release(e)
@@ -384,27 +369,62 @@ func (s *Store) Reserve(e Endpoint) error {
 	if err != nil {
 		return err
 	}
-	return g.reserve(e)
+	if err := g.reserve(e); err != nil || g.traits.reach == nil {
+		return err
+	}
+	return s.ports.restore(*g.traits.reach, &e)
 }
 
 // Ready says that all running containers' endpoints are reserved: the
 // interfaces of all others are removed in the background, since no container
-// owns them. Without this call they and their addresses stay taken.
-func (s *Store) Ready() {
-	for _, g := range s.networks.all() {
+// owns them. Without this call they and their addresses stay taken. From then on
+// the firewall says what it should; what was right before is not touched.
+func (s *Store) Ready() error {
+	all := s.networks.all()
+	for _, g := range all {
 		g.sweep()
 	}
+	if len(all) == 0 {
+		return nil
+	}
+	return s.settle()
 }
+
+// settle makes the host pass on containers' packets, and the firewall say what
+// it should. After the first time it does nothing.
+func (s *Store) settle() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.settled {
+		return nil
+	}
+	if s.config.Forward {
+		drop, err := switchForwarding(&s.state, s.config)
+		if err == nil {
+			err = s.wall.SetDrop(drop, false)
+		}
+		if err == nil {
+			err = s.state.save(s.file)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := s.wall.Settle(); err != nil {
+		return err
+	}
+	s.settled = true
+	return nil
+}
+
+// Ports publishes ports of endpoints that were acquired here.
+func (s *Store) Ports() *Ports { return s.ports }
 
 // Info describes the default bridge.
 func (s *Store) Info() Info {
-	s.mu.Lock()
-	warnings := slices.Clone(s.warnings)
-	s.mu.Unlock()
-	warnings = append(warnings, s.host.warnings()...)
 	g := s.networks.bridge
 	if g == nil {
-		return Info{Warnings: warnings}
+		return Info{}
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -417,8 +437,15 @@ func (s *Store) Info() Info {
 	return Info{
 		Name: s.config.Bridge, Subnet: r.Subnet(), Gateway: r.Gateway(), Pool: pool.Masked(),
 		MTU: mtu, Masquerade: s.config.Masquerade, Interconnect: !s.config.NoInterconnect,
-		InUse: len(g.inUse), Free: g.addresses.free() + len(g.shelf.ready), Ready: len(g.shelf.ready), Warnings: warnings,
+		InUse: len(g.inUse), Free: g.addresses.free() + len(g.shelf.ready), Ready: len(g.shelf.ready),
 	}
+}
+
+// Warnings says what stands in the way of containers' traffic, and what to do.
+func (s *Store) Warnings() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Concat(s.warnings, s.host.warnings(), s.wall.Warnings())
 }
 
 // Close empties the pool and stops watching the table; containers go on as they
@@ -441,9 +468,7 @@ func (s *Store) Close(remove bool) error {
 	defer s.maker.close()
 	defer s.Rates.close()
 	defer s.lock.release()
-	if s.watcher != nil {
-		s.watcher.close()
-	}
+	defer s.wall.Close() // after the networks have left it
 	var failed []error
 	for _, g := range s.networks.all() {
 		removed, err := g.close(remove)
@@ -454,11 +479,11 @@ func (s *Store) Close(remove bool) error {
 		}
 	}
 	if remove {
-		return errors.Join(append(failed, s.wall.remove(), stopForwarding(s.state, s.config), s.forgetState())...)
+		return errors.Join(append(failed, s.wall.Remove(), stopForwarding(s.state, s.config), forget(s.file))...)
 	}
 	if g := s.networks.bridge; g != nil {
 		s.state.Last = g.addresses.last()[0]
-		failed = append(failed, s.saveState())
+		failed = append(failed, s.state.save(s.file))
 	}
 	return errors.Join(failed...)
 }
@@ -470,14 +495,9 @@ func (s *Store) save(g *segment) error {
 	return kept{g.net, g.addresses.last()}.save(s.config.StateDir)
 }
 
-// saveState writes what is to be known of the default bridge.
-func (s *Store) saveState() error {
-	return s.state.save(statePath(s.config.StateDir, s.config.Bridge))
-}
-
-// forgetState removes what saveState wrote.
-func (s *Store) forgetState() error {
-	if err := os.Remove(statePath(s.config.StateDir, s.config.Bridge)); !errors.Is(err, fs.ErrNotExist) {
+// forget removes a file; that it is gone is no error.
+func forget(path string) error {
+	if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil

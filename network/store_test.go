@@ -193,7 +193,7 @@ func TestNetworksStay(t *testing.T) {
 	if err := first.Close(false); err != nil {
 		t.Fatal(err)
 	}
-	second := open(t, c)
+	second := adopt(t, c)
 	again, err := second.Find("n")
 	if err != nil || fmt.Sprint(again) != fmt.Sprint(n) {
 		t.Errorf("network was %+v and is %+v, %v", n, again, err)
@@ -362,7 +362,7 @@ func TestSurroundings(t *testing.T) {
 	n := create(t, s, apinet.CreateRequest{Name: "n"})
 	subnet := n.IPAM.Config[0].Subnet
 	eventually(t, "a full pool", func() bool { return s.Info().Ready == DefaultPoolSize })
-	if w := s.Info().Warnings; len(w) != 0 {
+	if w := s.Warnings(); len(w) != 0 {
 		t.Errorf("warnings %q", w)
 	}
 	// A VPN comes up, with a route over the network and another MTU.
@@ -377,8 +377,8 @@ func TestSurroundings(t *testing.T) {
 	if err := netlink.RouteAdd(&netlink.Route{Dst: vpn, LinkIndex: uplink.Attrs().Index}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "a warning", func() bool { return len(s.Info().Warnings) == 1 })
-	if w := s.Info().Warnings[0]; !strings.Contains(w, "network n has the addresses "+subnet.String()) || !strings.Contains(w, "uplink") {
+	eventually(t, "a warning", func() bool { return len(s.Warnings()) == 1 })
+	if w := s.Warnings()[0]; !strings.Contains(w, "network n has the addresses "+subnet.String()) || !strings.Contains(w, "uplink") {
 		t.Errorf("warning %q", w)
 	}
 	next := create(t, s, apinet.CreateRequest{Name: "next"})
@@ -401,7 +401,7 @@ func TestSurroundings(t *testing.T) {
 	if err := netlink.RouteDel(&netlink.Route{Dst: vpn, LinkIndex: uplink.Attrs().Index}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "no warning", func() bool { return len(s.Info().Warnings) == 0 })
+	eventually(t, "no warning", func() bool { return len(s.Warnings()) == 0 })
 }
 
 // TestFullBridge looks for the kernel's limit of interfaces on a bridge.

@@ -53,9 +53,10 @@ type Port struct {
 
 // String is p as people write it: 127.0.0.1:8000-8009/tcp. It tells ports apart
 // that can exist at the same time.
-func (p Port) String() string {
-	return hostText(p.HostIP, p.HostPort, p.HostPort+p.Count-1) + "/" + p.Proto
-}
+func (p Port) String() string { return p.Address() + "/" + p.Proto }
+
+// Address is where the port is on the host: 127.0.0.1:8000-8009.
+func (p Port) Address() string { return hostText(p.HostIP, p.HostPort, p.HostPort+p.Count-1) }
 
 // hostText is an address with its ports. All addresses are written as those of
 // IPv4 are, which is how Docker's errors have them.
@@ -91,8 +92,8 @@ func overlap(a, b netip.Addr) bool {
 // says.
 func (p Port) World() bool { return !p.HostIP.IsLoopback() }
 
-// Both are the addresses under which p is shown: 0.0.0.0 and :: for all of both
-// families.
+// HostIPs are the addresses under which p is shown: 0.0.0.0 and :: for all of
+// both families.
 func (p Port) HostIPs() []netip.Addr {
 	if p.HostIP.IsValid() {
 		return []netip.Addr{p.HostIP}

@@ -219,6 +219,23 @@ func TestConnectionsThatEnded(t *testing.T) {
 	for _, listen := range []bool{false, true} {
 		CloseAll(mustReserve(t, listen, Binding{Proto: TCP, HostPort: 8080}))
 	}
+	// Those of a reserved port that somebody listened at, too.
+	got := mustReserve(t, true, Binding{Proto: TCP, HostPort: 8080})
+	server, err := net.FileListener(got[0].File)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, err = net.Dial("tcp4", "127.0.0.1:8080"); err != nil {
+		t.Fatal(err)
+	}
+	if s, err = server.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	io.Copy(io.Discard, c)
+	c.Close()
+	server.Close()
+	CloseAll(got)
 	mustReserve(t, false, Binding{Proto: TCP, HostPort: 8080})
 	if err := listenLikeServers("127.0.0.1:8080"); !errors.Is(err, unix.EADDRINUSE) {
 		t.Error("reserved beside an ended connection, taken by another:", err)

@@ -225,12 +225,13 @@ func (r *request) bind(port uint16, listen bool) (_ int, err error) {
 			return -1, fmt.Errorf("reserving a port: %w", err)
 		}
 	}
-	err = unix.Bind(fd, to)
-	if errors.Is(err, unix.EADDRINUSE) && r.Proto == TCP {
-		err = bindBesideEnded(fd, to, listen)
-	}
-	if err == nil && r.Proto == TCP && listen {
-		err = unix.Listen(fd, backlog)
+	switch {
+	case r.Proto == TCP && listen:
+		err = bindToListen(fd, to)
+	case r.Proto == TCP:
+		err = bindToReserve(fd, to)
+	default:
+		err = unix.Bind(fd, to)
 	}
 	switch {
 	case errors.Is(err, unix.EADDRINUSE):
@@ -243,16 +244,31 @@ func (r *request) bind(port uint16, listen bool) (_ int, err error) {
 	return fd, nil
 }
 
-// bindBesideEnded binds to a port that may only be taken by connections that
-// have ended, and that the kernel keeps for another minute. It then allows what
-// it allows to servers that run beside each other too. A socket that listens
-// nobody can join, whatever both allow; one that does not has to take its
-// consent back.
-func bindBesideEnded(fd int, to unix.Sockaddr, listen bool) error {
+// bindToListen binds and listens. As with all servers, connections that have
+// ended, and that the kernel keeps for another minute, do not stand in the way,
+// nor will those of this socket. That it listens keeps everybody else away.
+func bindToListen(fd int, to unix.Sockaddr) error {
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
 		return err
 	}
-	if err := unix.Bind(fd, to); err != nil || listen {
+	if err := unix.Bind(fd, to); err != nil {
+		return err
+	}
+	return unix.Listen(fd, backlog)
+}
+
+// bindToReserve binds and nothing else. A socket that consents to others, for
+// connections that have ended, has to take that back: the kernel would let a
+// server join it.
+func bindToReserve(fd int, to unix.Sockaddr) error {
+	err := unix.Bind(fd, to)
+	if !errors.Is(err, unix.EADDRINUSE) {
+		return err
+	}
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
+		return err
+	}
+	if err := unix.Bind(fd, to); err != nil {
 		return err
 	}
 	return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 0)

@@ -22,8 +22,10 @@ var ErrFrame = errors.New("malformed frame")
 // A peer that takes no byte for this long is given up.
 const sendTimeout = 10 * time.Second
 
-// maxFiles is the kernel's SCM_MAX_FD: descriptors in one frame.
-const maxFiles = 253
+const (
+	maxFiles = 253  // the kernel's SCM_MAX_FD: descriptors in one frame
+	maxAhead = 4096 // descriptors that come ahead of a message
+)
 
 // Socket is a connected unix stream socket: a *net.UnixConn, or an *os.File
 // over a non-blocking descriptor (so that the shim need not link package net).
@@ -88,6 +90,21 @@ func (c *Conn) Send(seq uint64, t Type, payload any, files ...syscall.Conn) erro
 	}
 	c.sendMu.Lock()
 	defer c.sendMu.Unlock()
+	for len(files) > maxFiles {
+		ahead, err := encode(0, TypeFiles, nil)
+		if err != nil {
+			return err
+		}
+		if err := c.send(ahead, t, files[:maxFiles]); err != nil {
+			return err
+		}
+		files = files[maxFiles:]
+	}
+	return c.send(frame, t, files)
+}
+
+// send writes a frame, for whoever holds sendMu.
+func (c *Conn) send(frame []byte, t Type, files []syscall.Conn) error {
 	if err := c.sock.SetWriteDeadline(time.Now().Add(sendTimeout)); err != nil {
 		return fmt.Errorf("sending %s message: %w", t, err)
 	}
@@ -179,15 +196,29 @@ func (c *Conn) write(p, oob []byte) error {
 // no descriptor of the peer's open.
 func (c *Conn) Receive() (*Message, error) {
 	m := &Message{}
-	body, err := c.receive(m)
-	if err == nil {
-		err = open(body, &m.Envelope)
+	for {
+		ahead := m.Files
+		m.Files = nil
+		body, err := c.receive(m)
+		if err == nil {
+			err = open(body, &m.Envelope)
+		}
+		m.Files = append(ahead, m.Files...)
+		if err == nil && len(ahead) > maxAhead {
+			err = fmt.Errorf("%w: too many descriptors", ErrFrame)
+		}
+		if err == io.EOF && len(ahead) > 0 {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			m.Close()
+			return nil, err
+		}
+		if m.Type != TypeFiles {
+			return m, nil
+		}
+		m.Envelope = Envelope{}
 	}
-	if err != nil {
-		m.Close()
-		return nil, err
-	}
-	return m, nil
 }
 
 func (c *Conn) receive(m *Message) ([]byte, error) {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -78,6 +79,52 @@ func TestFrameCarriesMessageAndDescriptors(t *testing.T) {
 	m.Close()
 	if got, _ := io.ReadAll(r); string(got) != "x" {
 		t.Errorf("through the descriptor came %q", got)
+	}
+}
+
+// TestManyDescriptors sends more of them than one frame holds, in their order.
+func TestManyDescriptors(t *testing.T) {
+	a, b := pair(t)
+	before := openFDs(t)
+	const count = 2*maxFiles + 10
+	var pipes []*os.File
+	var files []syscall.Conn
+	for i := range 2 {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		pipes = append(pipes, r, w)
+		for range count / 2 {
+			files = append(files, pipes[2*i+1])
+		}
+	}
+	go func() {
+		c := conn(t, a)
+		c.Send(7, TypeSignal, Signal{Signal: 9}, files...)
+		c.Send(8, TypeOK, nil)
+		pipes[1].Close()
+		pipes[3].Close()
+	}()
+	c := conn(t, b)
+	m, err := c.Receive()
+	if err != nil || m.Seq != 7 || len(m.Files) != count {
+		t.Fatalf("%+v, %v", m, err)
+	}
+	m.Files[count/2-1].WriteString("first")
+	m.Files[count/2].WriteString("second")
+	m.Close()
+	for i, want := range []string{"first", "second"} {
+		if got, _ := io.ReadAll(pipes[2*i]); string(got) != want {
+			t.Errorf("through pipe %d came %q", i, got)
+		}
+		pipes[2*i].Close()
+	}
+	if m, err := c.Receive(); err != nil || m.Seq != 8 || len(m.Files) != 0 {
+		t.Errorf("the next: %+v, %v", m, err)
+	}
+	if after := openFDs(t); after != before {
+		t.Errorf("%d descriptors, %d before", after, before)
 	}
 }
 
@@ -199,6 +246,8 @@ func FuzzReceive(f *testing.F) {
 	f.Add(frame(`{"seq":1,"type":"ok"}`), 0, false)
 	f.Add(frame(`{"type":"exited","payload":{"id":"x"}}`), 5, true)
 	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0}, 0, true)
+	f.Add(append(frame(`{"type":"files"}`), frame(`{"seq":1,"type":"ok"}`)...), 0, true)
+	f.Add(frame(`{"type":"files"}`), 0, true)
 	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"), 2, true)
 	f.Fuzz(func(t *testing.T, data []byte, split int, files bool) {
 		if len(data) == 0 || len(data) > 64<<10 {

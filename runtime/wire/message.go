@@ -28,7 +28,8 @@
 //	| length    | JSON envelope      |    length: big endian, at most MaxFrame
 //	+-----------+--------------------+
 //
-// and file descriptors ride (SCM_RIGHTS) on its first byte. Requests carry a
+// and file descriptors ride (SCM_RIGHTS) on its first byte. Those that are more
+// than the kernel lets ride on one come ahead, on frames of type files. Requests carry a
 // sequence number from 1 and are answered once each, in any order; events
 // carry 0. A message may gain fields, never lose or re-mean them; an unknown
 // type is answered with an error, so a newer engine can ask an older shim.
@@ -69,6 +70,7 @@ const (
 	TypeDetached Type = "detached" // event: Detached
 	TypeExited   Type = "exited"   // event: Exit
 
+	TypeFiles  Type = "files"  // no message: the descriptors are the next one's
 	TypeDump   Type = "dump"   // request: Dump; reply: TypeOK
 	TypeServe  Type = "serve"  // request: Serve + the sockets of what is added; reply: TypeServed
 	TypeServed Type = "served" // reply: Served

@@ -90,7 +90,7 @@ func session(t *testing.T, cli enginetest.CLI, c string) {
 	cli.OK(t, "rmi", "answers:1")
 	cli.Fails(t, 1, "No such container", "start", "no-such-container")
 	cli.Fails(t, 1, "No such image", "rmi", "no-such-image")
-	cli.Fails(t, 125, "is not supported yet", "run", "--rm", "-P", "busybox", "true")
+	cli.OK(t, "run", "--rm", "-P", "--expose", "80", "busybox", "true")
 	cli.Fails(t, 125, "invalid", "run", "--rm", "--cap-add", "COFFEE", "busybox", "true")
 }
 

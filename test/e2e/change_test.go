@@ -139,7 +139,6 @@ func TestChange(t *testing.T) {
 
 	// What is refused changes nothing, not even the process.
 	for text, args := range map[string][]string{
-		"is not supported yet":            {"-p", "8080:80"},
 		"network nowhere not found":       {"--network", "nowhere"},
 		"nothing is mounted at /nothing":  {"--mount-rm", "/nothing"},
 		"has no variable NO":              {"--env-rm", "NO"},

@@ -95,8 +95,7 @@ func TestFlagsRefused(t *testing.T) {
 		flags []string
 		text  string
 	}{
-		{[]string{"-p", "80:80"}, "-p/--publish is not supported yet"},
-		{[]string{"-P"}, "-P/--publish-all is not supported yet"},
+		{[]string{"-p", "192.0.2.1:80:80"}, "failed to bind host port 192.0.2.1:80/tcp: cannot assign requested address"},
 		{[]string{"--network", "mine"}, "network mine not found"},
 		{[]string{"--isolation", "hyperv"}, "invalid isolation (hyperv): linux only supports 'default'"},
 		{[]string{"--io-maxiops", "1"}, "on linux"},
