@@ -18,7 +18,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/apt.sh
 
 packages=(./runtime/cgroup ./runtime/cgroup/dbus ./runtime/cgroup/systemd ./runtime/spawn ./runtime/shim ./runtime/seccomp)
-packages+=(./runtime/oci ./runtime/hook ./network)
+packages+=(./runtime/oci ./runtime/hook)
 only='' verbose='' shell=''
 while (($#)); do
   case $1 in
