@@ -1,7 +1,6 @@
 package network
 
 import (
-	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -53,10 +52,26 @@ func newParents(m *maker, stateDir string) *parents {
 	return &parents{maker: m, mark: fmt.Sprintf("davit %x", sum[:6]), users: map[string][]tenant{}}
 }
 
-// open has t use the parent of this name, which is made if it is not there.
-// Errors: Conflict when t or another network wants it for itself, NotFound,
+// check says why there can be no parent of this name. Errors: NotFound,
 // InvalidParameter.
-func (p *parents) open(ctx context.Context, name string, t tenant) (parent, error) {
+func (p *parents) check(name string) error {
+	p.maker.hostMu.Lock()
+	defer p.maker.hostMu.Unlock()
+	_, err := p.maker.links.LinkByName(name)
+	if missing := (netlink.LinkNotFoundError{}); !errors.As(err, &missing) {
+		return explain(err, "looking at interface "+name)
+	}
+	if strings.HasPrefix(name, nowhere) {
+		return nil
+	}
+	_, _, err = p.trunk(name)
+	return err
+}
+
+// open has t use the parent of this name, which is made if it is not there.
+// One that comes later, such as a VPN's, is no error: the zero parent. Errors:
+// Conflict when t or another network wants it for itself.
+func (p *parents) open(name string, t tenant) (parent, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, other := range p.users[name] {
@@ -71,7 +86,7 @@ func (p *parents) open(ctx context.Context, name string, t tenant) (parent, erro
 		}
 	}
 	found, err := p.obtain(name)
-	if err != nil {
+	if err != nil && !errs.Is(err, errs.NotFound) {
 		return parent{}, err
 	}
 	p.users[name] = append(slices.DeleteFunc(p.users[name], func(u tenant) bool { return u.id == t.id }), t)
@@ -139,27 +154,34 @@ func (p *parents) obtain(name string) (parent, error) {
 	return parent{at.Index, at.MTU, at.HardwareAddr}, nil
 }
 
-// makeVLAN makes the sub-interface that a name such as eth0.10 describes.
-func (p *parents) makeVLAN(name string) error {
+// trunk returns the interface that a name such as eth0.10 is a VLAN of, and
+// which.
+func (p *parents) trunk(name string) (under netlink.Link, id int, err error) {
 	dot := strings.LastIndexByte(name, '.')
 	if dot < 1 {
-		return errs.New(errs.NotFound, "-o parent interface was not found on the host: %s: name one that is there (ip link), or a VLAN to be made of one, such as eth0.10", name)
+		return nil, 0, errs.New(errs.NotFound, "-o parent interface was not found on the host: %s: name one that is there (ip link), or a VLAN to be made of one, such as eth0.10", name)
 	}
 	trunk, number := name[:dot], name[dot+1:]
-	id, err := strconv.Atoi(number)
-	if err != nil || strconv.Itoa(id) != number {
-		return errs.New(errs.InvalidParameter, "unable to parse a valid vlan id from: %s (ex. eth0.10 for vlan 10)", number)
+	if id, err = strconv.Atoi(number); err != nil || strconv.Itoa(id) != number {
+		return nil, 0, errs.New(errs.InvalidParameter, "unable to parse a valid vlan id from: %s (ex. eth0.10 for vlan 10)", number)
 	}
 	if id < 1 || id > 4094 {
-		return errs.New(errs.InvalidParameter, "vlan id must be between 1-4094, received: %d", id)
+		return nil, 0, errs.New(errs.InvalidParameter, "vlan id must be between 1-4094, received: %d", id)
 	}
-	under, err := p.maker.links.LinkByName(trunk)
+	under, err = p.maker.links.LinkByName(trunk)
 	if missing := (netlink.LinkNotFoundError{}); errors.As(err, &missing) {
-		return errs.New(errs.NotFound, "-o parent interface was not found on the host: %s, for VLAN %d of it: name one that is there (ip link)", trunk, id)
+		return nil, 0, errs.New(errs.NotFound, "-o parent interface was not found on the host: %s, for VLAN %d of it: name one that is there (ip link)", trunk, id)
 	}
+	return under, id, explain(err, "looking at interface "+trunk)
+}
+
+// makeVLAN makes the sub-interface that a name such as eth0.10 describes.
+func (p *parents) makeVLAN(name string) error {
+	under, id, err := p.trunk(name)
 	if err != nil {
-		return explain(err, "looking at interface "+trunk)
+		return err
 	}
+	trunk := under.Attrs().Name
 	err = p.make(&netlink.Vlan{LinkAttrs: netlink.LinkAttrs{Name: name, ParentIndex: under.Attrs().Index}, VlanId: id, VlanProtocol: netlink.VLAN_PROTOCOL_8021Q})
 	switch {
 	case errors.Is(err, unix.EOPNOTSUPP):

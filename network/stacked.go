@@ -92,6 +92,9 @@ func (o stackedOptions) closed(n *apinet.Network) bool {
 // plan is that of driver.
 func (d *stackedDriver) plan(n *apinet.Network) (ranging, error) {
 	o, err := d.parse(n)
+	if err == nil {
+		err = d.parents.check(o.parent)
+	}
 	if o.routed || o.closed(n) {
 		return rangesGiven, err
 	}
@@ -99,7 +102,7 @@ func (d *stackedDriver) plan(n *apinet.Network) (ranging, error) {
 }
 
 // open is that of driver.
-func (d *stackedDriver) open(ctx context.Context, n apinet.Network) (lan, traits, error) {
+func (d *stackedDriver) open(_ context.Context, n apinet.Network) (lan, traits, error) {
 	o, err := d.parse(&n)
 	if err != nil {
 		return nil, traits{}, err
@@ -107,11 +110,11 @@ func (d *stackedDriver) open(ctx context.Context, n apinet.Network) (lan, traits
 	if err := d.probe(); err != nil {
 		return nil, traits{}, err
 	}
-	p, err := d.parents.open(ctx, o.parent, tenant{n.ID, d.kind, o.sole})
+	p, err := d.parents.open(o.parent, tenant{n.ID, d.kind, o.sole})
 	if err != nil {
 		return nil, traits{}, err
 	}
-	if o.mtu > p.mtu {
+	if p.index != 0 && o.mtu > p.mtu {
 		return nil, traits{}, errors.Join(
 			errs.New(errs.InvalidParameter, "invalid MTU number: %d: parent interface %s has %d", o.mtu, o.parent, p.mtu),
 			d.parents.close(o.parent, n.ID, true))

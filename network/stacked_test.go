@@ -295,6 +295,43 @@ func TestInterfaceGoesFirst(t *testing.T) {
 	}
 }
 
+// TestParentComesLater: an engine that starts before a network's parent is
+// there does not give the network up.
+func TestParentComesLater(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	needKind(t, kindMacvlan)
+	world := newWorld(t, 0)
+	serve(t, world)
+	config := testConfig(t)
+	s := open(t, config)
+	n := create(t, s, onLAN("lan", "macvlan", "parent", "uplink"))
+	if err := s.Close(false); err != nil {
+		t.Fatal(err)
+	}
+	rename := func(from, to string) {
+		t.Helper()
+		l, err := netlink.LinkByName(from)
+		if err == nil {
+			err = errors.Join(netlink.LinkSetDown(l), netlink.LinkSetName(l, to), netlink.LinkSetUp(l))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	rename("uplink", "later")
+	s = open(t, config)
+	if _, err := s.Acquire(t.Context(), []Wish{{Network: n.ID}}, nil); errs.KindOf(err) != errs.NotFound || !strings.Contains(err.Error(), "-o parent interface was not found on the host: uplink") {
+		t.Errorf("without its parent: %v", err)
+	}
+	rename("later", "uplink")
+	box := acquire(t, s, Wish{Network: n.ID})
+	if who, err := ask(t, box.NetNS, worldAddr, 5*time.Second); err != nil || who != box.place().Address4.Addr().String() {
+		t.Errorf("to the LAN: %q, %v", who, err)
+	}
+}
+
 // TestVLAN: a parent such as uplink.7 is made, serves several networks, and
 // goes with the last one; what the host has is left alone.
 func TestVLAN(t *testing.T) {
