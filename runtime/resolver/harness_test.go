@@ -192,7 +192,6 @@ func text(m *dnsmessage.Message) string {
 // returns what is to be sent; nil: nothing.
 type server struct {
 	asked atomic.Int32
-	port  uint16
 }
 
 // serveAt runs a server at each of addresses, all on one port.
