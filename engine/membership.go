@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"net/netip"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -199,13 +200,34 @@ func (n *nets) note(rec *record.Container) error {
 	return nil
 }
 
-// last reads what note wrote.
+// last reads what note wrote, or an engine that knew no network but the default
+// bridge.
 func (n *nets) last(id string) (list []network.Endpoint) {
 	err := readJSON(filepath.Join(n.runDir(id), endpointsFile), &list)
+	if errors.Is(err, fs.ErrNotExist) {
+		list, err = n.lastOnBridge(id)
+	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		n.log.Error("reading a container's endpoints", "container", id, "error", err)
 	}
 	return list
+}
+
+// lastOnBridge reads the endpoint of a container that an engine has started
+// which knew no network but the default bridge: the container goes on with it.
+func (n *nets) lastOnBridge(id string) ([]network.Endpoint, error) {
+	var old struct {
+		ID, HostVeth string
+		MAC          apinet.HardwareAddr
+		Address      netip.Prefix
+		Gateway      netip.Addr
+	}
+	if err := readJSON(filepath.Join(n.runDir(id), "endpoint.json"), &old); err != nil {
+		return nil, err
+	}
+	return []network.Endpoint{{
+		Network: n.id(networkBridge), ID: old.ID, HostVeth: old.HostVeth, Interface: "eth0", MAC: old.MAC, Address4: old.Address, Gateway4: old.Gateway,
+	}}, nil
 }
 
 // tell tells subscribers that a container has come to its networks, or

@@ -3,6 +3,8 @@ package engine
 import (
 	"encoding/json"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +15,7 @@ import (
 
 	"github.com/davit-engine/davit/engine/record"
 	"github.com/davit-engine/davit/errs"
+	davitnet "github.com/davit-engine/davit/network"
 )
 
 func TestNetworking(t *testing.T) {
@@ -217,5 +220,34 @@ func TestNamesOnNetworks(t *testing.T) {
 	got := dnsNames(r, &network.EndpointSettings{Aliases: []string{"www", "box", "web"}})
 	if want := []string{"web", "www", "box", "abcdefabcdef"}; !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+func TestEndpointsOfAnEarlierEngine(t *testing.T) {
+	e := bare()
+	e.cfg.ExecRoot = t.TempDir()
+	dir := e.runDir("ab")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if got := e.nets.last("ab"); got != nil {
+		t.Errorf("without a file: %v", got)
+	}
+	old := `{"NetworkID":"bridge","ID":"e1","HostVeth":"dvac110002","MAC":"02:00:00:00:00:01","Address":"172.17.0.2/16","Gateway":"172.17.0.1"}`
+	if err := os.WriteFile(filepath.Join(dir, "endpoint.json"), []byte(old), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got := e.nets.last("ab")
+	if len(got) != 1 || got[0].ID != "e1" || got[0].HostVeth != "dvac110002" || got[0].MAC.String() != "02:00:00:00:00:01" || got[0].Address4.String() != "172.17.0.2/16" || got[0].Gateway4.String() != "172.17.0.1" {
+		t.Errorf("got %+v", got)
+	}
+	now := rec("ab", "x", func(r *record.Container) {
+		r.ID, r.Endpoints = "ab", append(got, davitnet.Endpoint{ID: "e2", Network: "n"})
+	})
+	if err := e.nets.note(now); err != nil {
+		t.Fatal(err)
+	}
+	if again := e.nets.last("ab"); len(again) != 2 || again[1].ID != "e2" || again[0].Address4 != got[0].Address4 {
+		t.Errorf("got %+v", again)
 	}
 }

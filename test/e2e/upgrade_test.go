@@ -74,6 +74,8 @@ func upgrade(t *testing.T, e *enginetest.Engine, replace func()) {
 		pids[n] = inspect(t, cli, n).State.Pid
 	}
 
+	address := interfaces(t, cli, "tick")
+
 	replace()
 
 	if now := version(); now == before {
@@ -89,6 +91,9 @@ func upgrade(t *testing.T, e *enginetest.Engine, replace func()) {
 	}
 	if s := inspect(t, cli, "healthy"); s.State.Health.Status != "healthy" || s.RestartCount != 0 {
 		t.Errorf("the healthy one: %+v, restarted %d times", s.State.Health, s.RestartCount)
+	}
+	if now := agree(t, cli, "tick", "bridge")["bridge"].IPAddress.String(); !strings.HasPrefix(address["eth0"], now+"/") {
+		t.Errorf("it had %v, now %s", address, now)
 	}
 	session.says(t, "after")
 	keys.says(t, "after")
