@@ -31,7 +31,7 @@ func logs(e *enginetest.Engine, work string, runs int) error {
 		return fmt.Errorf("building lines: %w\n%s", err, out)
 	}
 	sides := []*logSide{{name: "davit", host: e.Host(), clients: map[string][]string{"davit logs": {filepath.Join(e.Bin, "davit")}, "docker logs": {"docker"}}}}
-	if peer, end, err := startDockerd(); err != nil {
+	if peer, end, err := startDockerd(nil, "--bridge", "none", "--iptables=false", "--ip6tables=false"); err != nil {
 		fmt.Printf("- Debian's docker: not measured: %v\n", err)
 	} else {
 		defer end()
@@ -195,8 +195,9 @@ func (s *logSide) read() (int64, error) {
 	return io.CopyBuffer(struct{ io.Writer }{io.Discard}, resp.Body, make([]byte, 1<<16))
 }
 
-// startDockerd runs the machine's dockerd with everything of its own.
-func startDockerd() (host string, end func(), err error) {
+// startDockerd runs the machine's dockerd with everything of its own, by the
+// command in, if that is not empty.
+func startDockerd(in []string, args ...string) (host string, end func(), err error) {
 	dockerd, err := exec.LookPath("dockerd")
 	if err != nil {
 		return "", nil, err
@@ -210,8 +211,9 @@ func startDockerd() (host string, end func(), err error) {
 		return "", nil, err
 	}
 	socket := filepath.Join(dir, "docker.sock")
-	cmd := exec.Command(dockerd, "--host", "unix://"+socket, "--data-root", dir+"/data", "--exec-root", dir+"/exec", "--pidfile", dir+"/pid", "--config-file", config,
-		"--bridge", "none", "--iptables=false", "--ip6tables=false", "--exec-opt", "native.cgroupdriver=cgroupfs")
+	argv := slices.Concat(in, []string{dockerd, "--host", "unix://" + socket, "--data-root", dir + "/data", "--exec-root", dir + "/exec", "--pidfile", dir + "/pid",
+		"--config-file", config, "--exec-opt", "native.cgroupdriver=cgroupfs"}, args)
+	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
 	if err := cmd.Start(); err != nil {
 		return "", nil, err

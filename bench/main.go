@@ -1,7 +1,7 @@
 // Command bench measures Davit beside the least that the kernel has to do
 // (bound/) and beside the other engines of the machine, all in one sitting.
 //
-//	bench [-runs 30] [-containers 100] [-only starts,calls,exec,userns,memory,parallel,watch,stopped,logs,runtimes]
+//	bench [-runs 30] [-containers 100] [-only starts,calls,exec,userns,memory,parallel,network,watch,stopped,logs,runtimes]
 //
 // It prints Markdown tables. What is compared is interleaved, one run of each
 // in turn, so that load from elsewhere falls on all alike; figures are medians
@@ -30,7 +30,7 @@ import (
 func main() {
 	runs := flag.Int("runs", 30, "runs of each start, of which the median counts")
 	containers := flag.Int("containers", 100, "containers for memory and for parallel starts")
-	only := flag.String("only", "starts,calls,exec,userns,memory,parallel,watch,stopped,logs,runtimes", "parts to measure")
+	only := flag.String("only", "starts,calls,exec,userns,memory,parallel,network,watch,stopped,logs,runtimes", "parts to measure")
 	flag.Parse()
 	if err := run(*runs, *containers, strings.Split(*only, ",")); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -111,6 +111,7 @@ func run(runs, containers int, only []string) (err error) {
 		{"userns", func() error { return userns(bin, rootfs, e, runs) }},
 		{"memory", func() error { return memory(e, engines, idle, containers) }},
 		{"parallel", func() error { return parallel(engines, containers) }},
+		{"network", func() error { return networks(bin, work, runs) }},
 		{"watch", func() error { return watch(engines, containers) }},
 		{"stopped", func() error { return stopped(bin, rootfs, min(runs, 10)) }},
 		{"logs", func() error { return logs(e, work, runs) }},

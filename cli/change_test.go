@@ -24,6 +24,7 @@ func TestUpdateRequests(t *testing.T) {
 		{args: []string{"-p", "127.0.0.1:8080:80", "--publish-rm", "53/udp"}, path: "/change",
 			body: `{"PortBindings":{"53/udp":null,"80/tcp":[{"HostIp":"127.0.0.1","HostPort":"8080"}]},"Resources":{}}`},
 		{args: []string{"--network", "back", "--network-rm", "bridge"}, path: "/change", body: `{"Networks":{"back":{},"bridge":null},"Resources":{}}`},
+		{args: []string{"--network-rate", "up=10mbit"}, path: "/change", body: `{"NetworkRate":"up=10mbit","Resources":{}}`},
 		{args: []string{"-v", "/srv:/data/:ro", "--mount", "type=volume,src=v,dst=/v", "--tmpfs", "/t", "--mount-rm", "/old"}, path: "/change",
 			body: `{"Mounts":{"/data":{"BindOptions":{"CreateMountpoint":true},"ReadOnly":true,"Source":"/srv","Target":"/data/","Type":"bind"},"/old":null,` +
 				`"/t":{"Target":"/t","Type":"tmpfs"},"/v":{"Source":"v","Target":"/v","Type":"volume"}},"Resources":{}}`},

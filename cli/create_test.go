@@ -158,10 +158,12 @@ func TestCreateMore(t *testing.T) {
 	engine := fake.Start(t)
 	engine.Program("img", func(*fake.Process) int { return 0 })
 	for args, want := range map[string]string{
-		"--network bridge --network name=one,ip=10.1.2.3": `{"bridge":{},"one":{"IPAMConfig":{"IPv4Address":"10.1.2.3"}}}`,
-		"--network one --network bridge":                  `{"bridge":{},"one":{}}`,
-		"--network name=MyNet,driver-opt=com.x.Y=Z":       `{"MyNet":{"DriverOpts":{"com.x.Y":"Z"}}}`,
-		"--network ns:/run/netns/x":                       `{"ns:/run/netns/x":{}}`,
+		"--network bridge --network name=one,ip=10.1.2.3":                         `{"bridge":{},"one":{"IPAMConfig":{"IPv4Address":"10.1.2.3"}}}`,
+		"--network one --network bridge":                                          `{"bridge":{},"one":{}}`,
+		"--network name=MyNet,driver-opt=com.x.Y=Z":                               `{"MyNet":{"DriverOpts":{"com.x.Y":"Z"}}}`,
+		"--network-rate up=1mbit,down=2mbit":                                      `{"default":{"DriverOpts":{"davit.rate":"up=1mbit,down=2mbit"}}}`,
+		"--network-rate up=1mbit --network one --network name=two,driver-opt=k=v": `{"one":{"DriverOpts":{"davit.rate":"up=1mbit"}},"two":{"DriverOpts":{"davit.rate":"up=1mbit","k":"v"}}}`,
+		"--network ns:/run/netns/x":                                               `{"ns:/run/netns/x":{}}`,
 	} {
 		got := invocation{engine: engine}.run(t, append(append([]string{"create"}, strings.Fields(args)...), "img")...)
 		if got.status != 0 {
@@ -292,6 +294,9 @@ func TestCreateRefusals(t *testing.T) {
 		{"--network name= img", "network name/id is not specified"},
 		{"--network name=n,ip=x img", `invalid value for 'ip': failed to parse IP: "x"`},
 		{"--network name=n,mac-address=x img", "x is not a valid mac address"},
+		{"--network host --network-rate up=1mbit img", "takes a network of the container's own"},
+		{"--network container:x --network-rate up=1mbit img", "takes a network of the container's own"},
+		{"--network name=n,driver-opt=davit.rate=up=1mbit --network-rate up=2mbit img", "driver-opt=davit.rate of network n"},
 		{"--network ns:/run/netns/x --network n img", "cannot attach both user-defined and non-user-defined"},
 		{"--network ns:/run/netns/x --network-alias a img", "aliases are only supported for user-defined networks"},
 		{"--ip 1.2.3 img", `invalid argument "1.2.3" for "--ip" flag: failed to parse IP: "1.2.3"`},

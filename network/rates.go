@@ -22,7 +22,9 @@ func newRates(networks *directory, log *slog.Logger) (*Rates, error) {
 	if err != nil {
 		return nil, explain(err, "looking for limits of bandwidth")
 	}
-	return &Rates{shaper: s, networks: networks, log: log}, nil
+	r := &Rates{shaper: s, networks: networks, log: log}
+	r.remove(s.Sweep)
+	return r, nil
 }
 
 // set holds an endpoint to what its options say, and to nothing if they say
@@ -61,12 +63,14 @@ func (r *Rates) hold(new []Endpoint, wishes []Wish, on []*segment) error {
 // forget lets go of an endpoint that ends. What was made for it is removed in
 // the background.
 func (r *Rates) forget(e Endpoint) {
-	remove := r.shaper.Forget(e.HostVeth)
-	if remove == nil {
-		return
+	if gone := r.shaper.Forget(e.HostVeth); gone != nil {
+		r.remove(gone)
 	}
+}
+
+func (r *Rates) remove(gone func() error) {
 	r.work.Go(func() {
-		if err := remove(); err != nil {
+		if err := gone(); err != nil {
 			r.log.Warn("what limited a container's bandwidth stays", "error", err)
 		}
 	})

@@ -35,8 +35,16 @@ func (p *planner) rate(wish *dialect.Change) error {
 			s.DriverOpts[shape.Option] = *wish.NetworkRate
 		}
 		on[m.Network] = &s
-		p.note("network rate on "+m.Network, before, *wish.NetworkRate, true)
+		p.note("network rate on "+m.Network, rateWords(before), rateWords(*wish.NetworkRate), true)
 	}
 	p.out.Networking = &network.NetworkingConfig{EndpointsConfig: on}
 	return nil
+}
+
+// rateWords tells no limit at all from what the network says, which is "".
+func rateWords(text string) string {
+	if text == "none" {
+		return "no limit"
+	}
+	return text
 }

@@ -46,6 +46,7 @@ type Shaper struct {
 
 	mu    sync.Mutex
 	owned map[string]ifb // guarded by mu; by the interface that each is for
+	stray []int          // guarded by mu; devices of nobody
 }
 
 // ifb is a device of ours, and the interface that it is for, by their indices.
@@ -72,8 +73,7 @@ func (s State) Is(r Rate) bool {
 }
 
 // Open finds what an earlier engine left in the network namespace of the
-// calling thread, which stays the Shaper's, and removes what was for interfaces
-// that are gone.
+// calling thread, which stays the Shaper's.
 func Open() (*Shaper, error) {
 	links, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
@@ -124,10 +124,24 @@ func (s *Shaper) adopt() error {
 			continue
 		}
 		if link, err := s.links.LinkByIndex(i.Index); err == nil && link.Type() == "ifb" {
-			_ = s.dropIFB(i.Index) // the next engine tries again
+			s.stray = append(s.stray, i.Index)
 		}
 	}
 	return nil
+}
+
+// Sweep removes what Open found that was for interfaces which are gone. Each
+// takes some milliseconds.
+func (s *Shaper) Sweep() error {
+	s.mu.Lock()
+	stray := s.stray
+	s.stray = nil
+	s.mu.Unlock()
+	var failed []error
+	for _, index := range stray {
+		failed = append(failed, s.dropIFB(index))
+	}
+	return errors.Join(failed...)
 }
 
 // Set holds an interface of the host, the other end of which is a container's,

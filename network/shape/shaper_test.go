@@ -197,6 +197,9 @@ func TestAdopt(t *testing.T) {
 		return netlink.LinkDel(l)
 	})
 	b.open(t)
+	if err := b.shaper.Sweep(); err != nil {
+		t.Fatal(err)
+	}
 	if devices() != 1 {
 		t.Errorf("after another start the host has %v", b.interfaces(t))
 	}
