@@ -180,6 +180,41 @@ func TestMacvlanWithoutParent(t *testing.T) {
 	}
 }
 
+// TestMacvlanKinds: networks that are internal, have one family, or none.
+func TestMacvlanKinds(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	needKind(t, kindMacvlan)
+	newWorld(t, 0)
+	s := open(t, testConfig(t))
+	four, six := netip.MustParsePrefix("203.0.113.64/26"), netip.MustParsePrefix("2001:db8::/64")
+	for _, c := range []struct {
+		name string
+		r    apinet.CreateRequest
+		want string // inside, without lo
+	}{
+		{"internal", apinet.CreateRequest{Internal: true, IPAM: &apinet.IPAM{Config: []apinet.IPAMConfig{{Subnet: four}}}}, "eth0: 203.0.113.65/26\n"},
+		{"v6 only", apinet.CreateRequest{EnableIPv4: new(false), EnableIPv6: new(true), IPAM: &apinet.IPAM{Config: []apinet.IPAMConfig{{Subnet: six}}}},
+			"eth0: 2001:db8::2/64\ndefault via 2001:db8::1 dev eth0\n"},
+		{"several", apinet.CreateRequest{IPAM: &apinet.IPAM{Config: []apinet.IPAMConfig{{Subnet: netip.MustParsePrefix("203.0.113.32/32"), Gateway: netip.MustParseAddr("203.0.113.32")}, {Subnet: four}}}},
+			"eth0: 203.0.113.66/26\ndefault via 203.0.113.65 dev eth0\n"},
+		{"no addresses", apinet.CreateRequest{IPAM: &apinet.IPAM{Driver: "null"}}, "eth0:\n"},
+	} {
+		c.r.Name, c.r.Driver, c.r.Options = c.name, "macvlan", map[string]string{"parent": "uplink"}
+		n := create(t, s, c.r)
+		box := acquire(t, s, Wish{Network: n.ID})
+		if got := strings.Replace(look(t, box.NetNS), "lo: 127.0.0.1/8 ::1/128\n", "", 1); got != c.want {
+			t.Errorf("%s: inside:\n%swant\n%s", c.name, got, c.want)
+		}
+		box.NetNS.Close()
+		s.Release(*box.place())
+		if err := s.Remove(t.Context(), n.ID); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // TestMacvlanLive: a running container joins a LAN and leaves it, whatever it
 // has made of its interface.
 func TestMacvlanLive(t *testing.T) {

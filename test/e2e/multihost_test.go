@@ -97,9 +97,12 @@ func converse(t *testing.T, hosts [2]host, options [2][]string) {
 			}
 			return nil
 		})
-		if log := other.cli.Run(t, "logs", "web"); !strings.Contains(log.Stderr, addresses[i]+"]:") {
-			t.Errorf("the container at %s was asked by somebody else than %s: %s", addresses[1-i], addresses[i], log.Stderr)
-		}
+		enginetest.Eventually(t, 10*time.Second, func() error {
+			if log := other.cli.Run(t, "logs", "web"); !strings.Contains(log.Stderr, addresses[i]+"]:") {
+				return fmt.Errorf("the container at %s was asked by somebody else than %s: %s", addresses[1-i], addresses[i], log.Stderr)
+			}
+			return nil
+		})
 	}
 }
 
@@ -141,13 +144,13 @@ func TestMultiHost(t *testing.T) {
 			}
 			return nil
 		})
-		converse(t, hosts, [2][]string{{"--network", "pods"}, {"--network", "pods"}})
+		converse(t, hosts, [2][]string{{"--network", "pods"}, {"--network", "pods", "--userns", "auto"}})
 	})
 	t.Run("macvlan", func(t *testing.T) {
 		for i, h := range hosts {
 			h.cli.OK(t, "network", "create", "-d", "macvlan", "-o", "parent=wire", "--subnet", "192.0.2.0/24", "--ip-range", fmt.Sprintf("192.0.2.%d/26", 64*(i+1)), "lan")
 		}
-		converse(t, hosts, [2][]string{{"--network", "lan"}, {"--network", "lan"}})
+		converse(t, hosts, [2][]string{{"--network", "lan"}, {"--network", "lan", "--userns", "auto"}})
 	})
 	t.Run("vxlan", func(t *testing.T) {
 		for i, h := range hosts {
