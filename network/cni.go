@@ -5,15 +5,18 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/containernetworking/cni/libcni"
+	"github.com/containernetworking/cni/pkg/invoke"
 	"github.com/containernetworking/cni/pkg/types"
 	cni "github.com/containernetworking/cni/pkg/types/100"
 	apinet "github.com/moby/moby/api/types/network"
@@ -120,7 +123,19 @@ func (d *cniDriver) open(_ context.Context, n apinet.Network) (lan, traits, erro
 
 // client speaks to the plugins of one network.
 func (d *cniDriver) client(network string) *libcni.CNIConfig {
-	return libcni.NewCNIConfigWithCacheDir(d.plugins, filepath.Join(d.dir, network), nil)
+	exec := bareExec{&invoke.DefaultExec{RawExec: &invoke.RawExec{Stderr: io.Discard}}}
+	return libcni.NewCNIConfigWithCacheDir(d.plugins, filepath.Join(d.dir, network), exec)
+}
+
+// bareExec runs plugins with nothing of the engine's environment but a PATH.
+type bareExec struct{ *invoke.DefaultExec }
+
+// ExecPlugin is that of invoke.Exec.
+func (b bareExec) ExecPlugin(ctx context.Context, path string, input []byte, environ []string) ([]byte, error) {
+	environ = slices.DeleteFunc(slices.Clone(environ), func(v string) bool {
+		return !strings.HasPrefix(v, "CNI_") && !strings.HasPrefix(v, "PATH=")
+	})
+	return b.DefaultExec.ExecPlugin(ctx, path, input, environ)
 }
 
 // cniNetwork is a network of cniDriver.

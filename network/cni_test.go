@@ -204,7 +204,7 @@ func TestCNIFailures(t *testing.T) {
 	needCNI(t)
 	path, leases := cniConf(t, `{"type": "odd"}`)
 	calls := filepath.Join(t.TempDir(), "calls")
-	dir := plugin(t, "odd", `echo "$CNI_COMMAND $CNI_IFNAME" >>`+calls+`
+	dir := plugin(t, "odd", `echo "$CNI_COMMAND $CNI_IFNAME $DAVIT_NETWORK_TEST" >>`+calls+`
 [ $CNI_COMMAND = DEL ] || { echo '{"cniVersion":"0.4.0","code":101,"msg":"the mesh is down","details":"no peer answers"}'; exit 1; }
 `)
 	config := testConfig(t)
@@ -223,7 +223,7 @@ func TestCNIFailures(t *testing.T) {
 	if got := leased(t, leases); len(got) != 0 {
 		t.Errorf("leases %v", got)
 	}
-	if text, _ := os.ReadFile(calls); string(text) != "ADD eth0\nDEL eth0\n" {
+	if text, _ := os.ReadFile(calls); string(text) != "ADD eth0 \nDEL eth0 \n" {
 		t.Errorf("the plugin was called for %q", text)
 	}
 	if files, _ := filepath.Glob(filepath.Join(c.dir, n.ID, "*.json")); len(files) != 0 {
