@@ -2,6 +2,7 @@ package attack
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,7 +22,9 @@ import (
 // the answer. An engine that hangs up while it is still being told has refused.
 func post(t *testing.T, path string, body []byte) (int, string) {
 	t.Helper()
-	c := http.Client{Transport: &http.Transport{DisableKeepAlives: true, Dial: func(_, _ string) (net.Conn, error) { return net.Dial("unix", shared.engine.Socket) }}}
+	c := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(context.Context, string, string) (net.Conn, error) {
+		return net.Dial("unix", shared.engine.Socket)
+	}}}
 	resp, err := c.Post("http://engine"+path, "application/json", bytes.NewReader(body))
 	if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
 		return http.StatusRequestEntityTooLarge, err.Error()
