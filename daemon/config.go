@@ -117,6 +117,7 @@ type Containers struct {
 	LogDriver       string
 	LogOpts         map[string]string
 	DNS             DNS
+	HostGateways    []netip.Addr // what host-gateway stands for in --add-host
 	Runtime         string
 	Runtimes        map[string]json.RawMessage
 	ExecOpts        []string

@@ -107,6 +107,7 @@ func networking(c *Config) []option {
 		{flag: "network-pool", key: "network-pool", help: "Number of network sandboxes to keep ready (negative: none)", value: integer(&n.Pool, -1)},
 		{flag: "default-address-pool", key: "default-address-pools", help: "Default address pools for networks: base=CIDR,size=PREFIX-LENGTH", value: addressPools{&n.Ranges}},
 		{flag: "dns", key: "dns", help: "DNS server to use", value: list[netip.Addr]{&c.Containers.DNS.Servers, netip.ParseAddr}},
+		{flag: "host-gateway-ip", key: "host-gateway-ips", help: "IP addresses that host-gateway stands for in --add-host; the default bridge's by default", value: list[netip.Addr]{&c.Containers.HostGateways, netip.ParseAddr}, old: []string{"host-gateway-ip"}},
 		{flag: "dns-opt", key: "dns-opts", help: "DNS options to use", value: texts(&c.Containers.DNS.Options, nil)},
 		{flag: "dns-search", key: "dns-search", help: "DNS search domains to use", value: texts(&c.Containers.DNS.Search, dnsSearch)},
 	}
@@ -184,7 +185,6 @@ func inert() []option {
 		{flag: "metrics-addr", key: "metrics-addr", value: s, inert: "there are no Prometheus metrics yet"},
 		{flag: "firewall-backend", key: "firewall-backend", value: text(&word, oneOf("invalid firewall-backend", "", "iptables", "nftables")), inert: "the packet filter is always nftables, in a table of the engine's own"},
 		{flag: "default-network-opt", key: "default-network-opts", value: anything{}, inert: "networks beside the default bridge are not supported yet"},
-		{flag: "host-gateway-ip", key: "host-gateway-ips", value: list[netip.Addr]{new([]netip.Addr), netip.ParseAddr}, inert: "host-gateway is the default bridge's address", old: []string{"host-gateway-ip"}},
 		{flag: "ip6tables", key: "ip6tables", value: b, inert: "packet filter rules for IPv6 are written where those for IPv4 are (iptables)"},
 		{flag: "ip", key: "ip", value: a, inert: noPublished},
 		{flag: "userland-proxy", key: "userland-proxy", value: b, inert: noPublished},

@@ -140,7 +140,7 @@ func engineConfig(c *Config, log *slog.Logger) (engine.Config, error) {
 		LogDriver: d.LogDriver, LogOpts: d.LogOpts,
 		CDIDirs:       cdiDirs(c),
 		LinkVariables: truth(os.Getenv("DOCKER_KEEP_DEPRECATED_LEGACY_LINKS_ENV_VARS")),
-		DNS:           d.DNS.Servers, DNSSearch: d.DNS.Search, DNSOptions: d.DNS.Options, SeccompProfile: profile, Given: c.Given,
+		DNS:           d.DNS.Servers, DNSSearch: d.DNS.Search, DNSOptions: d.DNS.Options, HostGateways: d.HostGateways, SeccompProfile: profile, Given: c.Given,
 		About: engine.About{
 			Version: c.Version, Commit: version.Commit, BuildTime: version.Time,
 			APIVersion: compat.Max.String(), MinAPIVersion: minAPI(c), Name: name, Labels: c.Labels, Debug: c.Log.Debug,

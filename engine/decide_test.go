@@ -291,6 +291,10 @@ func TestHosts(t *testing.T) {
 			t.Errorf("%q is missing in:\n%s", line, got)
 		}
 	}
+	e.cfg.HostGateways = []netip.Addr{netip.MustParseAddr("192.0.2.7"), netip.MustParseAddr("2001:db8::7")}
+	if got, err := e.launcher.hosts(r); err != nil || !bytes.Contains(got, []byte("192.0.2.7\tme\n2001:db8::7\tme\n")) {
+		t.Errorf("with addresses of the host's that the engine was told: %v\n%s", err, got)
+	}
 	r.HostConfig.ExtraHosts = []string{"db:nowhere"}
 	if _, err := e.launcher.hosts(r); !errs.Is(err, errs.InvalidParameter) {
 		t.Errorf("a host without an address: %v", err)

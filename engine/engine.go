@@ -54,6 +54,7 @@ type Config struct {
 	DNS            []netip.Addr
 	DNSSearch      []string
 	DNSOptions     []string
+	HostGateways   []netip.Addr          // what host-gateway stands for; none: the default bridge's addresses
 	SeccompProfile string                // "", "unconfined" or the JSON of a profile
 	Given          func(key string) bool // whether a key of daemon.json was given, there or as an option; nil: none was
 	UserNS         UserNS

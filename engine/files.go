@@ -65,15 +65,19 @@ func (l *launcher) hosts(rec *record.Container) ([]byte, error) {
 	var lines []etc.Host
 	for _, x := range extra {
 		name, text, _ := cutHost(x)
-		a, err := netip.ParseAddr(text)
 		if text == "host-gateway" {
-			a, err = l.naming.hostGateway(rec)
+			list, err := l.naming.hostGateways(rec)
+			if err != nil {
+				return nil, err
+			}
+			for _, a := range list {
+				lines = append(lines, etc.Host{Address: a, Names: name})
+			}
+			continue
 		}
-		if err != nil && text != "host-gateway" {
-			err = errs.New(errs.InvalidParameter, "invalid IP address in add-host: %q", text)
-		}
+		a, err := netip.ParseAddr(text)
 		if err != nil {
-			return nil, err
+			return nil, errs.New(errs.InvalidParameter, "invalid IP address in add-host: %q", text)
 		}
 		lines = append(lines, etc.Host{Address: a, Names: name})
 	}

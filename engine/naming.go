@@ -269,28 +269,36 @@ func ownHosts(rec *record.Container, p network.Endpoint) (lines []etc.Host) {
 	return lines
 }
 
-// hostGateway is the address of the host for containers: that of the default
-// bridge, or where there is none, or no way to it, that on a network of theirs.
-func (n *naming) hostGateway(rec *record.Container) (netip.Addr, error) {
-	var bridge netip.Addr
-	if n.cfg.Network != nil {
-		bridge = n.cfg.Network.Info().Gateway
+// hostGateways are the host's addresses for containers: those that the engine
+// was told, or the default bridge's in the families in which the container has
+// a way there, or the gateways of its own networks.
+func (n *naming) hostGateways(rec *record.Container) (list []netip.Addr, err error) {
+	if len(n.cfg.HostGateways) > 0 {
+		return n.cfg.HostGateways, nil
 	}
-	var near netip.Addr
+	bridge, _ := n.nets.find(networkBridge) // without it there are none
+	var way4, way6 bool
+	var near []netip.Addr
 	for _, p := range rec.Endpoints {
-		if bridge.IsValid() && p.Gateway4.IsValid() {
-			return bridge, nil
-		}
+		way4, way6 = way4 || p.Gateway4.IsValid(), way6 || p.Gateway6.IsValid()
 		for _, a := range []netip.Addr{p.Gateway4, p.Gateway6} {
-			if !near.IsValid() {
-				near = a
+			if a.IsValid() {
+				near = append(near, a)
 			}
 		}
 	}
-	if !near.IsValid() {
-		return near, errs.New(errs.InvalidParameter, "unable to derive the IP value for host-gateway: the container is on no network with a gateway: give an address in place of host-gateway, or another network")
+	for _, c := range bridge.IPAM.Config {
+		if c.Gateway.Is4() && way4 || c.Gateway.Is6() && way6 {
+			list = append(list, c.Gateway)
+		}
 	}
-	return near, nil
+	switch {
+	case len(list) > 0:
+		return list, nil
+	case len(near) > 0:
+		return near[:1], nil
+	}
+	return nil, errs.New(errs.InvalidParameter, "unable to derive the IP value for host-gateway: the container is on no network with a gateway: give an address in place of host-gateway, or another network")
 }
 
 func conns(files []*os.File) (list []syscall.Conn) {

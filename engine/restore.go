@@ -64,7 +64,7 @@ func (rs *restorer) restore(ctx context.Context) error {
 		rs.endOrphan(id)
 	}
 	if err := rs.naming.settle(); err != nil {
-		return err
+		rs.log.Error("bringing the names of running containers up to date", "error", err)
 	}
 	if err := noteBoot(); err != nil {
 		return err

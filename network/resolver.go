@@ -42,7 +42,7 @@ func (s *Store) OpenResolver(ns *os.File) (sockets []*os.File, err error) {
 // resolver is OpenResolver on a thread of its own.
 func (m *maker) resolver(ns *os.File) (sockets []*os.File, err error) {
 	err = m.enter(ns, func(rtnl) (err error) {
-		sockets, err = openResolver()
+		sockets, err = openResolver(redirect)
 		return err
 	})
 	if err != nil {
@@ -52,8 +52,9 @@ func (m *maker) resolver(ns *os.File) (sockets []*os.File, err error) {
 	return sockets, nil
 }
 
-// openResolver is OpenResolver in the namespace of the calling thread.
-func openResolver() ([]*os.File, error) {
+// openResolver is OpenResolver in the namespace of the calling thread; redirect
+// has lo lead to resolverPort.
+func openResolver(redirect func() error) ([]*os.File, error) {
 	sockets, err := bindResolver(resolverPort)
 	if err != nil {
 		return nil, err

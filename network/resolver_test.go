@@ -34,8 +34,7 @@ func openStore(t testing.TB) *Store {
 	return s
 }
 
-// resolved opens a resolver in a namespace of its own, where it answers each
-// question with the address 192.0.2.1.
+// resolved opens a resolver in a namespace of its own.
 func resolved(t testing.TB, s *Store) *os.File {
 	t.Helper()
 	box, err := s.Acquire(t.Context(), nil, nil)
@@ -47,6 +46,13 @@ func resolved(t testing.TB, s *Store) *os.File {
 	if err != nil {
 		t.Fatal(err)
 	}
+	answer(t, sockets)
+	return box.NetNS
+}
+
+// answer answers each question with the address 192.0.2.1.
+func answer(t testing.TB, sockets []*os.File) {
+	t.Helper()
 	udp, err := net.FilePacketConn(sockets[0])
 	if err != nil {
 		t.Fatal(err)
@@ -85,7 +91,6 @@ func resolved(t testing.TB, s *Store) *os.File {
 			}()
 		}
 	}()
-	return box.NetNS
 }
 
 // reply answers a question by UDP with word that it is to come by TCP, and one by
@@ -183,6 +188,33 @@ func TestResolver(t *testing.T) {
 			return err
 		}); err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// TestResolverWithoutRedirection has the resolver at port 53 itself, on a kernel
+// that can lead no packet elsewhere.
+func TestResolverWithoutRedirection(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	s := openStore(t)
+	box, err := s.Acquire(t.Context(), nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer box.NetNS.Close()
+	var sockets []*os.File
+	if err := within(t, box.NetNS, func() (err error) {
+		sockets, err = openResolver(func() error { return unix.EAFNOSUPPORT })
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	answer(t, sockets)
+	for name, want := range map[string]int{"db.": 1, "big.": 4000} {
+		if list, err := lookUp(t, box.NetNS, name); err != nil || len(list) != want {
+			t.Errorf("%s: %d addresses, %v", name, len(list), err)
 		}
 	}
 }
