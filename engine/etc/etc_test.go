@@ -32,17 +32,17 @@ func TestResolv(t *testing.T) {
 		{"reachable", host, func(r *Resolv) *Resolv { return first(r.Direct(false)) }, []string{
 			"nameserver 192.0.2.53", "search a.example b.example",
 			"options edns0 trust-ad timeout:1", "sortlist 10.0.0.0/8", "",
-			"# Based on host file: '/host'", "# Invalid nameservers: [bad]", "# Overrides: []"}},
+			"# Based on host file: '/host' (legacy)", "# Invalid nameservers: [bad]", "# Overrides: []"}},
 		{"reachable by IPv6", host, func(r *Resolv) *Resolv { return first(r.Direct(true)) }, []string{
 			"nameserver 2001:db8::53", "nameserver 192.0.2.53", "search a.example b.example",
 			"options edns0 trust-ad timeout:1", "sortlist 10.0.0.0/8", "",
-			"# Based on host file: '/host'", "# Invalid nameservers: [bad]", "# Overrides: []"}},
+			"# Based on host file: '/host' (legacy)", "# Invalid nameservers: [bad]", "# Overrides: []"}},
 		{"own", host, func(r *Resolv) *Resolv {
 			r.Override(addrs("127.0.0.1", "fd00::1"), []string{"."}, []string{"ndots:3"})
 			return first(r.Direct(false))
 		}, []string{
 			"nameserver 127.0.0.1", "nameserver fd00::1", "options ndots:3", "sortlist 10.0.0.0/8", "",
-			"# Based on host file: '/host'", "# Invalid nameservers: [bad]", "# Overrides: [nameservers search options]", "# Option ndots from: override"}},
+			"# Based on host file: '/host' (legacy)", "# Invalid nameservers: [bad]", "# Overrides: [nameservers search options]", "# Option ndots from: override"}},
 		{"through the resolver", host, func(r *Resolv) *Resolv { r.Through(resolver); return r }, []string{
 			"nameserver 127.0.0.11", "search a.example b.example", "options edns0 trust-ad timeout:1 ndots:0", "sortlist 10.0.0.0/8", "",
 			"# Based on host file: '/host' (internal resolver)", "# ExtServers: [host(127.0.0.53) host(2001:db8::53) host(192.0.2.53)]",

@@ -21,8 +21,8 @@ type Resolv struct {
 	path       string   // of the host's file
 	invalid    []string // name servers of it that are no addresses
 	overridden []string // what of it does not count
-	resolver   bool     // Servers is the container's resolver, who asks upstream
-	upstream   []string
+	transform  string   // what was made of the host's servers, in Docker's word
+	upstream   []string // whom the container's resolver asks, if Servers is that
 	ndots      string // where that option comes from
 }
 
@@ -87,6 +87,7 @@ var stub = netip.AddrFrom4([4]byte{127, 0, 0, 53})
 // that. It reports whether any server is left.
 func (r *Resolv) Direct(ipv6 bool) (*Resolv, bool) {
 	direct := *r
+	direct.transform = "legacy"
 	if !r.Own() {
 		direct.Servers = slices.DeleteFunc(slices.Clone(r.Servers), func(a netip.Addr) bool { return a.IsLoopback() || a.Is6() && !a.Is4In6() && !ipv6 })
 	}
@@ -101,7 +102,7 @@ func (r *Resolv) Dotted() bool { return r.ndots != "" }
 // there so far. Names without a dot are looked up as they are, unless somebody
 // has said otherwise.
 func (r *Resolv) Through(resolver netip.Addr) {
-	r.resolver = true
+	r.transform = "internal resolver"
 	for _, s := range r.Servers {
 		if r.Own() {
 			r.upstream = append(r.upstream, s.String())
@@ -140,11 +141,11 @@ func (r *Resolv) Text() []byte {
 	for _, o := range r.Other {
 		fmt.Fprintln(b, o)
 	}
-	how := ""
-	if r.resolver {
-		how = " (internal resolver)"
+	fmt.Fprintf(b, "\n# Based on host file: '%s'", r.path)
+	if r.transform != "" {
+		fmt.Fprintf(b, " (%s)", r.transform)
 	}
-	fmt.Fprintf(b, "\n# Based on host file: '%s'%s\n", r.path, how)
+	b.WriteByte('\n')
 	if len(r.upstream) > 0 {
 		fmt.Fprintf(b, "# ExtServers: %s\n", r.upstream)
 	}
