@@ -23,7 +23,7 @@ type Resolv struct {
 	overridden []string // what of it does not count
 	transform  string   // what was made of the host's servers, in Docker's word
 	upstream   []string // whom the container's resolver asks, if Servers is that
-	ndots      string // where that option comes from
+	ndots      string   // where that option comes from
 }
 
 // ParseResolv reads the host's resolv.conf.
