@@ -38,6 +38,7 @@ func NewConnectCmd(e *env.Env) *cobra.Command {
 	f.StringSliceVar(&o.aliases, "alias", nil, "Add network-scoped alias for the container")
 	f.StringSliceVar(&o.driverOpts, "driver-opt", nil, "driver options for the network")
 	f.IntVar(&o.priority, "gw-priority", 0, "Highest gw-priority provides the default gateway. Accepts positive and negative values.")
+	_ = cmd.RegisterFlagCompletionFunc("driver-opt", complete.Keys("com.docker.network.endpoint.ifname=", "com.docker.network.endpoint.sysctls=", "davit.rate="))
 	return cmd
 }
 

@@ -49,7 +49,7 @@ func NewCreateCmd(e *env.Env) *cobra.Command {
 		"opt": complete.Keys("com.docker.network.bridge.name=", "com.docker.network.bridge.enable_icc=", "com.docker.network.bridge.enable_ip_masquerade=",
 			"com.docker.network.bridge.gateway_mode_ipv4=", "com.docker.network.bridge.gateway_mode_ipv6=", "com.docker.network.bridge.host_binding_ipv4=",
 			"com.docker.network.bridge.inhibit_ipv4=", "com.docker.network.bridge.trusted_host_interfaces=", "com.docker.network.container_iface_prefix=",
-			"com.docker.network.driver.mtu=", "com.docker.network.host_ipv4=", "com.docker.network.host_ipv6=", "parent=", "macvlan_mode=", "ipvlan_mode="),
+			"com.docker.network.driver.mtu=", "com.docker.network.host_ipv4=", "com.docker.network.host_ipv6=", "davit.rate=", "parent=", "macvlan_mode=", "ipvlan_mode="),
 	} {
 		_ = cmd.RegisterFlagCompletionFunc(name, function) // fails only for an option that does not exist
 	}
