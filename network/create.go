@@ -172,6 +172,11 @@ func (s *Store) found(ctx context.Context, n apinet.Network) (*segment, string, 
 	if err != nil {
 		return nil, "", err
 	}
+	if n.EnableIPv6 && kind == rangesPlanned && !n.Internal {
+		if err := s.forwarding.ensure(true); err != nil {
+			return nil, "", err
+		}
+	}
 	return g, warning, s.open(ctx, g)
 }
 

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/davit-engine/davit/errs"
@@ -18,31 +19,63 @@ import (
 
 // state is what outlives the engine of the default bridge, as JSON in StateDir.
 type state struct {
-	Bridge     netip.Prefix `json:"bridge"`               // the bridge's own address and range
-	Bridge6    netip.Prefix `json:"bridge6,omitzero"`     // likewise for IPv6
-	Last       netip.Addr   `json:"last,omitzero"`        // the address given out last; of a clean end only
-	Forwarding string       `json:"forwarding,omitempty"` // boot ID of the boot in which we switched IPv4 forwarding on
+	Bridge      netip.Prefix `json:"bridge"`                // the bridge's own address and range
+	Bridge6     netip.Prefix `json:"bridge6,omitzero"`      // likewise for IPv6
+	Last        netip.Addr   `json:"last,omitzero"`         // the address given out last; of a clean end only
+	Forwarding  string       `json:"forwarding,omitempty"`  // boot ID of the boot in which we switched IPv4 forwarding on
+	Forwarding6 string       `json:"forwarding6,omitempty"` // likewise IPv6 forwarding
+	Listening   []string     `json:"listening,omitempty"`   // interfaces whose accept_ra we set from 1 to 2 with that
 }
 
 func statePath(dir, bridge string) string { return filepath.Join(dir, "bridge-"+bridge+".json") }
 
-// loadState returns the zero state if there is none.
-func loadState(path string) (state, error) {
-	var s state
-	text, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return s, nil
-	}
-	if err == nil {
-		err = json.Unmarshal(text, &s)
-	}
-	if err != nil {
-		return state{}, fmt.Errorf("reading the bridge's state: %w", err)
-	}
-	return s, nil
+// memory is the state and its file.
+type memory struct {
+	path string
+
+	mu    sync.Mutex
+	state state // guarded by mu
 }
 
-func (s state) save(path string) error { return saveJSON(path, s, "the bridge's state") }
+// recall reads what an earlier engine has left. With an error it is as if there
+// had been none.
+func recall(path string) (*memory, error) {
+	m := &memory{path: path}
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return m, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(text, &m.state)
+	}
+	if err != nil {
+		m.state = state{}
+		return m, fmt.Errorf("reading the bridge's state: %w", err)
+	}
+	return m, nil
+}
+
+func (m *memory) now() state {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.state
+}
+
+// change changes the state and writes it.
+func (m *memory) change(fn func(*state)) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	fn(&m.state)
+	return saveJSON(m.path, m.state, "the bridge's state")
+}
+
+// forget removes the file.
+func (m *memory) forget() error {
+	if err := os.Remove(m.path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
 
 // kept is a user's network as JSON in StateDir/networks/<ID>.json.
 type kept struct {

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"io/fs"
 	"maps"
 	"net/netip"
 	"os"
@@ -26,22 +25,22 @@ import (
 type Store struct {
 	Rates *Rates // the bandwidth of endpoints in use
 
-	config   Config // complete
-	since    time.Time
-	maker    *maker
-	wall     *firewall.Table
-	ports    *Ports
-	pool     *pool
-	host     *surroundings
-	drivers  map[string]driver
-	lock     *lock // of the table
-	networks *directory
+	config     Config // complete
+	since      time.Time
+	maker      *maker
+	wall       *firewall.Table
+	ports      *Ports
+	pool       *pool
+	host       *surroundings
+	drivers    map[string]driver
+	lock       *lock // of the table
+	networks   *directory
+	memory     *memory
+	forwarding *forwarding
 
 	changing sync.Mutex // held while a network is created or removed; before all others
 
 	mu       sync.Mutex
-	file     string         // where state is kept
-	state    state          // guarded by mu
 	warnings []string       // guarded by mu
 	settled  bool           // guarded by mu; the firewall is in force
 	closed   bool           // guarded by mu; no work begins once it is set
@@ -57,7 +56,7 @@ func Open(ctx context.Context, c Config) (_ *Store, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{config: c, file: statePath(c.StateDir, c.Bridge), networks: &directory{segments: map[string]*segment{}}}
+	s := &Store{config: c, networks: &directory{segments: map[string]*segment{}}}
 	var undo []func()
 	defer func() {
 		if err != nil {
@@ -74,7 +73,7 @@ func Open(ctx context.Context, c Config) (_ *Store, err error) {
 		return nil, err
 	}
 	undo = append(undo, s.Rates.close)
-	if s.state, err = loadState(s.file); err != nil {
+	if s.memory, err = recall(statePath(c.StateDir, c.Bridge)); err != nil {
 		c.Log.Warn("the bridge's address range of last time is not known", "error", err)
 	}
 	if s.lock, err = takeTable(ctx, c.Table); err != nil {
@@ -85,6 +84,7 @@ func Open(ctx context.Context, c Config) (_ *Store, err error) {
 		return nil, err
 	}
 	undo = append(undo, s.wall.Close)
+	s.forwarding = &forwarding{config: c, wall: s.wall, memory: s.memory}
 	s.ports = &Ports{networks: s.networks, wall: s.wall, log: c.Log, passing: !c.NoProxy, led: map[string]*published{}}
 	under := newParents(s.maker, c.StateDir)
 	s.drivers = map[string]driver{
@@ -137,17 +137,16 @@ func (s *Store) openDefault(ctx context.Context) error {
 		return err
 	}
 	defer l.release()
-	gateway, err := defaultGateway(c, s.state.Bridge)
+	gateway, err := defaultGateway(c, s.memory.now().Bridge)
 	if err != nil {
 		return err
 	}
 	gateways := []netip.Prefix{gateway}
 	if c.IPv6 {
-		six, err := defaultGateway6(c, s.state.Bridge6)
+		six, err := defaultGateway6(c, s.memory.now().Bridge6)
 		if err != nil {
 			return err
 		}
-		s.state.Bridge6 = six
 		gateways = append(gateways, six)
 	}
 	n := s.describeDefault(gateways)
@@ -169,10 +168,13 @@ func (s *Store) openDefault(ctx context.Context) error {
 	if err := g.opened(lan, t); err != nil {
 		return err
 	}
-	g.addresses.goOnAfter([]netip.Addr{s.state.Last})
+	g.addresses.goOnAfter([]netip.Addr{s.memory.now().Last})
 	s.networks.bridge = g
-	s.state.Bridge = gateway
-	return s.state.save(s.file)
+	return s.memory.change(func(k *state) {
+		if k.Bridge = gateway; len(gateways) > 1 {
+			k.Bridge6 = gateways[1]
+		}
+	})
 }
 
 // describeDefault describes the default bridge, but for its MTU.
@@ -398,17 +400,9 @@ func (s *Store) settle() error {
 	if s.settled {
 		return nil
 	}
-	if s.config.Forward {
-		drop, err := switchForwarding(&s.state, s.config)
-		if err == nil {
-			err = s.wall.SetDrop(drop, false)
-		}
-		if err == nil {
-			err = s.state.save(s.file)
-		}
-		if err != nil {
-			return err
-		}
+	ipv6 := slices.ContainsFunc(s.networks.all(), func(g *segment) bool { return g.traits.ipv6 && !g.traits.noRoute })
+	if err := s.forwarding.ensure(ipv6); err != nil {
+		return err
 	}
 	if err := s.wall.Settle(); err != nil {
 		return err
@@ -479,11 +473,10 @@ func (s *Store) Close(remove bool) error {
 		}
 	}
 	if remove {
-		return errors.Join(append(failed, s.wall.Remove(), stopForwarding(s.state, s.config), forget(s.file))...)
+		return errors.Join(append(failed, s.wall.Remove(), s.forwarding.stop(), s.memory.forget())...)
 	}
 	if g := s.networks.bridge; g != nil {
-		s.state.Last = g.addresses.last()[0]
-		failed = append(failed, s.state.save(s.file))
+		failed = append(failed, s.memory.change(func(k *state) { k.Last = g.addresses.last()[0] }))
 	}
 	return errors.Join(failed...)
 }
@@ -493,12 +486,4 @@ func (s *Store) save(g *segment) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return kept{g.net, g.addresses.last()}.save(s.config.StateDir)
-}
-
-// forget removes a file; that it is gone is no error.
-func forget(path string) error {
-	if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
 }

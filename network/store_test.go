@@ -480,3 +480,48 @@ func TestDefaultBridgeIPv6(t *testing.T) {
 		t.Errorf("was %+v and is %+v, %v", n.IPAM, again.IPAM, err)
 	}
 }
+
+func TestForwarding6(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	newWorld(t, 0)
+	value := func(name string) string {
+		v, err := readSysctl(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	c := testConfig(t)
+	s, err := Open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ra := "net/ipv6/conf/uplink/accept_ra"
+	if f, r := value(forwardIPv6), value(ra); f != "0" || r != "1" {
+		t.Fatalf("before: forwarding %s, accept_ra %s", f, r)
+	}
+	n, _, err := s.Create(t.Context(), apinet.CreateRequest{Name: "six", EnableIPv6: new(true)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, again := range []bool{false, true} {
+		if f, r, b := value(forwardIPv6), value(ra), value("net/ipv6/conf/br-"+n.ID[:12]+"/accept_ra"); f != "1" || r != "2" || b != "0" {
+			t.Errorf("again %v: forwarding %s, accept_ra %s, of the bridge %s", again, f, r, b)
+		}
+		if err := s.Close(false); err != nil {
+			t.Error(err)
+		}
+		if s, err = Open(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Ready()
+	if err := s.Close(true); err != nil {
+		t.Error(err)
+	}
+	if f, r := value(forwardIPv6), value(ra); f != "0" || r != "1" {
+		t.Errorf("after: forwarding %s, accept_ra %s", f, r)
+	}
+}
