@@ -107,13 +107,17 @@ func ensureDevice(w want) (_ device, created bool, err error) {
 	if err := addAddresses(bridge, w.addresses); err != nil {
 		return device{}, false, err
 	}
-	if err := netlink.LinkSetGroup(bridge, linkGroup); err != nil {
-		return device{}, false, explain(err, "putting bridge "+w.name+" into its interface group")
-	}
-	if err := netlink.LinkSetUp(bridge); err != nil {
-		return device{}, false, explain(err, "switching bridge "+w.name+" on")
-	}
 	at := bridge.Attrs()
+	if at.Group != linkGroup {
+		if err := netlink.LinkSetGroup(bridge, linkGroup); err != nil {
+			return device{}, false, explain(err, "putting bridge "+w.name+" into its interface group")
+		}
+	}
+	if at.Flags&net.FlagUp == 0 {
+		if err := netlink.LinkSetUp(bridge); err != nil {
+			return device{}, false, explain(err, "switching bridge "+w.name+" on")
+		}
+	}
 	return device{name: at.Name, index: at.Index, mtu: at.MTU}, created, nil
 }
 

@@ -1,6 +1,7 @@
 package network
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -523,5 +524,64 @@ func TestForwarding6(t *testing.T) {
 	}
 	if f, r := value(forwardIPv6), value(ra); f != "0" || r != "1" {
 		t.Errorf("after: forwarding %s, accept_ra %s", f, r)
+	}
+}
+
+// TestNextEngineChangesNothing has one engine follow another whose containers
+// run on.
+func TestNextEngineChangesNothing(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	newWorld(t, 0)
+	c := testConfig(t)
+	c.PoolSize = -1
+	first, err := Open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, _, err := first.Create(t.Context(), apinet.CreateRequest{Name: "n", EnableIPv6: new(true)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	box, err := first.Acquire(t.Context(), []Wish{{Network: n.ID}, {Network: "bridge"}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer box.NetNS.Close()
+	if err := first.Close(false); err != nil { // as of one that is killed, but for its locks
+		t.Fatal(err)
+	}
+	updates, done := make(chan netlink.LinkUpdate, 100), make(chan struct{})
+	defer close(done)
+	addresses, routes := make(chan netlink.AddrUpdate, 100), make(chan netlink.RouteUpdate, 100)
+	if err := errors.Join(netlink.LinkSubscribe(updates, done), netlink.AddrSubscribe(addresses, done), netlink.RouteSubscribe(routes, done)); err != nil {
+		t.Fatal(err)
+	}
+	second := open(t, c)
+	for _, e := range box.Endpoints {
+		if err := second.Reserve(e); err != nil {
+			t.Error(err)
+		}
+	}
+	second.Ready()
+	// What is changed now is seen after what was changed before.
+	if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "last"}}); err != nil {
+		t.Fatal(err)
+	}
+	for u := range updates {
+		if u.Attrs().Name == "last" {
+			break
+		}
+		t.Errorf("interface %s was changed", u.Attrs().Name)
+	}
+	for len(addresses) > 0 {
+		t.Errorf("an address was changed: %+v", <-addresses)
+	}
+	for len(routes) > 0 {
+		t.Errorf("a route was changed: %+v", <-routes)
+	}
+	for _, e := range box.Endpoints {
+		second.Release(e)
 	}
 }
