@@ -82,7 +82,7 @@ func BenchmarkSandbox(b *testing.B) {
 
 // oneByOne does with vishvananda/netlink what maker.bridged does in batches.
 func oneByOne(bridge *Store, e *Endpoint) error {
-	e.HostVeth = vethName(e.Address4.Addr(), netip.Addr{})
+	e.HostVeth = vethName(e.Address4.Addr(), netip.Addr{}, e.ID)
 	ns, err := bridge.maker.inside(nil, func(ns *os.File, _ rtnl) error {
 		host, err := netlink.NewHandleAt(netns.NsHandle(bridge.maker.home.Fd()), unix.NETLINK_ROUTE)
 		if err != nil {

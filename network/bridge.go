@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"strings"
 	"sync"
 
 	"github.com/davit-engine/davit/errs"
@@ -143,7 +144,7 @@ func (b *bridge) follow(egress int) (bool, error) {
 
 // attach implements lan.
 func (b *bridge) attach(_ context.Context, e *Endpoint, at entry, _ map[string]string) (plug, error) {
-	e.HostVeth = vethName(e.Address4.Addr(), e.Address6.Addr())
+	e.HostVeth = vethName(e.Address4.Addr(), e.Address6.Addr(), e.ID)
 	d := b.now()
 	index, err := b.driver.maker.connect(e, at, d, b.apart)
 	return plug{index: index}, err
@@ -190,7 +191,7 @@ func (b *bridge) found() ([]Endpoint, error) {
 		if a, err := netip.ParseAddr(at.Alias); err == nil && a.Is6() {
 			e.Address6 = netip.PrefixFrom(a, 128)
 		}
-		if e.Address4.IsValid() || e.Address6.IsValid() && vethName(netip.Addr{}, e.Address6.Addr()) == name {
+		if e.Address4.IsValid() || strings.HasPrefix(name, vethPrefixX) {
 			all = append(all, e)
 		}
 	}

@@ -14,16 +14,16 @@ func TestNameServers(t *testing.T) {
 
 func TestVethNames(t *testing.T) {
 	a, six := netip.MustParseAddr("172.17.0.2"), netip.MustParseAddr("fd00::2")
-	if got := vethName(a, six); got != "dvac110002" {
+	if got := vethName(a, six, ""); got != "dvac110002" {
 		t.Errorf("name %s", got)
 	}
-	if got := vethName(netip.Addr{}, six); len(got) != 15 || got == vethName(netip.Addr{}, six.Next()) {
+	if got := vethName(netip.Addr{}, six, ""); len(got) != 15 || got == vethName(netip.Addr{}, six.Next(), "") {
 		t.Errorf("name %s", got)
 	}
-	if back, ok := vethAddress(vethName(a, six)); !ok || back != a {
+	if back, ok := vethAddress(vethName(a, six, "")); !ok || back != a {
 		t.Errorf("back to %v, %v", back, ok)
 	}
-	for _, name := range []string{"", "dv", "veth1234567", "dvac11000", "dvac1100021", "dvAC110002", "dv+c110002", "eth0", vethName(netip.Addr{}, six)} {
+	for _, name := range []string{"", "dv", "veth1234567", "dvac11000", "dvac1100021", "dvAC110002", "dv+c110002", "eth0", vethName(netip.Addr{}, six, "")} {
 		if a, ok := vethAddress(name); ok {
 			t.Errorf("%q taken for the interface of %v", name, a)
 		}

@@ -16,19 +16,22 @@ import (
 // unique, thereby keeps two containers from having one address, and an engine
 // that starts again knows the address of each interface that it finds. An IPv6
 // address is too long for that: it is the interface's alias, and where there is
-// no other its hash is the name.
+// no other its hash is the name. Without addresses it is the endpoint's ID.
 const (
 	vethPrefix  = "dv"
-	vethPrefix6 = "dvx"
+	vethPrefixX = "dvx"
 )
 
 // vethName names the interface of an endpoint with these addresses.
-func vethName(v4, v6 netip.Addr) string {
+func vethName(v4, v6 netip.Addr, id string) string {
 	if v4.Is4() {
 		return fmt.Sprintf("%s%08x", vethPrefix, number(v4))
 	}
+	if !v6.IsValid() {
+		return vethPrefixX + id[:12]
+	}
 	sum := sha256.Sum256(v6.AsSlice())
-	return vethPrefix6 + hex.EncodeToString(sum[:6])
+	return vethPrefixX + hex.EncodeToString(sum[:6])
 }
 
 // vethAddress returns the IPv4 address in a name, false if there is none.
@@ -38,7 +41,7 @@ func vethAddress(name string) (netip.Addr, bool) {
 		return netip.Addr{}, false
 	}
 	n, err := strconv.ParseUint(digits, 16, 32)
-	if err != nil || vethName(address(uint32(n)), netip.Addr{}) != name {
+	if err != nil || vethName(address(uint32(n)), netip.Addr{}, "") != name {
 		return netip.Addr{}, false
 	}
 	return address(uint32(n)), true

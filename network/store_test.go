@@ -585,3 +585,34 @@ func TestNextEngineChangesNothing(t *testing.T) {
 		second.Release(e)
 	}
 }
+
+func TestWithoutAddresses(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	c := testConfig(t)
+	first, err := Open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, _, err := first.Create(t.Context(), apinet.CreateRequest{Name: "n", IPAM: &apinet.IPAM{Driver: "null"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		box, err := first.Acquire(t.Context(), []Wish{{Network: n.ID}}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer box.NetNS.Close()
+		if got, want := look(t, box.NetNS), "eth0:\nlo: 127.0.0.1/8 ::1/128\n"; got != want {
+			t.Errorf("%swant:\n%s", got, want)
+		}
+	}
+	if err := first.Close(false); err != nil {
+		t.Fatal(err)
+	}
+	second := open(t, c)
+	second.Ready()
+	eventually(t, "their interfaces to go", func() bool { return veths(t) == second.Info().Ready })
+}
