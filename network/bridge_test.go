@@ -769,6 +769,7 @@ func engineProcess(t *testing.T) {
 		fmt.Println(err)
 		return
 	}
+	defer runtime.KeepAlive(s) // which would else be closed as garbage, and its namespace gone
 	eventually(t, "a full pool", func() bool { return b.Info().Ready == DefaultPoolSize })
 	fmt.Println("range", b.Info().Subnet)
 	who, err := ask(t, s.NetNS, worldAddr, 5*time.Second)

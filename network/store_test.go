@@ -558,13 +558,19 @@ func TestNextEngineChangesNothing(t *testing.T) {
 	if err := errors.Join(netlink.LinkSubscribe(updates, done), netlink.AddrSubscribe(addresses, done), netlink.RouteSubscribe(routes, done)); err != nil {
 		t.Fatal(err)
 	}
-	second := open(t, c)
+	second, err := Open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Close(true)
 	for _, e := range box.Endpoints {
 		if err := second.Reserve(e); err != nil {
 			t.Error(err)
 		}
 	}
-	second.Ready()
+	if err := second.Ready(); err != nil {
+		t.Fatal(err)
+	}
 	// What is changed now is seen after what was changed before.
 	if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "last"}}); err != nil {
 		t.Fatal(err)
