@@ -149,7 +149,7 @@ func (s *Store) found(ctx context.Context, n apinet.Network) (*segment, string, 
 	defer l.release()
 	warning := ""
 	if kind != rangesDriver && n.IPAM.Driver != "null" {
-		host, err := hostRanges(s.networks.devices())
+		host, err := hostRanges(devices(s.networks.all()))
 		if err != nil {
 			return nil, "", err
 		}

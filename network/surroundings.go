@@ -94,14 +94,16 @@ func (w *surroundings) run() {
 
 // look compares the host with the networks.
 func (w *surroundings) look() {
-	host, err := hostRanges(w.networks.devices())
+	// One that is created or removed meanwhile is not taken for somebody else's.
+	networks := w.networks.all()
+	host, err := hostRanges(devices(networks))
 	if err != nil {
 		w.log.Warn("cannot tell whether networks and the host use the same addresses", "error", err)
 		return
 	}
 	mtu := egressMTU()
 	var clashes []string
-	for _, g := range w.networks.all() {
+	for _, g := range networks {
 		for _, c := range g.net.IPAM.Config {
 			if t, clash := ipam.Clash(c.Subnet, host); clash && g.traits.ready {
 				clashes = append(clashes, fmt.Sprintf("network %s has the addresses %s, and %s has %s: what is for one of them may go to the other; remove the network and create it again to have it move (davit network rm, create)",
@@ -148,9 +150,9 @@ func (g *segment) follow(mtu int) {
 }
 
 // devices lists the indexes of the networks' devices.
-func (d *directory) devices() []int {
+func devices(networks []*segment) []int {
 	var all []int
-	for _, g := range d.all() {
+	for _, g := range networks {
 		if b, is := g.lan.(*bridge); is {
 			all = append(all, b.now().index)
 		}

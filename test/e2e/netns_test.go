@@ -52,6 +52,7 @@ func TestForeignNetworkNamespace(t *testing.T) {
 		if got := cli.OK(t, "inspect", "-f", "{{.HostConfig.NetworkMode}} {{len .NetworkSettings.Networks}}", n); got != "ns:"+path+" 0" {
 			t.Errorf("inspect says %q", got)
 		}
+		cli.Fails(t, 1, "cannot be connected to any other network", "network", "connect", "bridge", n)
 		cli.OK(t, "restart", "-t", "0", n)
 		cli.OK(t, "rm", "-f", n)
 		if err := exec.Command("ip", "-n", filepath.Base(path), "-4", "address", "show", "to", "198.51.100.7").Run(); err != nil {
