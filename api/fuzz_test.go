@@ -30,6 +30,8 @@ func FuzzRequests(f *testing.F) {
 	bodies := []string{
 		`{"Image":"busybox","HostConfig":{"Mounts":[{"Type":"bind"}],"Links":["a:b"]},"NetworkingConfig":{"EndpointsConfig":{"bridge":null}}}`,
 		`{"Cmd":["sh"],"ConsoleSize":[1,2],"Tty":true}`, `{"Detach":true}`, `{"Memory":1,"RestartPolicy":{"Name":"always"}}`, `{"Name":"v","DriverOpts":{"type":"tmpfs"}}`,
+		`{"Name":"n","EnableIPv4":false,"IPAM":{"Config":[{"Subnet":"10.0.0.0/8","IPRange":"","Gateway":"fd00::1","AuxiliaryAddresses":{"a":"::"}}]},"ConfigFrom":{"Network":"c"}}`,
+		`{"Container":"web","Force":true,"EndpointConfig":{"IPAMConfig":{"LinkLocalIPs":["fe80::1"]},"MacAddress":"02:42:00:00:00:01","GwPriority":-1,"Links":null}}`,
 		`{"username":"u"}`, "", "[", `{"a":{"b":[1e999]}}`,
 	}
 	queries := []string{
