@@ -175,11 +175,18 @@ func (h *hostsFiles) rewrite(id, alias string, a netip.Addr) error {
 	})
 }
 
+// maxHosts is the largest /etc/hosts, in bytes, that is read here: the container
+// may have written anything into it.
+const maxHosts = 1 << 20
+
 // change changes a container's /etc/hosts: in place, as the file is mounted.
 func (h *hostsFiles) change(id string, do func([]byte) []byte) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	path := filepath.Join(h.store.Dir(id), record.Hosts)
+	if info, err := os.Stat(path); err == nil && info.Size() > maxHosts {
+		return errs.New(errs.Conflict, "the container's /etc/hosts has %d bytes: make it shorter than %d first", info.Size(), maxHosts)
+	}
 	old, err := os.ReadFile(path)
 	if err != nil {
 		return fmt.Errorf("reading the container's %s: %w", record.Hosts, err)

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -176,13 +177,17 @@ func (n *naming) joined(ctx context.Context, r *run, ns *os.File, rec *record.Co
 	if !through {
 		return nil
 	}
-	if has, err := n.hasResolver(rec.ID); has || err != nil {
-		if err == nil {
-			_, err = n.writePlan(rec)
-		}
-		return err
+	// An engine that was killed may have come as far as any of these steps.
+	now, err := r.shim.Serve(ctx, new(wire.Serve))
+	if err != nil {
+		return fmt.Errorf("asking for the container's resolver: %w", err)
 	}
-	if err := n.beginResolver(ctx, r, ns, rec); err != nil {
+	if slices.Contains(now.Names, resolverName) {
+		_, err = n.writePlan(rec)
+	} else {
+		err = n.beginResolver(ctx, r, ns, rec)
+	}
+	if err != nil {
 		return err
 	}
 	return n.resolveThrough(rec, r, conf)
@@ -198,15 +203,6 @@ func (n *naming) giveResolver(rec *record.Container, at *place, order *wire.Star
 	service, err := n.resolverService(rec)
 	order.Services = append(order.Services, service)
 	return err
-}
-
-// hasResolver reports whether a running container has a resolver.
-func (n *naming) hasResolver(id string) (bool, error) {
-	_, err := os.Stat(filepath.Join(n.runDir(id), planFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	return err == nil, err
 }
 
 // beginResolver gives a container that runs a resolver.
@@ -231,8 +227,15 @@ func (n *naming) beginResolver(ctx context.Context, r *run, ns *os.File, rec *re
 // it has now, unless somebody has changed its resolv.conf.
 func (n *naming) resolveThrough(rec *record.Container, r *run, conf *etc.Resolv) error {
 	path := filepath.Join(n.store.Dir(rec.ID), record.ResolvConf)
-	now, err := os.Stat(path)
-	if err == nil && now.ModTime().Before(r.state.StartedAt) {
+	info, err := os.Stat(path)
+	if err == nil && !info.ModTime().Before(r.state.StartedAt) {
+		return nil
+	}
+	var now []byte
+	if err == nil {
+		now, err = os.ReadFile(path)
+	}
+	if err == nil && !bytes.Contains(now, []byte("nameserver "+network.ResolverAddr.String()+"\n")) {
 		err = os.WriteFile(path, conf.Text(), 0o644) // in place, as it is mounted
 	}
 	if err != nil {
@@ -247,11 +250,11 @@ func (n *naming) left(rec *record.Container, p network.Endpoint) error {
 		n.directory.leave(p),
 		n.hostsFiles.change(rec.ID, func(text []byte) []byte { return etc.DeleteHosts(text, ownHosts(rec, p)) }),
 	}
-	has, err := n.hasResolver(rec.ID)
-	if has {
+	if _, err := os.Stat(filepath.Join(n.runDir(rec.ID), planFile)); err == nil {
 		_, err = n.writePlan(rec)
+		failed = append(failed, err)
 	}
-	return errors.Join(append(failed, err)...)
+	return errors.Join(failed...)
 }
 
 // ended takes back the names of a container that has ended.
