@@ -126,7 +126,7 @@ func TestNetworkLife(t *testing.T) {
 			"-o com.docker.network.driver.mtu=many":                   "com.docker.network.driver.mtu",
 			"-o com.docker.network.bridge.gateway_mode_ipv4=sideways": "gateway",
 			"--ingress":                   "ngress",
-			"--scope swarm":               "This node is not a swarm manager",
+			"--scope swarm":               "cannot create a swarm scoped network when swarm is not active",
 			"-d overlay":                  "This node is not a swarm manager",
 			"--config-from nothing-there": "configuration network \"nothing-there\" does not exist",
 			"--ipam-driver nonsense":      "nonsense",
