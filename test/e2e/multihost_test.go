@@ -146,6 +146,14 @@ func TestMultiHost(t *testing.T) {
 		})
 		converse(t, hosts, [2][]string{{"--network", "pods"}, {"--network", "pods", "--userns", "auto"}})
 	})
+	t.Run("routed", func(t *testing.T) {
+		for i, h := range hosts {
+			h.ip(t, "route", "add", fmt.Sprintf("10.50.%d.0/24", 2-i), "via", hosts[1-i].address)
+			h.cli.OK(t, "network", "create", "--subnet", fmt.Sprintf("10.50.%d.0/24", i+1), "-o", "com.docker.network.bridge.gateway_mode_ipv4=routed", "routed")
+		}
+		// A port that is published is open at the container's own address.
+		converse(t, hosts, [2][]string{{"--network", "routed", "-p", "80"}, {"--network", "routed", "-p", "80"}})
+	})
 	t.Run("macvlan", func(t *testing.T) {
 		for i, h := range hosts {
 			h.cli.OK(t, "network", "create", "-d", "macvlan", "-o", "parent=wire", "--subnet", "192.0.2.0/24", "--ip-range", fmt.Sprintf("192.0.2.%d/26", 64*(i+1)), "lan")
