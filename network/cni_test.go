@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -232,6 +233,62 @@ func TestCNIFailures(t *testing.T) {
 	if got := s.Status(n.ID); len(got.IPAM.Subnets) != 0 {
 		t.Errorf("%+v", got)
 	}
+}
+
+// TestManyAtOnce: containers come to and leave networks without bridge side by
+// side; each has addresses of its own, and nothing of them stays.
+func TestManyAtOnce(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	needKind(t, kindMacvlan)
+	needCNI(t)
+	newWorld(t, 0)
+	path, leases := cniConf(t)
+	config := testConfig(t)
+	config.PoolSize = -1
+	s := open(t, config)
+	lan := create(t, s, onLAN("lan", "macvlan", "parent", "uplink"))
+	pods := create(t, s, apinet.CreateRequest{Name: "pods", Driver: "cni:" + path})
+	files := openFiles(t)
+	const count = 12
+	boxes := make([]*Sandbox, count)
+	var wg sync.WaitGroup
+	for i := range boxes {
+		wg.Go(func() {
+			box, err := s.Acquire(t.Context(), []Wish{{Network: lan.ID}, {Network: pods.ID}}, nil)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			boxes[i] = box
+		})
+	}
+	wg.Wait()
+	seen := map[netip.Prefix]bool{}
+	for _, box := range boxes {
+		if box == nil {
+			continue
+		}
+		for _, e := range box.Endpoints {
+			if !e.Address4.IsValid() || seen[e.Address4] {
+				t.Errorf("%s is given twice, or none", e.Address4)
+			}
+			seen[e.Address4] = true
+		}
+		wg.Go(func() {
+			box.NetNS.Close()
+			for _, e := range box.Endpoints {
+				s.Release(e)
+			}
+		})
+	}
+	wg.Wait()
+	eventually(t, "leases given back", func() bool { return len(leased(t, leases)) == 0 })
+	if left := s.drivers[kindMacvlan].(*stackedDriver).parents; len(left.users["uplink"]) != 1 {
+		t.Errorf("%v", left.users)
+	}
+	eventually(t, "files closed", func() bool { return openFiles(t) <= files })
 }
 
 func TestCNIRefusals(t *testing.T) {

@@ -139,6 +139,9 @@ func (p *parents) obtain(name string) (parent, error) {
 				// It loses what is sent to it too.
 				err = p.make(&netlink.Ifb{LinkAttrs: netlink.LinkAttrs{Name: name}})
 			}
+			if errors.Is(err, unix.EOPNOTSUPP) {
+				return parent{}, errs.New(errs.System, "making an interface for a network without parent: %w: load a module that has one (modprobe dummy), or name a parent (-o parent=eth0)", err)
+			}
 			err = explain(err, "making an interface for a network without parent")
 		} else {
 			err = p.makeVLAN(name)
