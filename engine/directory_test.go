@@ -1,9 +1,11 @@
 package engine
 
 import (
+	"errors"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 
 	"github.com/davit-engine/davit/network"
@@ -72,4 +74,27 @@ func TestDirectory(t *testing.T) {
 		t.Errorf("after the last has gone: %v", err)
 	}
 	must(second.leave(a))
+}
+
+// BenchmarkDirectory is what one container more costs on a network of a
+// thousand.
+func BenchmarkDirectory(b *testing.B) {
+	d := newDirectory(b.TempDir())
+	if err := d.settle(); err != nil {
+		b.Fatal(err)
+	}
+	one := func(i int) network.Endpoint {
+		a := netip.PrefixFrom(netip.AddrFrom4([4]byte{172, 18, byte(i >> 8), byte(i)}), 16)
+		return network.Endpoint{Network: "front", ID: strconv.Itoa(i), Address4: a, Names: []string{"service-" + strconv.Itoa(i), "alias", "0123456789ab"}}
+	}
+	for i := range 1000 {
+		if err := d.enter(one(i)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for b.Loop() {
+		if err := errors.Join(d.enter(one(1000)), d.leave(one(1000))); err != nil {
+			b.Fatal(err)
+		}
+	}
 }
