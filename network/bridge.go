@@ -29,6 +29,13 @@ func (d *bridgeDriver) plan(n *apinet.Network) (ranging, error) {
 	if err != nil {
 		return 0, err
 	}
+	seen := map[bool]bool{}
+	for _, c := range n.IPAM.Config {
+		if seen[c.Subnet.Addr().Is6()] {
+			return 0, errs.New(errs.Forbidden, "bridge driver doesn't support multiple subnets")
+		}
+		seen[c.Subnet.Addr().Is6()] = true
+	}
 	return rangesPlanned, d.vacant(bridgeName(n, o))
 }
 

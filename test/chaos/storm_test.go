@@ -28,7 +28,7 @@ import (
 const stormTime = time.Minute
 
 // TestStorm has eight clients create, start, exec, stop, rename and remove
-// containers at random, while the engine is killed every few seconds and a shim
+// containers at random, on networks of their own and with published ports, while the engine is killed every few seconds and a shim
 // now and then. Each client knows what its containers should be; it must not
 // lose one, find one that runs twice, or be told a wrong exit code.
 //
@@ -61,8 +61,9 @@ func TestStorm(t *testing.T) {
 	clients.Wait()
 
 	s.nothingLeft()
-	t.Logf("%v: %d operations, %d containers, %d starts, %d execs; %d kills of the engine, %d of shims; %d requests died with the engine; %d faults",
-		lasts, s.operations.Load(), s.created.Load(), s.starts.Load(), s.execs.Load(), s.strikes.Load(), len(s.killed), s.cut.Load(), s.faults.Load())
+	s.noNetworksLeft()
+	t.Logf("%v: %d operations, %d containers, %d starts, %d execs, %d visits; %d kills of the engine, %d of shims; %d requests died with the engine; %d faults",
+		lasts, s.operations.Load(), s.created.Load(), s.starts.Load(), s.execs.Load(), s.visits.Load(), s.strikes.Load(), len(s.killed), s.cut.Load(), s.faults.Load())
 }
 
 func buildBox(t *testing.T, path string) {
@@ -94,8 +95,8 @@ type storm struct {
 	over context.Context
 	calm context.CancelFunc
 
-	operations, created, starts, execs, cut, faults atomic.Int64
-	strikes                                         atomic.Int64
+	operations, created, starts, execs, visits, cut, faults atomic.Int64
+	strikes                                                 atomic.Int64
 
 	mu     sync.Mutex
 	killed map[string]bool // containers whose shim was killed; guarded by mu
@@ -215,9 +216,13 @@ type box struct {
 	asked    bool   // to end, by a signal
 	killed   bool   // by its client
 	paused   bool
+
+	published bool // its port, on the loopback interface
+	joined    bool // to its client's network
 }
 
 func (c *stormClient) work() {
+	c.ownNetwork()
 	for c.over.Err() == nil {
 		c.operations.Add(1)
 		if c.random.IntN(6) == 0 {
@@ -229,7 +234,7 @@ func (c *stormClient) work() {
 			continue
 		}
 		b := c.boxes[c.random.IntN(len(c.boxes))]
-		actions := []func(*box){c.start, c.start, c.exec, c.exec, c.stop, c.kill, c.restart, c.end, c.pause, c.rename, c.remove, c.brief}
+		actions := []func(*box){c.start, c.start, c.exec, c.exec, c.stop, c.kill, c.restart, c.end, c.pause, c.rename, c.remove, c.brief, c.visit, c.visit, c.join}
 		actions[c.random.IntN(len(actions))](b)
 	}
 	for len(c.boxes) > 0 {
@@ -238,6 +243,7 @@ func (c *stormClient) work() {
 	for len(c.stayers) > 0 {
 		c.removeStayer(c.stayers[0])
 	}
+	c.dropNetwork()
 }
 
 // call makes a request. If the engine died under it, it waits for the next one
@@ -336,6 +342,7 @@ func (c *stormClient) create() {
 			Env: []string{"KEY=" + b.key, fmt.Sprintf("CODE=%d", b.code)}},
 		HostConfig: &container.HostConfig{Mounts: []mount.Mount{{Type: mount.TypeBind, Source: c.dir, Target: "/s"}}},
 	}
+	c.onNetwork(b, &options)
 	err, unsure := c.call("create", func(ctx context.Context) error {
 		answer, err := c.api.ContainerCreate(ctx, options)
 		b.id = answer.ID

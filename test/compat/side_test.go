@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -165,8 +166,9 @@ func writeAnswers(t *testing.T, path string, commands []string, list answers, re
 
 // side is a docker client with an engine behind it.
 type side struct {
-	name string
-	env  []string
+	name  string
+	env   []string
+	enter []string // what runs a command in the engine's network namespace, where that is not the test's
 }
 
 // newSide gives an engine the image that the scripts use.
@@ -191,7 +193,8 @@ func (s *side) run(t *testing.T, commands []string) answers {
 	list, dir := answers{}, t.TempDir()
 	for _, c := range commands {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-		cmd := exec.CommandContext(ctx, "bash", "-c", c)
+		words := append(slices.Clone(s.enter), "bash", "-c", c)
+		cmd := exec.CommandContext(ctx, words[0], words[1:]...)
 		var stdout, stderr bytes.Buffer
 		cmd.Env, cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.WaitDelay = s.env, dir, &stdout, &stderr, 2*time.Second
 		err := cmd.Run()
@@ -248,23 +251,15 @@ func dockerSide(t *testing.T) *side {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	const bridge = "dvside0"
-	link := func(args ...string) {
-		if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
-			t.Fatalf("ip %v: %v: %s", args, err, out)
-		}
-	}
-	link("link", "add", bridge, "type", "bridge")
-	t.Cleanup(func() { link("link", "del", bridge) })
-	link("addr", "add", "10.213.77.1/24", "dev", bridge)
-	link("link", "set", bridge, "up")
+	// Its firewall is a real one, in a network of its own.
+	const inside = `ip link set lo up && ip link add dvside0 type bridge && ip addr add 10.213.77.1/24 dev dvside0 && ip link set dvside0 up && exec "$@"`
 	config := filepath.Join(dir, "daemon.json")
 	if err := os.WriteFile(config, []byte("{}"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	host := "unix://" + dir + "/docker.sock"
-	cmd := exec.Command(dockerd, "--host", host, "--data-root", dir+"/data", "--exec-root", dir+"/exec", "--pidfile", dir+"/pid", "--config-file", config,
-		"--bridge", bridge, "--iptables=false", "--ip6tables=false", "--ip-masq=false", "--exec-opt", "native.cgroupdriver=cgroupfs")
+	cmd := exec.Command("unshare", "--net", "sh", "-c", inside, "sh", dockerd, "--host", host, "--data-root", dir+"/data", "--exec-root", dir+"/exec", "--pidfile", dir+"/pid", "--config-file", config,
+		"--bridge", "dvside0", "--exec-opt", "native.cgroupdriver=cgroupfs")
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
 	log, err := os.Create(dir + "/log")
 	if err != nil {
@@ -283,5 +278,7 @@ func dockerSide(t *testing.T) *side {
 		_, err := os.Stat(dir + "/docker.sock")
 		return err
 	})
-	return newSide(t, "docker", host)
+	s := newSide(t, "docker", host)
+	s.enter = []string{"nsenter", "--net=/proc/" + strconv.Itoa(cmd.Process.Pid) + "/ns/net"}
+	return s
 }

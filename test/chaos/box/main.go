@@ -5,11 +5,13 @@
 //	/s/KEY.lock    locked as long as it runs
 //	/s/KEY.starts  one byte more for each start
 //	/s/KEY.end     there when it is to end
+//	:8080          says KEY to whoever connects
 //	/s/twice       the KEYs of those that found the lock taken
 package main
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"os/signal"
 	"strconv"
@@ -30,6 +32,7 @@ func main() {
 		note("twice", key+"\n")
 	}
 	note(key+".starts", "x")
+	go answer(key)
 	poll := time.NewTicker(20 * time.Millisecond)
 	for {
 		select {
@@ -40,6 +43,18 @@ func main() {
 				os.Exit(code)
 			}
 		}
+	}
+}
+
+// answer says the key to whoever connects, where there is a network.
+func answer(key string) {
+	l, err := net.Listen("tcp", ":8080")
+	check(err)
+	for {
+		conn, err := l.Accept()
+		check(err)
+		_, _ = conn.Write([]byte(key)) // the other end may have gone
+		_ = conn.Close()
 	}
 }
 
