@@ -8,27 +8,29 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/system"
 
+	"github.com/davit-engine/davit/network/firewall"
 	"github.com/davit-engine/davit/network/ipam"
 )
 
 // Config is everything that an engine can be told, with defaults filled in.
 // Load makes one.
 type Config struct {
-	Name       string // the program's name: davitd, or dockerd where it stands in for it
-	Version    string // Davit's version; set by whoever calls Load
-	File       string // daemon.json; empty or missing: none
-	Validate   bool   // check the configuration and end
-	Help       bool
-	ShowVer    bool
-	Labels     []string // key=value, shown by info
-	Paths      Paths
-	Listen     Listen
-	Log        Log
-	API        API
-	Network    Network
-	Images     Images
-	Containers Containers
-	Proxy      Proxy
+	Name        string // the program's name: davitd, or dockerd where it stands in for it
+	Version     string // Davit's version; set by whoever calls Load
+	File        string // daemon.json; empty or missing: none
+	Validate    bool   // check the configuration and end
+	RestoreHost bool   // take back what was made on the host's network and end
+	Help        bool
+	ShowVer     bool
+	Labels      []string // key=value, shown by info
+	Paths       Paths
+	Listen      Listen
+	Log         Log
+	API         API
+	Network     Network
+	Images      Images
+	Containers  Containers
+	Proxy       Proxy
 	// ShutdownTimeout is how many seconds requests have to end when the engine
 	// stops; negative: no limit.
 	ShutdownTimeout int
@@ -81,10 +83,13 @@ type Network struct {
 	Forward    bool
 	NoDrop     bool // leave the host's policy for forwarded packets alone
 	Masquerade bool
-	Filter     bool        // write packet filter rules at all
-	ICC        bool        // containers may reach each other
-	Pool       int         // sandboxes kept ready; 0: the network's default; negative: none
-	Ranges     []ipam.Pool // what new networks get addresses from; a family without: the defaults
+	Filter     bool          // write packet filter rules at all
+	ICC        bool          // containers may reach each other
+	Firewall   string        // open or respect; empty: open
+	Direct     bool          // published ports are open at containers' own addresses too
+	Mark       firewall.Mark // packets with it reach containers
+	Pool       int           // sandboxes kept ready; 0: the network's default; negative: none
+	Ranges     []ipam.Pool   // what new networks get addresses from; a family without: the defaults
 }
 
 // apiPools are the address pools as the API shows them.

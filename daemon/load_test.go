@@ -75,14 +75,14 @@ func TestEveryDockerFlag(t *testing.T) {
 // TestEveryKey gives each key a value of its own type, and one of another.
 func TestEveryKey(t *testing.T) {
 	values := map[string]string{
-		"bip": `"10.9.0.1/16"`, "fixed-cidr": `"10.9.0.0/24"`, "log-level": `"debug"`, "log-format": `"json"`, "default-cgroupns-mode": `"host"`, "default-ipc-mode": `"private"`,
+		"bip": `"10.9.0.1/16"`, "firewall-mode": `"respect"`, "bridge-accept-fwmark": `"0x1/0x3"`, "fixed-cidr": `"10.9.0.0/24"`, "log-level": `"debug"`, "log-format": `"json"`, "default-cgroupns-mode": `"host"`, "default-ipc-mode": `"private"`,
 		"default-shm-size": `"64M"`, "default-ulimits": `{"nofile":{"Name":"nofile","Soft":1,"Hard":2}}`, "features": `{"a":true}`, "min-api-version": `"1.24"`,
 		"labels": `["a=b"]`, "hosts": `["unix:///x"]`, "registry-mirrors": `["http://m"]`, "exec-opts": `["native.cgroupdriver=systemd"]`, "dns": `["1.1.1.1"]`,
 		"runtimes": `{"x":{"path":"/x"}}`, "userns-remap": `""`, "default-userns": `"host"`, "authorization-plugins": `[]`, "log-opts": `{"max-size":"1m"}`, "log-driver": `"local"`, "default-gateway": `"10.0.0.1"`, "default-gateway-v6": `"fd00::1"`,
 		"ip": `"10.0.0.1"`, "firewall-backend": `"nftables"`, "host-gateway-ips": `["10.0.0.1"]`, "default-runtime": `"runc"`, "bip6": `"fd00:9::1/64"`, "fixed-cidr-v6": `"fd00:9::/80"`, "rootless": `false`, "default-address-pools": `[{"base":"10.10.0.0/16","size":24},{"base":"fd00::/48","size":64}]`,
 	}
 	byType := map[string][2]string{ // a value that fits, one that does not
-		"bool": {"true", `"yes"`}, "int": {"5", `"5"`}, "string": {`"x"`, "5"}, "list": {`["x"]`, `"x"`}, "map": {`{}`, `[]`}, "bytes": {"5", "[]"}, "prefix": {`"10.0.0.0/8"`, "5"}, "address": {`"10.0.0.1"`, "5"}, "pools": {`[]`, `[{"base":"10.10.0.0/16","size":8}]`},
+		"bool": {"true", `"yes"`}, "int": {"5", `"5"`}, "string": {`"x"`, "5"}, "list": {`["x"]`, `"x"`}, "map": {`{}`, `[]`}, "bytes": {"5", "[]"}, "prefix": {`"10.0.0.0/8"`, "5"}, "address": {`"10.0.0.1"`, "5"}, "mark": {`"1"`, `"x"`}, "pools": {`[]`, `[{"base":"10.10.0.0/16","size":8}]`},
 	}
 	for _, o := range options(Defaults("davitd")) {
 		if o.key == "" || o.key == "api-cors-header" {

@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 
+	"github.com/davit-engine/davit/network"
 	"golang.org/x/sys/unix"
 )
 
@@ -43,6 +45,13 @@ func Main(p Program) int {
 	unix.Umask(0o022)
 	log, level := newLog(p.Stderr, c.Log)
 	adoptLibraryLog(log)
+	if c.RestoreHost {
+		if err := restoreHost(c, log); err != nil {
+			log.Error("the host's network is not as it was", "error", err)
+			return 1
+		}
+		return 0
+	}
 
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGUSR1)
@@ -89,4 +98,15 @@ func Main(p Program) int {
 			}
 		}
 	}
+}
+
+// restoreHost takes back what an engine that no longer runs made on the host's
+// network.
+func restoreHost(c *Config, log *slog.Logger) error {
+	lock, err := lockRoot(c.Paths.DataRoot)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	return network.TakeBack(context.Background(), networkConfig(c, log))
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/netip"
 	"strconv"
+
+	"github.com/davit-engine/davit/network/firewall"
 )
 
 // option is one thing that can be configured, under dockerd's name where
@@ -39,6 +41,7 @@ func general(c *Config) []option {
 	return []option{
 		{flag: "config-file", help: "Daemon configuration file", value: text(&c.File, nil)},
 		{flag: "validate", help: "Validate daemon configuration and exit", value: boolean(&c.Validate)},
+		{flag: "restore-host", help: "Take back what the engine made on the host's network (packet filter, bridges, kernel parameters) and exit; while it does not run, and no container", value: boolean(&c.RestoreHost)},
 		{flag: "help", short: "h", help: "Print usage", value: boolean(&c.Help)},
 		{flag: "version", short: "v", help: "Print version information and quit", value: boolean(&c.ShowVer)},
 		{flag: "data-root", key: "data-root", help: "Root directory of persistent state", value: text(&c.Paths.DataRoot, notEmpty)},
@@ -104,6 +107,9 @@ func networking(c *Config) []option {
 		{flag: "ip-masq", key: "ip-masq", help: "Enable IP masquerading for the default bridge network", value: boolean(&n.Masquerade)},
 		{flag: "iptables", key: "iptables", help: "Write packet filter rules (by nftables); without, nothing is masqueraded", value: boolean(&n.Filter)},
 		{flag: "icc", key: "icc", help: "Enable inter-container communication for the default bridge network", value: boolean(&n.ICC)},
+		{flag: "firewall-mode", key: "firewall-mode", help: `What the host's own firewall means for published ports ("open": nothing | "respect": it decides who reaches them)`, value: text(&n.Firewall, oneOf("invalid firewall mode", "open", "respect"))},
+		{flag: "allow-direct-routing", key: "allow-direct-routing", help: "Allow remote access to published ports on container IP addresses", value: boolean(&n.Direct)},
+		{flag: "bridge-accept-fwmark", key: "bridge-accept-fwmark", help: "In bridge networks, accept packets with this firewall mark/mask", value: parsed(&n.Mark, "mark", firewall.ParseMark)},
 		{flag: "network-pool", key: "network-pool", help: "Number of network sandboxes to keep ready (negative: none)", value: integer(&n.Pool, -1)},
 		{flag: "default-address-pool", key: "default-address-pools", help: "Default address pools for networks: base=CIDR,size=PREFIX-LENGTH", value: addressPools{&n.Ranges}},
 		{flag: "dns", key: "dns", help: "DNS server to use", value: list[netip.Addr]{&c.Containers.DNS.Servers, netip.ParseAddr}},
@@ -189,8 +195,6 @@ func inert() []option {
 		{flag: "ip", key: "ip", value: a, inert: noPublished},
 		{flag: "userland-proxy", key: "userland-proxy", value: b, inert: noPublished},
 		{flag: "userland-proxy-path", key: "userland-proxy-path", value: s, inert: "no proxy program is used for published ports"},
-		{flag: "allow-direct-routing", key: "allow-direct-routing", value: b, inert: noPublished},
-		{flag: "bridge-accept-fwmark", key: "bridge-accept-fwmark", value: s, inert: noPublished},
 		{flag: "network-control-plane-mtu", key: "network-control-plane-mtu", value: n, inert: noSwarm},
 		{flag: "network-diagnostic-port", key: "network-diagnostic-port", value: n, inert: "there is no network diagnostic server"},
 		{flag: "swarm-default-advertise-addr", key: "swarm-default-advertise-addr", value: s, inert: noSwarm},

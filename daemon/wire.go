@@ -17,6 +17,7 @@ import (
 	"github.com/davit-engine/davit/event"
 	"github.com/davit-engine/davit/image"
 	"github.com/davit-engine/davit/network"
+	"github.com/davit-engine/davit/network/firewall"
 	"github.com/davit-engine/davit/version"
 	"github.com/davit-engine/davit/volume"
 	"github.com/moby/moby/api/types/container"
@@ -104,6 +105,7 @@ func networkConfig(c *Config, log *slog.Logger) network.Config {
 		Masquerade: n.Masquerade && n.Filter, NoInterconnect: !n.ICC, PoolSize: n.Pool,
 		IPv6: n.IPv6, BIP6: n.BIP6, FixedCIDR6: n.FixedCIDR6, Gateway4: n.Gateway, Gateway6: n.Gateway6,
 		Pools:    n.Ranges,
+		Firewall: firewall.Config{Respect: n.Firewall == "respect", DirectRouting: n.Direct, Accept: n.Mark},
 		StateDir: filepath.Join(c.Paths.DataRoot, "network"), Log: log.With("part", "network"),
 	}
 	if n.Bridge != "" && n.Bridge != "none" && n.Bridge != "davit0" {

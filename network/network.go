@@ -30,6 +30,7 @@ import (
 	"net/netip"
 	"os"
 
+	"github.com/davit-engine/davit/network/firewall"
 	"github.com/davit-engine/davit/network/ipam"
 	"github.com/davit-engine/davit/network/publish"
 	apinet "github.com/moby/moby/api/types/network"
@@ -46,18 +47,19 @@ type Config struct {
 	FixedCIDR6     netip.Prefix
 	Gateway4       netip.Addr // what containers on the default bridge have as default gateway; zero: the bridge (Docker's default-gateway)
 	Gateway6       netip.Addr
-	MTU            int          // bytes; 0: that of the interface the default route goes through
-	Forward        bool         // switch IPv4 forwarding on if it is off (Docker's ip-forward)
-	ForwardNoDrop  bool         // having switched it on, let the host forward other traffic too (Docker's ip-forward-no-drop)
-	Masquerade     bool         // give traffic to the outside the host's address (Docker's ip-masq)
-	NoInterconnect bool         // containers on the bridge cannot reach each other (Docker's icc=false)
-	Pools          []ipam.Pool  // what networks get addresses from that do not say; a family without any: ipam's defaults
-	Table          string       // name of the nftables table; "" is davit, or davit-<bridge> where the bridge is not davit0
-	PublishOn      netip.Addr   // where ports are published if neither the user nor the network says; invalid or unspecified: on all addresses
-	NoProxy        bool         // nobody listens at published ports (Docker's userland-proxy=false): where the firewall cannot lead is no way in
-	PoolSize       int          // sandboxes kept ready of each sort; 0: DefaultPoolSize; negative: no pool
-	StateDir       string       // where the range is remembered; made if missing
-	Log            *slog.Logger // nil: nothing is logged
+	MTU            int             // bytes; 0: that of the interface the default route goes through
+	Forward        bool            // switch IPv4 forwarding on if it is off (Docker's ip-forward)
+	ForwardNoDrop  bool            // having switched it on, let the host forward other traffic too (Docker's ip-forward-no-drop)
+	Masquerade     bool            // give traffic to the outside the host's address (Docker's ip-masq)
+	NoInterconnect bool            // containers on the bridge cannot reach each other (Docker's icc=false)
+	Pools          []ipam.Pool     // what networks get addresses from that do not say; a family without any: ipam's defaults
+	Firewall       firewall.Config // whether the host's own is respected, and who is let in; the rest is not the caller's
+	Table          string          // name of the nftables table; "" is davit, or davit-<bridge> where the bridge is not davit0
+	PublishOn      netip.Addr      // where ports are published if neither the user nor the network says; invalid or unspecified: on all addresses
+	NoProxy        bool            // nobody listens at published ports (Docker's userland-proxy=false): where the firewall cannot lead is no way in
+	PoolSize       int             // sandboxes kept ready of each sort; 0: DefaultPoolSize; negative: no pool
+	StateDir       string          // where the range is remembered; made if missing
+	Log            *slog.Logger    // nil: nothing is logged
 }
 
 // Endpoint is a sandbox's place on one network. It lives as long as the

@@ -80,7 +80,8 @@ func Open(ctx context.Context, c Config) (_ *Store, err error) {
 		return nil, err
 	}
 	undo = append(undo, s.lock.release)
-	if s.wall, err = firewall.Open(firewall.Config{Name: c.Table, Group: linkGroup, Log: c.Log}); err != nil {
+	c.Firewall.Name, c.Firewall.Group, c.Firewall.Log = c.Table, linkGroup, c.Log
+	if s.wall, err = firewall.Open(c.Firewall); err != nil {
 		return nil, err
 	}
 	undo = append(undo, s.wall.Close)
@@ -479,6 +480,29 @@ func (s *Store) Close(remove bool) error {
 		failed = append(failed, s.memory.change(func(k *state) { k.Last = g.addresses.last()[0] }))
 	}
 	return errors.Join(failed...)
+}
+
+// TakeBack removes what an engine of this configuration, which no longer runs,
+// has made on the host: the table, bridges, and what was changed of the kernel's
+// parameters. Users' networks are made again by the next Open. Error: Conflict
+// while containers run.
+func TakeBack(ctx context.Context, c Config) error {
+	c.PoolSize = -1
+	s, err := Open(ctx, c)
+	if err != nil {
+		return err
+	}
+	busy := 0
+	for _, g := range s.networks.all() {
+		busy += g.busy()
+	}
+	if err := s.Close(busy == 0); err != nil {
+		return err
+	}
+	if busy > 0 {
+		return errs.New(errs.Conflict, "%d interfaces of containers are on the engine's networks: stop the containers first", busy)
+	}
+	return nil
 }
 
 // save writes a user's network.

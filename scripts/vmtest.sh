@@ -108,9 +108,11 @@ disk() {
   for applet in $(busybox --list); do [[ -e $root/bin/$applet ]] || ln -s busybox "$root/bin/$applet"; done
   ln -s /bin/busybox "$root/sbin/modprobe" # where the kernel looks for it
   for applet in sh bash newuidmap newgidmap tar; do add_program "$applet"; done
-  # What tests of their own speak with: CNI plugins, a systemd, a bus, criu, file systems. Nothing starts them by itself.
-  for applet in /usr/lib/cni/bridge /usr/lib/cni/host-local /usr/lib/systemd/systemd dbus-daemon criu mkfs.ext4 mkfs.xfs; do ! command -v "$applet" >/dev/null || add_program "$applet"; done
-  for applet in /usr/lib/systemd/user /usr/share/dbus-1; do
+  # What tests of their own speak with: CNI plugins, a systemd, a bus, criu, file systems, packet filters. Nothing starts them by itself.
+  for applet in /usr/lib/cni/bridge /usr/lib/cni/host-local /usr/lib/systemd/systemd dbus-daemon criu mkfs.ext4 mkfs.xfs ip nft iptables{,-restore} ip6tables-restore; do
+    ! command -v "$applet" >/dev/null || add_program "$applet"
+  done
+  for applet in /usr/lib/systemd/user /usr/share/dbus-1 /usr/lib/*/xtables; do
     [[ ! -d $applet ]] || { mkdir -p "$root${applet%/*}"; cp -r "$applet" "$root${applet%/*}/"; }
   done
   cp -r "$kernel/lib/modules" "$root/lib/"

@@ -36,7 +36,7 @@ func isolated(t testing.TB) bool {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: makes network namespaces")
 	}
-	args := []string{"-test.run=^" + t.Name() + "$", "-test.v", "-test.timeout=60s"}
+	args := []string{"-test.run=^" + t.Name() + "$", "-test.v", "-test.timeout=200s"}
 	if _, bench := t.(*testing.B); bench {
 		args = []string{"-test.run=^$", "-test.bench=^" + t.Name() + "$", "-test.benchtime=100x"}
 	}
@@ -239,8 +239,12 @@ func expect(t testing.TB, what string, from host, proto, to, want string) {
 	if want == "" {
 		wait = patience
 	}
+	begin := time.Now()
 	if got := ask(t, from, proto, to, wait); got != want {
 		t.Errorf("%s: %s asks %s %s: %q, want %q", what, from, proto, to, got, want)
+	}
+	if took := time.Since(begin); took > 900*time.Millisecond {
+		t.Logf("%s: %s asks %s %s: took %v", what, from, proto, to, took)
 	}
 }
 
