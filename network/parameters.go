@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/davit-engine/davit/errs"
@@ -32,7 +33,11 @@ func SetParameters(ns *os.File, values map[string]string) error {
 			}
 		}()
 		for name, value := range values {
-			switch err := sysctl(parameterPath(name), value); {
+			path, err := parameterPath(name)
+			if err == nil {
+				err = sysctl(path, value)
+			}
+			switch {
 			case errors.Is(err, unix.ENOENT), errors.Is(err, unix.EINVAL), errors.Is(err, unix.EACCES), errors.Is(err, unix.ERANGE):
 				return errs.Wrap(errs.InvalidParameter, err) // the kernel has no such parameter, or does not take the value
 			case err != nil:
@@ -45,12 +50,16 @@ func SetParameters(ns *os.File, values map[string]string) error {
 
 // parameterPath turns a parameter's name into its path below /proc/sys. The
 // fourth word is an interface, whose name may have dots.
-func parameterPath(name string) string {
+func parameterPath(name string) (string, error) {
 	words := strings.SplitN(name, ".", 4)
 	if len(words) == 4 {
 		if end := strings.LastIndexByte(words[3], '.'); end >= 0 {
-			words[3] = words[3][:end] + "/" + words[3][end+1:]
+			words = append(words[:3], words[3][:end], words[3][end+1:])
 		}
 	}
-	return strings.Join(words, "/")
+	path := strings.Join(words, "/")
+	if words[0] != "net" || !filepath.IsLocal(path) || filepath.Clean(path) != path {
+		return "", errs.New(errs.InvalidParameter, "%s is no parameter of a network", name)
+	}
+	return path, nil
 }
