@@ -200,11 +200,12 @@ func (s *Store) Remove(_ context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	if g.busy() > 0 {
+	if !g.retire(true) {
 		return errs.New(errs.Forbidden, "error while removing network: network %s id %s has active endpoints: disconnect its containers first", n.Name, n.ID)
 	}
 	// First the file: what is left of a network that nobody knows does no harm.
 	if err := forgetNetwork(s.config.StateDir, n.ID); err != nil {
+		g.retire(false)
 		return err
 	}
 	s.networks.drop(g)

@@ -32,6 +32,7 @@ type segment struct {
 	taken      time.Time           // guarded by mu; when a plain sandbox was asked for last
 	generation int                 // guarded by mu; how often lan was restored
 	closed     bool                // guarded by mu; no work begins once it is set
+	retired    bool                // guarded by mu; it is being removed
 	work       sync.WaitGroup      // endpoints being made, interfaces being removed
 }
 
@@ -69,7 +70,7 @@ func (g *segment) usableLocked() error {
 		return errs.New(errs.Forbidden, "cannot create endpoint on configuration-only network")
 	case g.broken != nil:
 		return fmt.Errorf("network %s cannot be used: %w", g.net.Name, g.broken)
-	case g.closed:
+	case g.closed, g.retired:
 		return errs.New(errs.NotFound, "network %s not found", g.net.Name)
 	}
 	return nil
@@ -381,6 +382,18 @@ func (g *segment) busy() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return len(g.inUse) + len(g.leftover)
+}
+
+// retire lets nobody come to the network any more, unless somebody is on it:
+// then it returns false. With false for gone it lets them again.
+func (g *segment) retire(gone bool) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if gone && len(g.inUse)+len(g.leftover) > 0 {
+		return false
+	}
+	g.retired = gone
+	return true
 }
 
 // close gives up the network, and with remove what it is on the host, provided

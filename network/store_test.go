@@ -1,6 +1,7 @@
 package network
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -621,4 +623,120 @@ func TestWithoutAddresses(t *testing.T) {
 	second := open(t, c)
 	second.Ready()
 	eventually(t, "their interfaces to go", func() bool { return veths(t) == second.Info().Ready })
+}
+
+// TestRemoveWhileComing removes networks while containers come to them: either
+// the container has its place or the network is gone.
+func TestRemoveWhileComing(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	s := open(t, testConfig(t))
+	for range 10 {
+		n := create(t, s, apinet.CreateRequest{Name: "n"})
+		var boxes [4]*Sandbox
+		var coming sync.WaitGroup
+		for i := range boxes {
+			coming.Go(func() {
+				box, err := s.Acquire(context.Background(), []Wish{{Network: n.ID}}, nil)
+				if err != nil && !errs.Is(err, errs.NotFound) {
+					t.Error(err)
+				}
+				boxes[i] = box
+			})
+		}
+		err := s.Remove(t.Context(), n.ID)
+		coming.Wait()
+		for _, box := range boxes {
+			if box == nil {
+				continue
+			}
+			if err == nil {
+				t.Error("a container is on a network that was removed")
+			}
+			box.close()
+			s.Release(box.Endpoints[0])
+		}
+		if err != nil && !errs.Is(err, errs.Forbidden) {
+			t.Error(err)
+		}
+		if err != nil {
+			if err := s.Remove(t.Context(), n.ID); err != nil {
+				t.Error(err)
+			}
+		}
+		if _, err := net.InterfaceByName("br-" + n.ID[:12]); err == nil {
+			t.Error("the bridge of a removed network is there")
+		}
+	}
+}
+
+func TestOutward(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	world := newWorld(t, 0)
+	serve(t, world)
+	s := open(t, testConfig(t))
+	here, there := netip.MustParsePrefix("2001:db8::1/64"), netip.MustParsePrefix("2001:db8::2/64")
+	add := func(name string, p netip.Prefix) error {
+		l, err := netlink.LinkByName(name)
+		if err != nil {
+			return err
+		}
+		return netlink.AddrAdd(l, &netlink.Addr{IPNet: &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(64, 128)}, Flags: unix.IFA_F_NODAD})
+	}
+	if err := errors.Join(add("uplink", here), within(t, world, func() error { return add("w0", there) })); err != nil {
+		t.Fatal(err)
+	}
+	var l net.Listener
+	if err := within(t, world, func() (err error) {
+		l, err = net.Listen("tcp6", "[::]:81")
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	clients := make(chan string, 10)
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			host, _, _ := net.SplitHostPort(c.RemoteAddr().String())
+			clients <- host
+			c.Close()
+		}
+	}()
+	ask6 := func(ns *os.File, patience time.Duration) error {
+		return within(t, ns, func() error {
+			c, err := net.DialTimeout("tcp6", netip.AddrPortFrom(there.Addr(), 81).String(), patience)
+			if err == nil {
+				c.Close()
+			}
+			return err
+		})
+	}
+	create(t, s, apinet.CreateRequest{Name: "n", EnableIPv6: new(true)})
+	create(t, s, apinet.CreateRequest{Name: "inside", EnableIPv6: new(true), Internal: true})
+	out, in := acquire(t, s, Wish{Network: "n"}), acquire(t, s, Wish{Network: "inside"})
+	if err := ask6(out.NetNS, 5*time.Second); err != nil {
+		t.Errorf("by IPv6: %v", err)
+	} else if got := <-clients; got != here.Addr().String() {
+		t.Errorf("by IPv6 as %s, want the host's address", got)
+	}
+	// A container may give itself a route.
+	if err := within(t, in.NetNS, func() error {
+		n, err := s.Find("inside")
+		return errors.Join(err, netlink.RouteAdd(&netlink.Route{Gw: n.IPAM.Config[0].Gateway.AsSlice()}), netlink.RouteAdd(&netlink.Route{Gw: n.IPAM.Config[1].Gateway.AsSlice()}))
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := ask6(in.NetNS, 300*time.Millisecond); err == nil {
+		t.Error("out of an internal network by IPv6")
+	}
+	if who, err := ask(t, in.NetNS, worldAddr, 300*time.Millisecond); err == nil {
+		t.Errorf("out of an internal network: %q", who)
+	}
 }
