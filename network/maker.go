@@ -141,6 +141,7 @@ func plugIn(ctx context.Context, at entry, on []leg, jobs []job) error {
 	for _, j := range jobs {
 		if j.g.traits.ipv6 && indexes[j.e.ID] != 0 {
 			awaitCarrier(j.e.Interface, at.rtnl.do)
+			awaitAddress(j.e.Address6.Addr(), at.rtnl.do)
 		}
 	}
 	return nil
@@ -207,6 +208,20 @@ func awaitCarrier(name string, do func(*batch) error) {
 		b.getState(name, func(_ int, operational bool) { done = operational })
 		if err := do(&b); done || err != nil || time.Now().After(end) {
 			return // later it costs that second, no more
+		}
+	}
+}
+
+// awaitAddress waits until an IPv6 address is there in truth: a worker of the
+// kernel (net/ipv6/addrconf.c) has it listen to its neighbours and take what is
+// for it. Without that a first connection takes a second.
+func awaitAddress(a netip.Addr, do func(*batch) error) {
+	for end := time.Now().Add(carrierLimit); a.IsValid() && time.Now().Before(end); time.Sleep(carrierPoll) {
+		done := false
+		var b batch
+		b.getOwn(a, func() { done = true })
+		if err := do(&b); done || err != nil {
+			return
 		}
 	}
 }

@@ -248,6 +248,19 @@ func (b *batch) getState(name string, state func(index int, operational bool)) {
 	}
 }
 
+// getOwn asks whether an IPv6 address is the namespace's own by now.
+func (b *batch) getOwn(a netip.Addr, own func()) {
+	b.request("looking for address "+a.String(), unix.RTM_GETROUTE, 0, []byte{family(a), byte(a.BitLen()), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0})
+	b.addr(unix.RTA_DST, a)
+	b.mayFail()
+	b.reply = func(m syscall.NetlinkMessage) {
+		const kind = 7 // rtm_type
+		if m.Header.Type == unix.RTM_NEWROUTE && len(m.Data) > kind && m.Data[kind] == unix.RTN_LOCAL {
+			own()
+		}
+	}
+}
+
 const (
 	ifOperUp       = 6      // IF_OPER_UP, linux/if.h
 	rtextSkipStats = 1 << 3 // RTEXT_FILTER_SKIP_STATS, linux/rtnetlink.h

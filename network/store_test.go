@@ -239,15 +239,6 @@ func TestIPv6Traffic(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	// A worker of the kernel has it listen to those who ask for its MAC.
-	eventually(t, "the server to be found", func() bool {
-		var groups []byte
-		err := within(t, web.NetNS, func() (err error) {
-			groups, err = os.ReadFile("/proc/thread-self/net/igmp6")
-			return err
-		})
-		return err == nil && strings.Count(string(groups), "eth0") > 3
-	})
 	begin := time.Now()
 	for _, ns := range []*os.File{client.NetNS, s.maker.home} {
 		if err := within(t, ns, func() error {
