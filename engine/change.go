@@ -224,6 +224,11 @@ func (g *Changes) carryOut(ctx context.Context, c *ctr, wish *dialect.Change, ou
 // apply tells the kernel, gets what is to be mounted, and writes the record. How
 // to take that back it adds to taken.
 func (g *Changes) apply(ctx context.Context, c *ctr, wish *dialect.Change, out *change.Outcome, taken *undo) error {
+	taken.add(func() { // last of all: by the record as it is then
+		if err := g.ports.settle(ctx, c); err != nil {
+			g.log.Error("publishing a container's ports as before", "container", c.id, "error", err)
+		}
+	})
 	if r := c.current(); r != nil && wish.Resources != nil {
 		restore, err := relimit(r, &c.snapshot().HostConfig.Resources, &out.HostConfig.Resources, wish.Resources)
 		if err != nil {
@@ -252,7 +257,10 @@ func (g *Changes) apply(ctx context.Context, c *ctr, wish *dialect.Change, out *
 	if err := g.persist(c, true); err != nil {
 		return err
 	}
-	return g.moveNetworks(ctx, c, &before, taken)
+	if err := g.moveNetworks(ctx, c, &before, taken); err != nil {
+		return err
+	}
+	return g.ports.settle(ctx, c)
 }
 
 // moveNetworks takes a container that runs off the networks that its record has

@@ -221,7 +221,16 @@ func (j *joiner) join(ctx context.Context, c *ctr, r *run, m membership) (err er
 	}
 	j.nets.tellParents(&rec)
 	j.nets.publish(&m.network, events.ActionConnect, map[string]string{"container": c.id})
+	j.moved(ctx, c)
 	return nil
+}
+
+// moved publishes the ports of a container that runs on the network that has its
+// default route by now.
+func (j *joiner) moved(ctx context.Context, c *ctr) {
+	if err := j.ports.settle(ctx, c); err != nil {
+		j.log.Error("publishing a container's ports on another network", "container", c.id, "error", err)
+	}
 }
 
 // leave takes a container's endpoint on a network away while it runs, for its
@@ -241,6 +250,9 @@ func (j *joiner) leave(ctx context.Context, c *ctr, r *run, n *apinet.Network) e
 		if err := j.naming.left(&rec, gone); err != nil {
 			j.log.Error("taking back a container's names", "container", c.id, "network", n.Name, "error", err)
 		}
+		if err := j.ports.leave(ctx, r, gone); err != nil {
+			j.log.Error("taking back a container's ports", "container", c.id, "network", n.Name, "error", err)
+		}
 		err = j.nets.note(&rec)
 		if e := j.cfg.Network.Disconnect(ctx, ns, gone, rec.Endpoints); err == nil {
 			err = e
@@ -250,6 +262,9 @@ func (j *joiner) leave(ctx context.Context, c *ctr, r *run, n *apinet.Network) e
 		}
 		if err != nil {
 			return fmt.Errorf("taking container %s off network %s: %w", rec.Name, n.Name, err)
+		}
+		if len(gone.Ports) > 0 {
+			j.moved(ctx, c)
 		}
 	}
 	if n.ID != "" { // else it is gone itself
@@ -307,6 +322,11 @@ func (j *joiner) rejoin(ctx context.Context, c *ctr) {
 			j.log.Info("a container comes to a network as it was asked to", "container", c.id, "network", m.network.Name, "error", err)
 		} else if p := endpointOn(&rec, m.network.ID); p != nil {
 			j.keepRate(c, *p, m)
+		}
+	}
+	if rec = c.snapshot(); j.ports.concerns(&rec) {
+		if err := j.ports.recall(ctx, c, r); err != nil {
+			j.log.Error("looking after the published ports of a container", "container", c.id, "error", err)
 		}
 	}
 }

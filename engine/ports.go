@@ -191,8 +191,11 @@ func differing(want []publish.Binding, have []publish.Port) map[inner]bool {
 // settle makes the published ports of a container that runs what its record
 // says, for its owner. Ports that are right are left alone; of a range that is
 // not, all are taken back and published anew. On an error they are as before.
-func (p *ports) settle(ctx context.Context, c *ctr, r *run) error {
-	rec := c.snapshot()
+func (p *ports) settle(ctx context.Context, c *ctr) error {
+	r, rec := c.current(), c.snapshot()
+	if r == nil {
+		return nil
+	}
 	want, err := bindings(&rec)
 	if err != nil {
 		return err
@@ -289,6 +292,22 @@ func (p *ports) move(ctx context.Context, rec *record.Container, r *run, dropped
 	return err
 }
 
+// leave has the shim of a container let go of the ports of an endpoint that
+// goes.
+func (p *ports) leave(ctx context.Context, r *run, gone network.Endpoint) error {
+	var names []string
+	for _, q := range gone.Ports {
+		names = append(names, portPrefix+q.String())
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	if _, err := r.shim.Serve(ctx, &wire.Serve{Drop: names}); err != nil {
+		return fmt.Errorf("taking published ports back: %w", err)
+	}
+	return nil
+}
+
 // add publishes ports of a container that runs.
 func (p *ports) add(ctx context.Context, rec *record.Container, r *run, on int, want []publish.Binding) error {
 	e := &rec.Endpoints[on]
@@ -348,7 +367,13 @@ func (p *ports) recall(ctx context.Context, c *ctr, r *run) error {
 			return err
 		}
 	}
-	return p.settle(ctx, c, r)
+	return p.settle(ctx, c)
+}
+
+// concerns reports whether a container has ports, or is to have some.
+func (p *ports) concerns(rec *record.Container) bool {
+	return len(rec.HostConfig.PortBindings) > 0 || rec.HostConfig.PublishAllPorts ||
+		slices.ContainsFunc(rec.Endpoints, func(e network.Endpoint) bool { return len(e.Ports) > 0 })
 }
 
 // publishes reports whether a container has ports at this time.

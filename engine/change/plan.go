@@ -411,7 +411,7 @@ func (p *planner) ports(wish *dialect.Change) error {
 				return invalid("port %s of the container is not published (PortBindings)", port)
 			}
 			delete(h.PortBindings, port)
-			p.note("publish "+port.String(), bindingText(from), "", false)
+			p.note("publish "+port.String(), bindingText(from), "", true)
 			continue
 		}
 		if h.PortBindings == nil {
@@ -422,7 +422,7 @@ func (p *planner) ports(wish *dialect.Change) error {
 		}
 		h.PortBindings[port], c.ExposedPorts[port] = bindings, struct{}{}
 		p.own("ExposedPorts." + port.String())
-		p.note("publish "+port.String(), bindingText(from), bindingText(bindings), false)
+		p.note("publish "+port.String(), bindingText(from), bindingText(bindings), true)
 	}
 	return nil
 }

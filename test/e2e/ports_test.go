@@ -297,3 +297,90 @@ func TestPublishLives(t *testing.T) {
 	cli.OK(t, "rm", "-f", "web")
 	cli.OK(t, "run", "--rm", "-p", port+":80", "busybox", "true")
 }
+
+// TestPublishChange publishes ports of a container that runs and takes them
+// back: its process and its other ports go on.
+func TestPublishChange(t *testing.T) {
+	e := engine(t)
+	cli := e.Davit()
+	n := name(t, cli)
+	cli.OK(t, append([]string{"run", "-d", "--name", n, "-p", "80"}, web("same")...)...)
+	port, before := hostPort(t, cli, n, "80"), inspect(t, cli, n)
+	other := freePort(t)
+	cli.OK(t, "update", "-p", "127.0.0.1:"+other+":80/udp", "-p", other+":81", n)
+	if got := fetch(t, "127.0.0.1:"+port); got != "same" {
+		t.Errorf("the port that did not change says %q", got)
+	}
+	if l, err := net.Listen("tcp", ":"+other); err == nil {
+		l.Close()
+		t.Error("a port that was added is free")
+	}
+	taken := n + "-taken"
+	t.Cleanup(func() { cli.Run(t, "rm", "-f", taken) })
+	cli.OK(t, append([]string{"run", "-d", "--name", taken, "-p", "80"}, web("taken")...)...)
+	cli.Fails(t, 1, "port is already allocated: container "+taken+" has it", "update", "-p", hostPort(t, cli, taken, "80")+":81", n)
+	if got := hostPort(t, cli, n, "81"); got != other {
+		t.Errorf("after a change that failed port 81 is at %s, was at %s", got, other)
+	}
+	cli.OK(t, "update", "-p", "[::1]:"+other+":80", "--publish-rm", "81", n)
+	if got := fetch(t, "[::1]:"+other); got != "same" {
+		t.Errorf("the changed port says %q", got)
+	}
+	if _, err := ask("127.0.0.1:" + port); err == nil {
+		t.Error("the port that was before still leads somewhere")
+	}
+	if got := cli.OK(t, "port", n); strings.Contains(got, "81/tcp") {
+		t.Errorf("port printed %q after port 81 was taken back", got)
+	}
+	if after := inspect(t, cli, n); after.State.Pid != before.State.Pid {
+		t.Error("the container was restarted")
+	}
+}
+
+// freePort is a port of the host that nobody has at this moment.
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", ":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return fmt.Sprint(l.Addr().(*net.TCPAddr).Port)
+}
+
+// TestPublishMoves publishes on the network that has the default route, also
+// after the container was taken off it.
+func TestPublishMoves(t *testing.T) {
+	e := engine(t)
+	cli := e.Davit()
+	n := name(t, cli)
+	first, second, apart := n+"-1", n+"-2", n+"-apart"
+	t.Cleanup(func() { cli.Run(t, "network", "rm", first, second, apart) })
+	for _, net := range []string{first, second} {
+		cli.OK(t, "network", "create", net)
+	}
+	cli.OK(t, "network", "create", "--internal", apart)
+	t.Cleanup(func() { cli.Run(t, "rm", "-f", n) })
+	cli.OK(t, append([]string{"run", "-d", "--name", n, "--network", first, "-p", "80"}, web("moves")...)...)
+	check := func(where string) {
+		t.Helper()
+		port := hostPort(t, cli, n, "80")
+		for _, host := range []string{"127.0.0.1", "[::1]"} {
+			if got := fetch(t, host+":"+port); got != "moves" {
+				t.Errorf("%s: %s says %q", where, host, got)
+			}
+		}
+	}
+	check("on the first network")
+	cli.OK(t, "network", "connect", apart, n)
+	cli.OK(t, "network", "connect", second, n)
+	check("on all")
+	cli.OK(t, "network", "disconnect", first, n)
+	check("on the second")
+	cli.OK(t, "network", "disconnect", second, n)
+	if got := cli.OK(t, "port", n); got != "" {
+		t.Errorf("on an internal network port printed %q", got)
+	}
+	cli.OK(t, "network", "connect", first, n)
+	check("back on the first")
+}
