@@ -79,12 +79,12 @@ func labelConflict(labels []string) error {
 	return nil
 }
 
-func ipAddress(s string) error {
+// hostAddress reads an address, which may be left empty.
+func hostAddress(s string) (netip.Addr, error) {
 	if s == "" {
-		return nil
+		return netip.Addr{}, nil
 	}
-	_, err := netip.ParseAddr(s)
-	return err
+	return netip.ParseAddr(s)
 }
 
 // ipv4Prefix reads an address with its prefix length, which is kept as it is:

@@ -90,6 +90,12 @@ type Network struct {
 	Mark       firewall.Mark // packets with it reach containers
 	Pool       int           // sandboxes kept ready; 0: the network's default; negative: none
 	Ranges     []ipam.Pool   // what new networks get addresses from; a family without: the defaults
+
+	// Where ports are published if nobody says, on all networks and on the
+	// default bridge; zero: on all addresses.
+	Publish, BridgePublish netip.Addr
+	Proxy                  bool                         // pass on what reaches published ports by ways that the packet filter cannot lead
+	Options                map[string]map[string]string // of new networks, by driver
 }
 
 // apiPools are the address pools as the API shows them.
@@ -156,7 +162,7 @@ func Defaults(name string) *Config {
 		Name: filepath.Base(name), File: "/etc/davit/daemon.json", ShutdownTimeout: 15,
 		Paths:   Paths{DataRoot: "/var/lib/davit", ExecRoot: "/run/davit"},
 		Log:     Log{Level: "info", Format: "text"},
-		Network: Network{Forward: true, Masquerade: true, Filter: true, ICC: true},
+		Network: Network{Forward: true, Masquerade: true, Filter: true, ICC: true, Proxy: true},
 		Images:  Images{Downloads: 3, Uploads: 5, PullAttempts: 5},
 		Containers: Containers{
 			IPC: "private", UserNS: "host", ShmSize: 64 << 20, Seccomp: "builtin", LogDriver: "json-file", CgroupParent: "/davit",

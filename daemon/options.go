@@ -112,6 +112,10 @@ func networking(c *Config) []option {
 		{flag: "bridge-accept-fwmark", key: "bridge-accept-fwmark", help: "In bridge networks, accept packets with this firewall mark/mask", value: parsed(&n.Mark, "mark", firewall.ParseMark)},
 		{flag: "network-pool", key: "network-pool", help: "Number of network sandboxes to keep ready (negative: none)", value: integer(&n.Pool, -1)},
 		{flag: "default-address-pool", key: "default-address-pools", help: "Default address pools for networks: base=CIDR,size=PREFIX-LENGTH", value: addressPools{&n.Ranges}},
+		{flag: "ip", key: "ip", help: "Host IP for port publishing from the default bridge network", value: parsed(&n.BridgePublish, "address", hostAddress)},
+		{flag: "publish-default-ip", key: "publish-default-ip", help: "Host IP for port publishing from networks that do not say (127.0.0.1: no port is open to others)", value: parsed(&n.Publish, "address", hostAddress)},
+		{flag: "userland-proxy", key: "userland-proxy", help: "Pass on what reaches published ports and the packet filter cannot lead to containers", value: boolean(&n.Proxy)},
+		{flag: "default-network-opt", key: "default-network-opts", help: "Default network options: driver=option=value", value: grouped(&n.Options)},
 		{flag: "dns", key: "dns", help: "DNS server to use", value: list[netip.Addr]{&c.Containers.DNS.Servers, netip.ParseAddr}},
 		{flag: "host-gateway-ip", key: "host-gateway-ips", help: "IP addresses that host-gateway stands for in --add-host; the default bridge's by default", value: list[netip.Addr]{&c.Containers.HostGateways, netip.ParseAddr}, old: []string{"host-gateway-ip"}},
 		{flag: "dns-opt", key: "dns-opts", help: "DNS options to use", value: texts(&c.Containers.DNS.Options, nil)},
@@ -172,8 +176,8 @@ func inert() []option {
 	)
 	var flag bool
 	var number int
-	var word, address string
-	b, n, s, a := boolean(&flag), integer(&number, 0), text(&word, nil), text(&address, ipAddress)
+	var word string
+	b, n, s := boolean(&flag), integer(&number, 0), text(&word, nil)
 	l := texts(new([]string), nil)
 	return []option{
 		{flag: "live-restore", key: "live-restore", value: b, inert: "containers always keep running when the daemon stops", help: "Containers keep running without the daemon (always on)"},
@@ -190,10 +194,7 @@ func inert() []option {
 		{flag: "cpu-rt-runtime", key: "cpu-rt-runtime", value: n, inert: "real-time scheduling is set per container only"},
 		{flag: "metrics-addr", key: "metrics-addr", value: s, inert: "there are no Prometheus metrics yet"},
 		{flag: "firewall-backend", key: "firewall-backend", value: text(&word, oneOf("invalid firewall-backend", "", "iptables", "nftables")), inert: "the packet filter is always nftables, in a table of the engine's own"},
-		{flag: "default-network-opt", key: "default-network-opts", value: anything{}, inert: "networks beside the default bridge are not supported yet"},
 		{flag: "ip6tables", key: "ip6tables", value: b, inert: "packet filter rules for IPv6 are written where those for IPv4 are (iptables)"},
-		{flag: "ip", key: "ip", value: a, inert: noPublished},
-		{flag: "userland-proxy", key: "userland-proxy", value: b, inert: noPublished},
 		{flag: "userland-proxy-path", key: "userland-proxy-path", value: s, inert: "no proxy program is used for published ports"},
 		{flag: "network-control-plane-mtu", key: "network-control-plane-mtu", value: n, inert: noSwarm},
 		{flag: "network-diagnostic-port", key: "network-diagnostic-port", value: n, inert: "there is no network diagnostic server"},

@@ -272,6 +272,29 @@ func raws(p *map[string]json.RawMessage) value {
 		func(_ string, raw json.RawMessage) (json.RawMessage, error) { return raw, nil }}
 }
 
+// grouped is options for each of several things: as a flag, thing=option=value.
+func grouped(p *map[string]map[string]string) value {
+	return dict[map[string]string]{p,
+		func(name, value string, _ bool) (map[string]string, error) {
+			key, value, ok := strings.Cut(value, "=")
+			if name == "" || key == "" || !ok {
+				return nil, fmt.Errorf("must be of the form thing=option=value, such as bridge=com.docker.network.driver.mtu=1400")
+			}
+			all := maps.Clone((*p)[name])
+			if all == nil {
+				all = map[string]string{}
+			}
+			all[key] = value
+			return all, nil
+		},
+		func(_ string, raw json.RawMessage) (all map[string]string, err error) {
+			if err = json.Unmarshal(raw, &all); err != nil {
+				err = fmt.Errorf("must be an object of strings, not %s", raw)
+			}
+			return all, err
+		}}
+}
+
 // addressPools is a list of ranges that are cut into subnets: as a flag
 // base=10.10.0.0/16,size=24, in daemon.json {"base": "10.10.0.0/16", "size": 24}.
 type addressPools struct{ p *[]ipam.Pool }

@@ -104,6 +104,7 @@ func networkConfig(c *Config, log *slog.Logger) network.Config {
 		Bridge: n.Bridge, BIP: n.BIP, FixedCIDR: n.FixedCIDR, MTU: n.MTU, Forward: n.Forward, ForwardNoDrop: n.NoDrop,
 		Masquerade: n.Masquerade && n.Filter, NoInterconnect: !n.ICC, PoolSize: n.Pool,
 		IPv6: n.IPv6, BIP6: n.BIP6, FixedCIDR6: n.FixedCIDR6, Gateway4: n.Gateway, Gateway6: n.Gateway6,
+		PublishOn: n.Publish, BridgePublishOn: n.BridgePublish, NoProxy: !n.Proxy, Options: n.Options,
 		Pools:    n.Ranges,
 		Firewall: firewall.Config{Respect: n.Firewall == "respect", DirectRouting: n.Direct, Accept: n.Mark},
 		StateDir: filepath.Join(c.Paths.DataRoot, "network"), Log: log.With("part", "network"),

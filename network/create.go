@@ -90,11 +90,16 @@ func (s *Store) plan(r apinet.CreateRequest) (apinet.Network, error) {
 	if slices.ContainsFunc(s.List(), func(o apinet.Network) bool { return o.Name == n.Name }) {
 		return n, errs.New(errs.Conflict, "network with name %s already exists", n.Name)
 	}
-	if err := families(&n, r); err != nil {
-		return n, err
-	}
 	if n.Driver == "" || n.Driver == "default" {
 		n.Driver = "bridge"
+	}
+	for key, value := range s.config.Options[n.Driver] {
+		if _, given := n.Options[key]; !given && !n.ConfigOnly {
+			n.Options[key] = value
+		}
+	}
+	if err := families(&n, r); err != nil {
+		return n, err
 	}
 	if n.ConfigOnly {
 		n.Driver = "null"

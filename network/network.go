@@ -55,11 +55,16 @@ type Config struct {
 	Pools          []ipam.Pool     // what networks get addresses from that do not say; a family without any: ipam's defaults
 	Firewall       firewall.Config // whether the host's own is respected, and who is let in; the rest is not the caller's
 	Table          string          // name of the nftables table; "" is davit, or davit-<bridge> where the bridge is not davit0
-	PublishOn      netip.Addr      // where ports are published if neither the user nor the network says; invalid or unspecified: on all addresses
-	NoProxy        bool            // nobody listens at published ports (Docker's userland-proxy=false): where the firewall cannot lead is no way in
 	PoolSize       int             // sandboxes kept ready of each sort; 0: DefaultPoolSize; negative: no pool
 	StateDir       string          // where the range is remembered; made if missing
 	Log            *slog.Logger    // nil: nothing is logged
+
+	// PublishOn is where ports are published if neither the user nor the network
+	// says; invalid or unspecified: on all addresses. BridgePublishOn is that of
+	// the default bridge, if it is valid.
+	PublishOn, BridgePublishOn netip.Addr
+	NoProxy                    bool                         // nobody listens at published ports (Docker's userland-proxy=false): where the firewall cannot lead is no way in
+	Options                    map[string]map[string]string // of networks to be made, by driver, if their creator does not say
 }
 
 // Endpoint is a sandbox's place on one network. It lives as long as the

@@ -201,18 +201,21 @@ func (s *Store) describeDefault(gateways []netip.Prefix) apinet.Network {
 		optionDefault:    "true",
 		optionICC:        strconv.FormatBool(!s.config.NoInterconnect),
 		optionMasquerade: strconv.FormatBool(s.config.Masquerade),
-		optionBinding:    bindingText(s.config.PublishOn),
+		optionBinding:    s.config.bindingText(),
 		optionName:       s.config.Bridge,
 	}
 	return n
 }
 
-// bindingText writes where ports are published as Docker does.
-func bindingText(a netip.Addr) string {
-	if !a.IsValid() {
-		return "0.0.0.0"
+// bindingText writes where the default bridge's ports are published as Docker
+// does.
+func (c *Config) bindingText() string {
+	for _, a := range []netip.Addr{c.BridgePublishOn, c.PublishOn, netip.IPv4Unspecified()} {
+		if a.IsValid() {
+			return a.String()
+		}
 	}
-	return a.String()
+	return ""
 }
 
 func (s *Store) predefined(name, driver string) apinet.Network {
