@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -316,4 +317,56 @@ func TestNetworkPrune(t *testing.T) {
 			t.Errorf("%s: left is %q", cli.Name, got)
 		}
 	}
+}
+
+// TestNetworkPorts publishes ports of containers on networks of users, and
+// follows them as the containers move.
+func TestNetworkPorts(t *testing.T) {
+	each(t, func(t *testing.T, cli enginetest.CLI) {
+		nets := networks(t, cli, "--internal", "--subnet 10.231.17.0/24", "--ipv6")
+		n := name(t, cli)
+		cli.OK(t, append([]string{"run", "-d", "--name", n, "--network", nets[0], "--network", nets[1], "-p", "80", "-p", "127.0.0.1::80"}, web("moving")...)...)
+		// Ports that the engine chooses may be others after a move, as with Docker.
+		reach := func(when string) (addresses []string) {
+			t.Helper()
+			for _, line := range strings.Split(cli.OK(t, "port", n, "80"), "\n") {
+				_, port, err := net.SplitHostPort(line)
+				if err != nil {
+					t.Fatalf("port printed %q", line)
+				}
+				address := net.JoinHostPort("127.0.0.1", port)
+				if got := fetch(t, address); got != "moving" {
+					t.Errorf("%s %s says %q", when, address, got)
+				}
+				addresses = append(addresses, address)
+			}
+			return addresses
+		}
+		reach("on two networks")
+		if got := cli.OK(t, "exec", n, "sh", "-c", "ip route | grep default"); !strings.Contains(got, "10.231.17.1") {
+			t.Errorf("the default route is %q", got)
+		}
+		cli.OK(t, "network", "connect", nets[2], n)
+		cli.OK(t, "network", "disconnect", nets[1], n)
+		last := reach("after a move")
+		cli.OK(t, "network", "disconnect", nets[2], n)
+		for _, address := range last {
+			if got, err := ask(address); err == nil {
+				t.Errorf("on an internal network alone %s says %q", address, got)
+			}
+		}
+		if got := cli.OK(t, "port", n); got != "" {
+			t.Errorf("on an internal network alone port prints %q", got)
+		}
+		cli.OK(t, "network", "connect", nets[1], n)
+		reach("back again")
+		if cli.Name == "davit" {
+			if got := cli.OK(t, "port", n, "80", "--format", "{{.Reach}}"); strings.Count(got, "world") == 0 || strings.Count(got, "host") != 1 {
+				t.Errorf("its ports reach %q", got)
+			}
+			if got := cli.OK(t, "ps", "--filter", "name=^/"+n+"$", "--format", "{{.Reach}}"); got != "world" {
+				t.Errorf("it reaches %q", got)
+			}
+		}
+	})
 }
