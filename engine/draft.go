@@ -57,6 +57,7 @@ func (d *drafter) newRecord(req container.CreateRequest, img image.Image) (*reco
 	if rec.Links, warnings, err = d.links(&h); err != nil {
 		return nil, nil, err
 	}
+	warnings = append(warnings, d.unpublished(rec)...)
 	d.nameHost(&c, &h, rec.ID)
 	if h.LogConfig.Type == "" {
 		h.LogConfig.Type = d.cfg.LogDriver

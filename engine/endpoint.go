@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"net/netip"
 	"path/filepath"
 	"slices"
@@ -78,6 +79,33 @@ func (d *drafter) networking(h *container.HostConfig, nc *network.NetworkingConf
 		out.EndpointsConfig[n.Name] = a.Settings
 	}
 	return out, nil
+}
+
+// unpublished warns of published ports that nothing leads to: those of a
+// container that is on none of the networks that publish. The text for the
+// host's network is Docker's.
+func (d *drafter) unpublished(rec *record.Container) []string {
+	h := rec.HostConfig
+	if len(h.PortBindings) == 0 && !h.PublishAllPorts {
+		return nil
+	}
+	if h.NetworkMode.IsHost() {
+		return []string{"Published ports are discarded when using host network mode"}
+	}
+	var own []string
+	for _, m := range rec.Memberships() {
+		n, err := d.nets.find(m.Network)
+		if err != nil || n.Driver == "bridge" {
+			return nil
+		}
+		if n.Driver != "null" {
+			own = append(own, fmt.Sprintf("%s (%s)", n.Name, n.Driver))
+		}
+	}
+	if len(own) == 0 {
+		return nil
+	}
+	return []string{"Published ports are discarded: containers are reached at their own addresses on network " + strings.Join(own, ", ")}
 }
 
 // wholeID completes a network mode that is the beginning of an ID, as Docker

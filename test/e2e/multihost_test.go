@@ -160,6 +160,18 @@ func TestMultiHost(t *testing.T) {
 		}
 		converse(t, hosts, [2][]string{{"--network", "lan"}, {"--network", "lan", "--userns", "auto"}})
 	})
+	t.Run("ports", func(t *testing.T) {
+		h := hosts[0]
+		if r := h.cli.Run(t, "run", "--rm", "-p", "80", "--network", "lan", "busybox", "true"); r.Code != 0 || !strings.Contains(r.Stderr, "Published ports are discarded: containers are reached at their own addresses on network lan (macvlan)") {
+			t.Errorf("exit code %d: %s", r.Code, r.Stderr)
+		}
+		if r := h.cli.Run(t, "run", "--rm", "-p", "80", "--network", "host", "busybox", "true"); r.Code != 0 || !strings.Contains(r.Stderr, "Published ports are discarded when using host network mode") {
+			t.Errorf("exit code %d: %s", r.Code, r.Stderr)
+		}
+		if r := h.cli.Run(t, "run", "--rm", "-p", "80", "--network", "lan", "--network", "bridge", "busybox", "true"); r.Code != 0 || r.Stderr != "" {
+			t.Errorf("exit code %d: %s", r.Code, r.Stderr)
+		}
+	})
 	t.Run("vxlan", func(t *testing.T) {
 		for i, h := range hosts {
 			if out, err := exec.Command("ip", "-n", h.netns, "link", "add", "vx7", "type", "vxlan", "id", "7", "dstport", "4789", "remote", hosts[1-i].address, "dev", "wire").CombinedOutput(); err != nil {
