@@ -425,7 +425,11 @@ func (t *Table) repair() (wrote, followed bool, err error) {
 	}
 	before := t.rules.edition
 	wrote, err = t.compareLocked()
-	return wrote, before != t.rules.edition, err
+	followed = before != t.rules.edition
+	if wrote && !followed && err == nil {
+		err = t.straysLocked().forget()
+	}
+	return wrote, followed, err
 }
 
 // socketNumber is that of the socket which writes.

@@ -3,6 +3,8 @@ package firewall
 import (
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -287,6 +289,77 @@ func TestRepair(t *testing.T) {
 		t.Errorf("publishing in no table: %v", err)
 	}
 	expect(t, "then", lan, "tcp", "203.0.113.1:8080", "a:80 for 203.0.113.2")
+}
+
+// TestStrays has connections begun while the table is gone: between networks,
+// from outside, and one to a published port before that. Another table keeps the
+// kernel tracking them.
+func TestStrays(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	topology(t)
+	feed(t, "table ip other { chain f { type filter hook forward priority 10; ct state new accept; }; }", "nft", "-f", "-")
+	echo := func(h host) {
+		t.Helper()
+		if err := within(t, h, func() error {
+			l, err := net.Listen("tcp", ":80")
+			if err != nil {
+				return err
+			}
+			t.Cleanup(func() { l.Close() })
+			go func() {
+				for {
+					c, err := l.Accept()
+					if err != nil {
+						return
+					}
+					go io.Copy(c, c)
+				}
+			}()
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	echo(a)
+	echo(c)
+	dial := func(from host, to string) (conn net.Conn) {
+		t.Helper()
+		if err := within(t, from, func() (err error) {
+			conn, err = net.DialTimeout("tcp", to, 5*time.Second)
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		return conn
+	}
+	lives := func(conn net.Conn, wait time.Duration) bool {
+		conn.SetDeadline(time.Now().Add(wait))
+		conn.Write([]byte("?"))
+		_, err := io.ReadFull(conn, make([]byte, 1))
+		return err == nil
+	}
+	table := settled(t, []Network{plain("br1"), plain("br2")}, fwd("tcp", "0.0.0.0", 8080, 1, a))
+	published, out, host := dial(lan, "203.0.113.1:8080"), dial(c, "203.0.113.1:8080"), dial(self, "172.30.1.2:80")
+	table.watcher.close()
+	run(t, "nft", "delete", "table", "inet", "davit")
+	between, straight := dial(a, "172.30.2.2:80"), dial(lan, "172.30.1.2:80")
+	if !lives(between, 5*time.Second) || !lives(straight, 5*time.Second) {
+		t.Fatal("without the table nobody is kept from anybody")
+	}
+	if wrote, _, err := table.repair(); !wrote || err != nil {
+		t.Fatal(wrote, err)
+	}
+	if lives(between, patience) || lives(straight, patience) {
+		t.Error("what was begun while the table was gone goes on")
+	}
+	for name, conn := range map[string]net.Conn{"published": published, "published, from another network": out, "the host's": host} {
+		if !lives(conn, 5*time.Second) {
+			t.Errorf("%s: the connection has ended", name)
+		}
+	}
 }
 
 // TestAdoption starts a second table over the first's.
