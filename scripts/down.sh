@@ -48,13 +48,16 @@ for pid in $(shims); do
 done
 if [[ -n $registry ]]; then end "$registry" 5; fi
 
-# What a killed engine could not clear away.
-if [[ -e /sys/class/net/$bridge ]]; then ip link delete "$bridge"; fi
-if command -v nft >/dev/null; then
-  nft list tables 2>/dev/null | awk -v b="$bridge" '$3 ~ b"$" {print $2, $3}' | while read -r family table; do
-    nft delete table "$family" "$table"
-  done
+# Bridges, tables and kernel parameters stay for the next engine, unless told.
+restored() {
+  bin/davitd --data-root "$root/data" --exec-root "$root/exec" --bridge "$bridge" --restore-host 2>"$root/restore.log"
+}
+if [[ -d $root/data ]]; then
+  wait_until 10 restored || { tail -n 3 "$root/restore.log" >&2; echo "${0##*/}: the host's network is not as it was" >&2; }
+  rm -f "$root/restore.log"
 fi
+
+# What a killed engine could not clear away.
 tag=$(tag_of "$root")
 groups=$(find /sys/fs/cgroup -depth -type d -path "*/davit-$tag*" 2>/dev/null || true)
 for g in $groups; do

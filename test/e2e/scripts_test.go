@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -62,6 +63,7 @@ func TestUpDown(t *testing.T) {
 	}
 	davit := filepath.Join(enginetest.Binaries(t), "davit")
 	roots := []string{folder(t), folder(t)}
+	var bridges []string
 	version := func(root string) error {
 		out, err := exec.Command(davit, "-H", "unix://"+root+"/davit.sock", "version").CombinedOutput()
 		if err != nil {
@@ -77,6 +79,11 @@ func TestUpDown(t *testing.T) {
 		if err := version(root); err != nil {
 			t.Error(err)
 		}
+		out, err := exec.Command(davit, "-H", "unix://"+root+"/davit.sock", "network", "create", "web").CombinedOutput()
+		if err != nil {
+			t.Fatalf("network create: %v: %s", err, out)
+		}
+		bridges = append(bridges, "br-"+string(out[:12]))
 	}
 	if r := script(t, "up.sh", roots[0]); r.Code == 0 || !strings.Contains(r.Stderr, "already up") {
 		t.Errorf("up twice: exit code %d, %s", r.Code, r.Stderr)
@@ -111,6 +118,11 @@ func TestUpDown(t *testing.T) {
 	}
 	for _, root := range roots {
 		os.RemoveAll(root)
+	}
+	for _, name := range bridges {
+		if _, err := net.InterfaceByName(name); err == nil {
+			t.Errorf("the bridge %s of a network is left behind", name)
+		}
 	}
 	enginetest.Eventually(t, 10*time.Second, func() error {
 		after, err := enginetest.Take()
