@@ -74,7 +74,7 @@ func (d *cniDriver) load(driver string) (*libcni.NetworkConfigList, error) {
 		if one, err = os.ReadFile(ref); err == nil {
 			var conf *libcni.PluginConfig
 			if conf, err = libcni.NetworkPluginConfFromBytes(one); err == nil {
-				list, err = libcni.ConfListFromConf(conf)
+				list, err = libcni.ConfListFromConf(conf) //lint:ignore SA1019 deprecated, and files of one plugin are still in use
 			}
 		}
 	}
