@@ -400,12 +400,24 @@ func linkNames() ([]string, error) {
 	return names, nil
 }
 
+// linkName returns the name of an interface by its index: of one that there is
+// with one system call, where a list of all would take one for each.
 func linkName(index int) string {
-	i, err := net.InterfaceByIndex(index)
+	unknown := fmt.Sprintf("interface %d", index)
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return fmt.Sprintf("interface %d", index)
+		return unknown
 	}
-	return i.Name
+	defer unix.Close(fd)
+	ifreq, err := unix.NewIfreq("")
+	if err != nil {
+		return unknown
+	}
+	ifreq.SetUint32(uint32(index))
+	if err := unix.IoctlIfreq(fd, unix.SIOCGIFNAME, ifreq); err != nil {
+		return unknown
+	}
+	return ifreq.Name()
 }
 
 func prefixOf(n *net.IPNet) netip.Prefix {

@@ -12,9 +12,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// surroundingsPause is how long the host's interfaces and routes must have been
-// as they are before they are looked at: who connects to a VPN changes many.
-const surroundingsPause = 200 * time.Millisecond
+const (
+	// lookPause is how long after a change the host is looked at: who connects
+	// to a VPN changes much at once.
+	lookPause = 200 * time.Millisecond
+	// lookAgain is how long after that it is not looked at again.
+	lookAgain = 2 * time.Second
+)
 
 // surroundings watches the host's interfaces and routes. A range that something
 // else begins to use, such as a VPN, is reported, since packets for one of the
@@ -75,6 +79,8 @@ func (w *surroundings) close() {
 func (w *surroundings) run() {
 	defer close(w.done)
 	buf := make([]byte, 32<<10)
+	var last time.Time
+	due := false
 	for {
 		_, err := w.socket.Read(buf)
 		switch {
@@ -83,11 +89,13 @@ func (w *surroundings) run() {
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			w.socket.SetReadDeadline(time.Time{})
 			w.look()
+			last, due = time.Now(), false
 		case err != nil && !errors.Is(err, unix.ENOBUFS):
 			w.log.Warn("the host's routes are no longer watched", "error", err)
 			return
-		default: // ENOBUFS: events were lost
-			w.socket.SetReadDeadline(time.Now().Add(surroundingsPause))
+		case !due: // ENOBUFS: events were lost
+			w.socket.SetReadDeadline(time.Now().Add(max(lookPause, lookAgain-time.Since(last))))
+			due = true
 		}
 	}
 }
