@@ -58,6 +58,9 @@ func (e *Engine) Info(ctx context.Context) (system.Info, error) {
 	}
 	if e.cfg.Network != nil {
 		in.FirewallBackend = &system.FirewallInfo{Driver: "nftables"}
+		if e.cfg.Network.Info().Respect {
+			in.FirewallBackend.Info = [][2]string{{"Mode", "respect"}}
+		}
 	}
 	e.table.each(func(rec *record.Container) {
 		in.Containers++

@@ -121,4 +121,5 @@ type Info struct {
 	Interconnect bool // containers may reach each other
 	InUse, Free  int  // addresses: given to containers (not those kept ready), and still to be given
 	Ready        int  // sandboxes waiting on the bridge
+	Respect      bool // the host's own firewall decides who reaches published ports, of all networks
 }

@@ -422,7 +422,7 @@ func (s *Store) Ports() *Ports { return s.ports }
 func (s *Store) Info() Info {
 	g := s.networks.bridge
 	if g == nil {
-		return Info{}
+		return Info{Respect: s.config.Firewall.Respect}
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -436,6 +436,7 @@ func (s *Store) Info() Info {
 		Name: s.config.Bridge, Subnet: r.Subnet(), Gateway: r.Gateway(), Pool: pool.Masked(),
 		MTU: mtu, Masquerade: s.config.Masquerade, Interconnect: !s.config.NoInterconnect,
 		InUse: len(g.inUse), Free: g.addresses.free() + len(g.shelf.ready), Ready: len(g.shelf.ready),
+		Respect: s.config.Firewall.Respect,
 	}
 }
 
@@ -491,22 +492,28 @@ func (s *Store) Close(remove bool) error {
 // while containers run.
 func TakeBack(ctx context.Context, c Config) error {
 	c.PoolSize = -1
-	s, err := Open(ctx, c)
-	if err != nil {
-		return err
+	for end := time.Now().Add(takeBackPatience); ; {
+		s, err := Open(ctx, c)
+		if err != nil {
+			return err
+		}
+		busy := 0
+		for _, g := range s.networks.all() {
+			busy += g.busy()
+		}
+		if err := s.Close(busy == 0); err != nil || busy == 0 {
+			return err
+		}
+		if time.Now().After(end) {
+			return errs.New(errs.Conflict, "%d interfaces of containers are on the engine's networks: stop the containers first", busy)
+		}
+		time.Sleep(50 * time.Millisecond)
 	}
-	busy := 0
-	for _, g := range s.networks.all() {
-		busy += g.busy()
-	}
-	if err := s.Close(busy == 0); err != nil {
-		return err
-	}
-	if busy > 0 {
-		return errs.New(errs.Conflict, "%d interfaces of containers are on the engine's networks: stop the containers first", busy)
-	}
-	return nil
 }
+
+// takeBackPatience is how long TakeBack waits for the kernel to remove what an
+// engine kept ready that has just ended.
+const takeBackPatience = time.Second
 
 // save writes a user's network.
 func (s *Store) save(g *segment) error {

@@ -224,5 +224,7 @@ func TestRespect(t *testing.T) {
 	closed("by a rule that cannot be read", "192.0.2.1:8081")
 	if info := w.cli.Run(t, "info"); !strings.Contains(info.Stderr, "chain ip filter INPUT (match recent) cannot be read") {
 		t.Errorf("info does not say so: %s", info.Stderr)
+	} else if !strings.Contains(info.Stdout, "Mode: respect") {
+		t.Errorf("info does not name the mode:\n%s", info.Stdout)
 	}
 }
