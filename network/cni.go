@@ -70,13 +70,7 @@ func (d *cniDriver) load(driver string) (*libcni.NetworkConfigList, error) {
 	case ext == ".conflist":
 		list, err = libcni.NetworkConfFromFile(ref)
 	default:
-		var one []byte
-		if one, err = os.ReadFile(ref); err == nil {
-			var conf *libcni.PluginConfig
-			if conf, err = libcni.NetworkPluginConfFromBytes(one); err == nil {
-				list, err = libcni.ConfListFromConf(conf) //lint:ignore SA1019 deprecated, and files of one plugin are still in use
-			}
-		}
+		list, err = loadOne(ref)
 	}
 	var none libcni.NoConfigsFoundError
 	var other libcni.NotFoundError
@@ -87,6 +81,23 @@ func (d *cniDriver) load(driver string) (*libcni.NetworkConfigList, error) {
 		return nil, errs.New(errs.InvalidParameter, "CNI configuration %s: %w", ref, err)
 	}
 	return list, nil
+}
+
+// loadOne reads a file that describes a network of one plugin.
+func loadOne(path string) (*libcni.NetworkConfigList, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	one, err := libcni.NetworkPluginConfFromBytes(text)
+	if err != nil {
+		return nil, err
+	}
+	list, err := json.Marshal(map[string]any{"name": one.Network.Name, "cniVersion": one.Network.CNIVersion, "plugins": []json.RawMessage{text}})
+	if err != nil {
+		return nil, err
+	}
+	return libcni.NetworkConfFromBytes(list)
 }
 
 // plan is that of driver.

@@ -323,6 +323,14 @@ func TestCNIRefusals(t *testing.T) {
 			t.Errorf("%s: %v (%v), want %v with %q", c.driver, err, errs.KindOf(err), c.kind, c.text)
 		}
 	}
+	one := filepath.Join(t.TempDir(), "one.conf")
+	if err := os.WriteFile(one, []byte(`{"cniVersion": "0.4.0", "name": "one", "type": "bridge", "bridge": "cni8", "ipam": {"type": "host-local", "dataDir": "`+t.TempDir()+`", "ranges": [[{"subnet": "10.89.0.0/24"}]]}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	single := create(t, s, apinet.CreateRequest{Name: "single", Driver: "cni:" + one})
+	if got := acquire(t, s, Wish{Network: single.ID}).place().Address4.String(); got != "10.89.0.2/24" {
+		t.Errorf("by a file of one plugin: %s", got)
+	}
 	n := create(t, s, apinet.CreateRequest{Name: "pods", Driver: "cni:testnet"})
 	if _, err := s.Acquire(t.Context(), []Wish{{Network: n.ID, Address4: netip.MustParseAddr("10.99.0.1")}}, nil); err == nil {
 		t.Error("an address of another range was given")
