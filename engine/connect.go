@@ -312,14 +312,12 @@ func (j *joiner) rejoin(ctx context.Context, c *ctr) {
 			continue
 		}
 		if n, err := j.nets.find(p.Network); err == nil {
-			err = j.leave(ctx, c, r, &n)
-			j.log.Info("a container leaves a network as it was asked to", "container", c.id, "network", n.Name, "error", err)
+			j.caughtUp("a container has left a network as it was asked to", c, &n, j.leave(ctx, c, r, &n))
 		}
 	}
 	for _, m := range list {
 		if endpointOn(&rec, m.network.ID) == nil && len(wishes([]membership{m})) > 0 {
-			err := j.join(ctx, c, r, m)
-			j.log.Info("a container comes to a network as it was asked to", "container", c.id, "network", m.network.Name, "error", err)
+			j.caughtUp("a container has come to a network as it was asked to", c, &m.network, j.join(ctx, c, r, m))
 		} else if p := endpointOn(&rec, m.network.ID); p != nil {
 			j.keepRate(c, *p, m)
 		}
@@ -329,6 +327,15 @@ func (j *joiner) rejoin(ctx context.Context, c *ctr) {
 			j.log.Error("looking after the published ports of a container", "container", c.id, "error", err)
 		}
 	}
+}
+
+// caughtUp tells the log what rejoin has done, or could not do.
+func (j *joiner) caughtUp(what string, c *ctr, n *apinet.Network, err error) {
+	if err != nil {
+		j.log.Error("doing what an earlier engine was asked to: "+what, "container", c.id, "network", n.Name, "error", err)
+		return
+	}
+	j.log.Info(what, "container", c.id, "network", n.Name)
 }
 
 // keepRate gives a place on a network the bandwidth that the record says: an
