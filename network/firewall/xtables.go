@@ -142,6 +142,9 @@ func (t *translator) multiport(revision uint32, info []byte) ([]expr.Any, bool) 
 			i++
 			r[1] = int(binary.NativeEndian.Uint16(info[2+2*i:]))
 		}
+		if r[1] < r[0] {
+			return nil, false
+		}
 		ranges = append(ranges, r)
 	}
 	slices.SortFunc(ranges, func(a, b [2]int) int { return cmp.Compare(a[0], b[0]) })
