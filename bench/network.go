@@ -18,26 +18,32 @@ import (
 
 // What the parts of this measurement are called and where they listen.
 const (
-	netImage = "davit-bench-network"
-	webPort  = "8080"
-	iperf    = "5201"
-	hostAddr = "203.0.113.1" // a documentation address (RFC 5737), the host's own
-	probe    = time.Second   // how long each measurement takes
-	manyFrom = 20000         // the first of 10,000 published ports
+	netImage  = "davit-bench-network"
+	webPort   = "8080"
+	iperfPort = "5201"
+	hostAddr  = "203.0.113.1" // a documentation address (RFC 5737), the host's own
+	probe     = time.Second   // how long each measurement takes
+	manyFrom  = 20000         // the first of 10,000 published ports
 )
 
 // host is a network namespace that stands for a host, in which one engine
 // lives, or for the bound nothing but the end of a veth. So nobody's packet
 // filter slows another's traffic down.
+//
+// What serves and what asks are the same processes for all, which only join
+// the network of a container. They go before all else on the machine, so that
+// what others do on it is not measured, as far as that can be.
 type host struct {
-	name   string
-	engine *engine // nil for the bound
-	server string  // address of what serves
-	client []string
-	run    []string // options of run that the engine needs on this machine
-	end    func()
-	served map[string]*sample // by path and tool
-	starts map[string]*sample
+	name    string
+	engine  *engine  // nil for the bound
+	run     []string // options of run that the engine needs on this machine
+	inside  []string // what puts a process where the servers are
+	beside  []string // and where their neighbour is
+	address string   // of the servers
+	servers []*exec.Cmd
+	end     func()
+	served  map[string]*sample // by path and tool
+	starts  map[string]*sample
 }
 
 // paths are the ways to what serves: an address and whether the client is
@@ -56,7 +62,7 @@ func networks(bin, work string, runs int) error {
 			return nil
 		}
 	}
-	rootfs, err := netRootfs(work)
+	answer, err := buildAnswer(work)
 	if err != nil {
 		return err
 	}
@@ -67,13 +73,13 @@ func networks(bin, work string, runs int) error {
 		}
 	}()
 	fmt.Printf("\n## Networks\n\n")
-	for _, make := range []func(bin, work, rootfs string) (*host, error){boundHost, davitHost, dockerHost, podmanHost} {
-		h, err := make(bin, work, rootfs)
+	for _, make := range []func(bin, work string) (*host, error){boundHost, davitHost, dockerHost, podmanHost} {
+		h, err := make(bin, work)
 		if h != nil {
 			hosts = append(hosts, h)
 		}
 		if err == nil {
-			err = h.serve(rootfs)
+			err = h.serve(answer)
 		}
 		if err != nil && len(hosts) <= 2 {
 			return err
@@ -92,33 +98,15 @@ func networks(bin, work string, runs int) error {
 	return startsWithPorts(hosts[1:], runs)
 }
 
-// netRootfs is a folder with the tools and all that they are linked with.
-func netRootfs(work string) (string, error) {
-	dir := filepath.Join(work, "network")
-	busybox, err := exec.LookPath("busybox")
-	if err != nil {
-		return "", fmt.Errorf("needs busybox (make setup installs it): %w", err)
-	}
-	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(dir, "bin", "answer"), "./bench/answer")
+// buildAnswer builds the web server, and returns where it is.
+func buildAnswer(work string) (string, error) {
+	path := filepath.Join(work, "answer")
+	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, "./bench/answer")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building answer: %w\n%s", err, out)
 	}
-	script := `set -euo pipefail
-mkdir -p "$1/tmp"
-cp "$2" "$1/bin/busybox"
-for program in iperf3 wrk; do
-  path=$(command -v $program)
-  cp "$path" "$1/bin/"
-  for file in $(ldd "$path" | grep -o '/[^ ]*'); do
-    mkdir -p "$1${file%/*}"
-    cp -L "$file" "$1$file"
-  done
-done`
-	if out, err := exec.Command("bash", "-c", script, "bash", dir, busybox).CombinedOutput(); err != nil {
-		return "", fmt.Errorf("collecting iperf3 and wrk: %w\n%s", err, out)
-	}
-	return dir, nil
+	return path, nil
 }
 
 // newHost makes a namespace with an uplink that leads nowhere.
@@ -142,26 +130,21 @@ ip -n "$1" route add default via 203.0.113.2`
 
 func (h *host) space() string { return "davit-bench-" + strings.Fields(h.name)[0] }
 
-// within is a command in the host's network namespace alone: ip netns exec
-// would hide the control groups.
-func (h *host) within(args ...string) []string {
-	return append([]string{"nsenter", "--net=/run/netns/" + h.space(), "--"}, args...)
-}
+// in is what puts a process into a network namespace and nowhere else: ip netns
+// exec would hide the control groups.
+func in(path string) []string { return []string{"nsenter", "--net=" + path, "--"} }
+
+// within is in for the host itself.
+func (h *host) within() []string { return in("/run/netns/" + h.space()) }
 
 // boundHost is a namespace and one more, with a veth from one to the other.
-func boundHost(_, _, rootfs string) (*host, error) {
+func boundHost(_, _ string) (*host, error) {
 	h, err := newHost("the bound: two namespaces and a veth")
 	if err != nil {
 		return nil, err
 	}
-	other := h.space() + "-2"
-	var servers []*exec.Cmd
-	end := h.end
+	other, end := h.space()+"-2", h.end
 	h.end = func() {
-		for _, s := range servers {
-			_ = s.Process.Kill()
-			_ = s.Wait()
-		}
 		_ = exec.Command("ip", "netns", "del", other).Run()
 		end()
 	}
@@ -176,18 +159,11 @@ ip -n "$2" link set v1 up`
 	if out, err := exec.Command("bash", "-c", script, "bash", h.space(), other).CombinedOutput(); err != nil {
 		return h, fmt.Errorf("making the bound: %w: %s", err, bytes.TrimSpace(out))
 	}
-	h.server, h.client = "198.51.100.2", h.within()
-	for _, args := range [][]string{{filepath.Join(rootfs, "bin", "answer"), ":" + webPort}, {"iperf3", "-s", "-p", iperf}} {
-		s := exec.Command("nsenter", append([]string{"--net=/run/netns/" + other, "--"}, args...)...)
-		if err := s.Start(); err != nil {
-			return h, err
-		}
-		servers = append(servers, s)
-	}
+	h.address, h.beside, h.inside = "198.51.100.2", h.within(), in("/run/netns/"+other)
 	return h, nil
 }
 
-func davitHost(bin, _, _ string) (*host, error) {
+func davitHost(bin, _ string) (*host, error) {
 	h, err := newHost("davit")
 	if err != nil {
 		return nil, err
@@ -207,7 +183,7 @@ func davitHost(bin, _, _ string) (*host, error) {
 	return h, nil
 }
 
-func dockerHost(_, _, _ string) (*host, error) {
+func dockerHost(_, _ string) (*host, error) {
 	h, err := newHost("docker")
 	if err != nil {
 		return nil, err
@@ -223,7 +199,7 @@ func dockerHost(_, _, _ string) (*host, error) {
 	return h, nil
 }
 
-func podmanHost(_, work, _ string) (*host, error) {
+func podmanHost(_, work string) (*host, error) {
 	if _, err := exec.LookPath("podman"); err != nil {
 		return nil, errors.New("podman: not on this machine")
 	}
@@ -232,7 +208,7 @@ func podmanHost(_, work, _ string) (*host, error) {
 		return nil, err
 	}
 	dir := filepath.Join(work, "podman")
-	argv := h.within("podman", "--root", dir+"/root", "--runroot", dir+"/run", "--cgroup-manager", "cgroupfs", "--events-backend", "none")
+	argv := append(h.within(), "podman", "--root", dir+"/root", "--runroot", dir+"/run", "--cgroup-manager", "cgroupfs", "--events-backend", "none")
 	if _, err := exec.LookPath("runc"); err == nil {
 		argv = append(argv, "--runtime", "runc") // crun refuses hosts with both versions of cgroups
 	}
@@ -240,84 +216,97 @@ func podmanHost(_, work, _ string) (*host, error) {
 	return h, nil
 }
 
-// serve runs the containers of a host.
-func (h *host) serve(rootfs string) error {
-	if h.engine == nil {
-		return h.answers(h.client, h.server)
+// serve runs the containers of a host, and the servers.
+func (h *host) serve(answer string) error {
+	if h.engine != nil {
+		if err := h.contain(); err != nil {
+			return fmt.Errorf("%s: not measured: %w", h.name, err)
+		}
 	}
 	end := h.end
 	h.end = func() {
-		h.engine.removeContainers()
+		for _, s := range h.servers {
+			_ = s.Process.Kill()
+			_ = s.Wait()
+		}
 		end()
 	}
-	load := exec.Command("bash", append([]string{"-c", `set -euo pipefail; tar -C "$1" -c . | "${@:3}" import -c 'CMD ["/bin/busybox", "sleep", "100000"]' - "$2" >/dev/null`, "bash", rootfs, netImage}, h.engine.argv...)...)
-	load.Env = h.engine.env
-	if out, err := load.CombinedOutput(); err != nil {
-		return fmt.Errorf("%s: not measured: importing an image: %w: %s", h.name, err, bytes.TrimSpace(out))
-	}
-	for _, c := range [][]string{
-		{"web", "-p", webPort + ":" + webPort, netImage, "/bin/answer", ":" + webPort},
-		{"iperf", "-p", iperf + ":" + iperf, netImage, "/bin/iperf3", "-s", "-p", iperf},
-		{"client", netImage},
-	} {
-		if out, err := h.engine.command(slices.Concat([]string{"run", "-d", "--label", label, "--name", "davit-bench-" + c[0]}, h.run, c[1:])...).CombinedOutput(); err != nil {
-			return fmt.Errorf("%s: not measured: %w: %s", h.name, err, bytes.TrimSpace(out))
-		}
-	}
-	h.client = append(slices.Clone(h.engine.argv), "exec", "davit-bench-client")
-	for _, p := range paths {
-		client, at, err := h.way(p.address, "davit-bench-web")
-		if err == nil {
-			err = h.answers(client, at)
-		}
-		if err != nil {
+	for _, args := range [][]string{{answer, ":" + webPort}, {"iperf3", "-s", "-p", iperfPort}} {
+		s := first(h.inside, args...)
+		if err := s.Start(); err != nil {
 			return err
+		}
+		h.servers = append(h.servers, s)
+	}
+	for _, p := range paths {
+		if err := h.answers(p.address); err != nil {
+			return fmt.Errorf("%s: not measured: %w", h.name, err)
 		}
 	}
 	return nil
 }
 
+// contain runs two containers that do nothing, and learns of their networks.
+func (h *host) contain() error {
+	end := h.end
+	h.end = func() {
+		h.engine.removeContainers()
+		end()
+	}
+	busybox, err := exec.LookPath("busybox")
+	if err != nil {
+		return fmt.Errorf("needs busybox (make setup installs it): %w", err)
+	}
+	load := exec.Command("bash", append([]string{"-c", `set -euo pipefail
+tar -C "$(dirname "$1")" --transform 's|^|bin/|' -c busybox | "${@:3}" import -c 'CMD ["/bin/busybox", "sleep", "100000"]' - "$2" >/dev/null`, "bash", busybox, netImage}, h.engine.argv...)...)
+	load.Env = h.engine.env
+	if out, err := load.CombinedOutput(); err != nil {
+		return fmt.Errorf("importing an image: %w: %s", err, bytes.TrimSpace(out))
+	}
+	for _, c := range [][]string{{"beside", netImage}, {"server", "-p", webPort + ":" + webPort, "-p", iperfPort + ":" + iperfPort, netImage}} {
+		name := "davit-bench-" + c[0]
+		if out, err := h.engine.command(slices.Concat([]string{"run", "-d", "--label", label, "--name", name}, h.run, c[1:])...).CombinedOutput(); err != nil {
+			return fmt.Errorf("%w: %s", err, bytes.TrimSpace(out))
+		}
+		out, err := h.engine.command("inspect", "-f", "{{.State.Pid}} {{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", name).Output()
+		fields := strings.Fields(string(out))
+		if err != nil || len(fields) != 2 {
+			return fmt.Errorf("where %s is: %w: %q", name, err, out)
+		}
+		h.beside, h.inside, h.address = h.inside, in("/proc/"+fields[0]+"/ns/net"), fields[1]
+	}
+	return nil
+}
+
 // way is who asks on a path, and whom.
-func (h *host) way(address, container string) (client []string, at string, err error) {
-	switch {
-	case h.engine == nil:
-		return h.client, h.server, nil
-	case address != "":
-		return h.within(), address, nil
+func (h *host) way(address string) (client []string, at string) {
+	if h.engine == nil || address == "" {
+		return h.beside, h.address
 	}
-	out, err := h.engine.command("inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}", container).Output()
-	fields := strings.Fields(string(out))
-	if err != nil || len(fields) == 0 {
-		return nil, "", fmt.Errorf("%s: the address of %s: %w %s", h.name, container, err, out)
-	}
-	return h.client, fields[0], nil
+	return h.within(), address
 }
 
-// command is a program that a client runs.
-func (h *host) command(client []string, args ...string) *exec.Cmd {
-	argv := slices.Concat(client, args)
-	cmd := exec.Command(argv[0], argv[1:]...)
-	if h.engine != nil {
-		cmd.Env = h.engine.env
-	}
-	return cmd
+// first is a program that goes before all else on the machine.
+func first(where []string, args ...string) *exec.Cmd {
+	return exec.Command("nice", slices.Concat([]string{"-n", "-20"}, where, args)...)
 }
 
-// answers waits until a server does.
-func (h *host) answers(client []string, at string) (err error) {
+// answers waits until the web server does.
+func (h *host) answers(address string) (err error) {
+	client, at := h.way(address)
 	var out []byte
 	for range 50 {
-		if out, err = h.command(client, "busybox", "wget", "-q", "-O", "/dev/null", "http://"+at+":"+webPort+"/").CombinedOutput(); err == nil {
+		if out, err = first(client, "busybox", "wget", "-q", "-O", "/dev/null", "http://"+at+":"+webPort+"/").CombinedOutput(); err == nil {
 			return nil
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
-	return fmt.Errorf("%s: not measured: nobody answers at %s: %w: %s", h.name, at, err, bytes.TrimSpace(out))
+	return fmt.Errorf("nobody answers at %s: %w: %s", at, err, bytes.TrimSpace(out))
 }
 
 // requests measures how many a second are answered.
 func (h *host) requests(client []string, at string) (float64, error) {
-	out, err := h.command(client, "wrk", "-t1", "-c32", fmt.Sprintf("-d%ds", int(probe.Seconds())), "http://"+at+":"+webPort+"/").CombinedOutput()
+	out, err := first(client, "wrk", "-t1", "-c32", fmt.Sprintf("-d%ds", int(probe.Seconds())), "http://"+at+":"+webPort+"/").CombinedOutput()
 	if err != nil {
 		return 0, fmt.Errorf("%s: wrk: %w: %s", h.name, err, bytes.TrimSpace(out))
 	}
@@ -331,7 +320,7 @@ func (h *host) requests(client []string, at string) (float64, error) {
 
 // stream measures what one connection carries, in Gbit/s.
 func (h *host) stream(client []string, at string) (float64, error) {
-	out, err := h.command(client, "iperf3", "-c", at, "-p", iperf, "-J", "-t", strconv.Itoa(int(probe.Seconds()))).Output()
+	out, err := first(client, "iperf3", "-c", at, "-p", iperfPort, "-C", "cubic", "-J", "-t", strconv.Itoa(int(probe.Seconds()))).Output()
 	if err != nil {
 		return 0, fmt.Errorf("%s: iperf3: %w: %s", h.name, err, bytes.TrimSpace(out))
 	}
@@ -353,11 +342,7 @@ func traffic(hosts []*host, rounds int) error {
 		for _, p := range paths {
 			for _, h := range hosts {
 				for tool, measure := range map[string]func([]string, string) (float64, error){"web": h.requests, "iperf": h.stream} {
-					client, at, err := h.way(p.address, "davit-bench-"+tool)
-					if err != nil {
-						return err
-					}
-					n, err := measure(client, at)
+					n, err := measure(h.way(p.address))
 					if err != nil {
 						return err
 					}
