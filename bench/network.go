@@ -27,7 +27,7 @@ const (
 )
 
 // host is a network namespace that stands for a host, in which one engine
-// lives, or for the bound nothing but the end of a veth. So nobody's packet
+// lives, or for what they are compared with none. So nobody's packet
 // filter slows another's traffic down.
 //
 // What serves and what asks are the same processes for all, which only join
@@ -35,10 +35,11 @@ const (
 // what others do on it is not measured, as far as that can be.
 type host struct {
 	name    string
-	engine  *engine  // nil for the bound
+	engine  *engine  // nil for what is compared with
 	run     []string // options of run that the engine needs on this machine
 	inside  []string // what puts a process where the servers are
-	beside  []string // and where their neighbour is
+	beside  []string // where their neighbour is
+	outside []string // and where whoever asks from the host is
 	address string   // of the servers
 	servers []*exec.Cmd
 	end     func()
@@ -73,7 +74,7 @@ func networks(bin, work string, runs int) error {
 		}
 	}()
 	fmt.Printf("\n## Networks\n\n")
-	for _, make := range []func(bin, work string) (*host, error){boundHost, davitHost, dockerHost, podmanHost} {
+	for _, make := range []func(bin, work string) (*host, error){boundHost, bridgeHost, davitHost, dockerHost, podmanHost} {
 		h, err := make(bin, work)
 		if h != nil {
 			hosts = append(hosts, h)
@@ -81,7 +82,7 @@ func networks(bin, work string, runs int) error {
 		if err == nil {
 			err = h.serve(answer)
 		}
-		if err != nil && len(hosts) <= 2 {
+		if err != nil && len(hosts) <= 3 {
 			return err
 		}
 		if err != nil {
@@ -92,10 +93,10 @@ func networks(bin, work string, runs int) error {
 			}
 		}
 	}
-	if err := traffic(hosts, min(max(runs/3, 1), 5)); err != nil {
+	if err := traffic(hosts, min(max(runs/3, 1), 10)); err != nil {
 		return err
 	}
-	return startsWithPorts(hosts[1:], runs)
+	return startsWithPorts(hosts[2:], runs)
 }
 
 // buildAnswer builds the web server, and returns where it is.
@@ -109,7 +110,9 @@ func buildAnswer(work string) (string, error) {
 	return path, nil
 }
 
-// newHost makes a namespace with an uplink that leads nowhere.
+// newHost makes a namespace with an uplink that leads nowhere. What is bridged
+// does not pass the packet filter of IP, as on all hosts but those where
+// somebody has loaded br_netfilter, as Docker does.
 func newHost(name string) (*host, error) {
 	h := &host{name: name, served: map[string]*sample{}, starts: map[string]*sample{}}
 	h.end = func() { _ = exec.Command("ip", "netns", "del", h.space()).Run() } // what stays, the kernel keeps for processes that ip names
@@ -120,7 +123,10 @@ ip -n "$1" link add up0 type veth peer name up1
 ip -n "$1" link set up1 up
 ip -n "$1" link set up0 up
 ip -n "$1" address add ` + hostAddr + `/24 dev up0
-ip -n "$1" route add default via 203.0.113.2`
+ip -n "$1" route add default via 203.0.113.2
+for f in /proc/sys/net/bridge/bridge-nf-call-{iptables,ip6tables}; do
+  [[ ! -e $f ]] || nsenter --net=/run/netns/"$1" -- sh -c "echo 0 >$f"
+done`
 	if out, err := exec.Command("bash", "-c", script, "bash", h.space()).CombinedOutput(); err != nil {
 		h.end()
 		return nil, fmt.Errorf("%s: making a network namespace: %w: %s", name, err, bytes.TrimSpace(out))
@@ -128,7 +134,9 @@ ip -n "$1" route add default via 203.0.113.2`
 	return h, nil
 }
 
-func (h *host) space() string { return "davit-bench-" + strings.Fields(h.name)[0] }
+func (h *host) space() string {
+	return "davit-bench-" + strings.TrimSuffix(strings.Fields(h.name)[0], ":")
+}
 
 // in is what puts a process into a network namespace and nowhere else: ip netns
 // exec would hide the control groups.
@@ -139,28 +147,57 @@ func (h *host) within() []string { return in("/run/netns/" + h.space()) }
 
 // boundHost is a namespace and one more, with a veth from one to the other.
 func boundHost(_, _ string) (*host, error) {
-	h, err := newHost("the bound: two namespaces and a veth")
+	h, err := newHost("bound: two namespaces and a veth")
 	if err != nil {
 		return nil, err
 	}
-	other, end := h.space()+"-2", h.end
+	err = h.bare(`ip netns add "$1-b"
+ip -n "$1" link add v0 type veth peer name eth0 netns "$1-b"
+ip -n "$1" address add 198.51.100.1/24 dev v0
+ip -n "$1" link set v0 up`, "-b")
+	h.outside = h.within()
+	h.beside = h.outside
+	return h, err
+}
+
+// bridgeHost is two namespaces on a bridge, which is what engines make.
+func bridgeHost(_, _ string) (*host, error) {
+	h, err := newHost("bridge: two namespaces on a bridge")
+	if err != nil {
+		return nil, err
+	}
+	err = h.bare(`ip -n "$1" link add br0 type bridge
+ip -n "$1" address add 198.51.100.1/24 dev br0
+ip -n "$1" link set br0 up
+for n in a b; do
+  ip netns add "$1-$n"
+  ip -n "$1" link add v$n type veth peer name eth0 netns "$1-$n"
+  ip -n "$1" link set v$n master br0 up
+done
+ip -n "$1-a" address add 198.51.100.3/24 dev eth0
+ip -n "$1-a" link set eth0 up`, "-a", "-b")
+	h.outside, h.beside = h.within(), in("/run/netns/"+h.space()+"-a")
+	return h, err
+}
+
+// bare is a host without an engine. The last of its other namespaces, by the
+// ends of their names, is where the servers are.
+func (h *host) bare(script string, others ...string) error {
+	end := h.end
 	h.end = func() {
-		_ = exec.Command("ip", "netns", "del", other).Run()
+		for _, o := range others {
+			_ = exec.Command("ip", "netns", "del", h.space()+o).Run() // where it was not made
+		}
 		end()
 	}
-	script := `set -e
-ip netns add "$2"
-ip -n "$2" link set lo up
-ip -n "$1" link add v0 type veth peer name v1 netns "$2"
-ip -n "$1" address add 198.51.100.1/24 dev v0
-ip -n "$2" address add 198.51.100.2/24 dev v1
-ip -n "$1" link set v0 up
-ip -n "$2" link set v1 up`
-	if out, err := exec.Command("bash", "-c", script, "bash", h.space(), other).CombinedOutput(); err != nil {
-		return h, fmt.Errorf("making the bound: %w: %s", err, bytes.TrimSpace(out))
+	script = "set -e\n" + script + `
+ip -n "$1-b" address add 198.51.100.2/24 dev eth0
+ip -n "$1-b" link set eth0 up`
+	if out, err := exec.Command("bash", "-c", script, "bash", h.space()).CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w: %s", h.name, err, bytes.TrimSpace(out))
 	}
-	h.address, h.beside, h.inside = "198.51.100.2", h.within(), in("/run/netns/"+other)
-	return h, nil
+	h.address, h.inside = "198.51.100.2", in("/run/netns/"+h.space()+"-b")
+	return nil
 }
 
 func davitHost(bin, _ string) (*host, error) {
@@ -273,17 +310,21 @@ tar -C "$(dirname "$1")" --transform 's|^|bin/|' -c busybox | "${@:3}" import -c
 		if err != nil || len(fields) != 2 {
 			return fmt.Errorf("where %s is: %w: %q", name, err, out)
 		}
-		h.beside, h.inside, h.address = h.inside, in("/proc/"+fields[0]+"/ns/net"), fields[1]
+		h.outside, h.beside = h.within(), h.inside
+		h.inside, h.address = in("/proc/"+fields[0]+"/ns/net"), fields[1]
 	}
 	return nil
 }
 
 // way is who asks on a path, and whom.
 func (h *host) way(address string) (client []string, at string) {
-	if h.engine == nil || address == "" {
+	switch {
+	case address == "":
 		return h.beside, h.address
+	case h.engine == nil: // where nothing is published
+		address = h.address
 	}
-	return h.within(), address
+	return h.outside, address
 }
 
 // first is a program that goes before all else on the machine.
