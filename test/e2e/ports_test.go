@@ -145,22 +145,26 @@ func TestPublishWhere(t *testing.T) {
 // echoUDP answers datagrams in a container.
 func echoUDP(t *testing.T, cli enginetest.CLI, container, address string) {
 	t.Helper()
-	ns, err := os.Open("/proc/" + cli.OK(t, "inspect", "-f", "{{.State.Pid}}", container) + "/ns/net")
+	there, err := os.Open("/proc/" + cli.OK(t, "inspect", "-f", "{{.State.Pid}}", container) + "/ns/net")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ns.Close()
-	opened := make(chan error)
-	var server net.PacketConn
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET)
-		if err == nil {
-			server, err = net.ListenPacket("udp4", address)
-		}
-		opened <- err
-	}()
-	if err := <-opened; err != nil {
+	defer there.Close()
+	runtime.LockOSThread()
+	here, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer here.Close()
+	if err := unix.Setns(int(there.Fd()), unix.CLONE_NEWNET); err != nil {
+		t.Fatal(err)
+	}
+	server, err := net.ListenPacket("udp4", address)
+	if back := unix.Setns(int(here.Fd()), unix.CLONE_NEWNET); back != nil {
+		t.Fatal(back) // and the thread is not used again
+	}
+	runtime.UnlockOSThread()
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { server.Close() })
@@ -383,4 +387,34 @@ func TestPublishMoves(t *testing.T) {
 	}
 	cli.OK(t, "network", "connect", first, n)
 	check("back on the first")
+}
+
+// TestPublishSettings has the engine publish on the loopback interface unless
+// somebody says otherwise, and pass nothing on.
+func TestPublishSettings(t *testing.T) {
+	enginetest.NeedRoot(t)
+	e := enginetest.Start(t, enginetest.Config{Args: []string{"--publish-default-ip", "127.0.0.1", "--userland-proxy=false", "--default-network-opt", "bridge=com.docker.network.driver.mtu=1400"}})
+	e.Busybox(t)
+	cli := e.Davit()
+	cli.OK(t, append([]string{"run", "-d", "--name", "local", "-p", "80"}, web("local")...)...)
+	cli.OK(t, append([]string{"run", "-d", "--name", "all", "-p", "0.0.0.0::80", "-p", "[::]::80"}, web("all")...)...)
+	if got := cli.OK(t, "port", "local"); !strings.Contains(got, "-> 127.0.0.1:") || strings.Contains(got, "\n") {
+		t.Errorf("port printed %q", got)
+	}
+	gateway := cli.OK(t, "inspect", "-f", "{{.NetworkSettings.Networks.bridge.Gateway}}", "all")
+	for container, hosts := range map[string][]string{"local": {"127.0.0.1"}, "all": {"127.0.0.1", gateway}} {
+		port := hostPort(t, cli, container, "80")
+		for _, host := range hosts {
+			if got := fetch(t, host+":"+port); got != container {
+				t.Errorf("%s says %q", host, got)
+			}
+		}
+		if got, err := ask("[::1]:" + port); err == nil {
+			t.Errorf("somebody passes on from ::1: %q", got)
+		}
+	}
+	cli.OK(t, "network", "create", "mine")
+	if got := cli.OK(t, "network", "inspect", "-f", `{{index .Options "com.docker.network.driver.mtu"}}`, "mine"); got != "1400" {
+		t.Errorf("a new network's MTU is %q", got)
+	}
 }
