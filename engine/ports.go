@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/moby/moby/api/types/container"
@@ -43,6 +44,10 @@ func binding(port apinet.Port, b apinet.PortBinding) (publish.Binding, error) {
 	if b.HostPort == "" || b.HostPort == "0" {
 		return out, nil
 	}
+	if n, err := strconv.ParseUint(b.HostPort, 10, 16); err == nil && n > 0 { // nearly always, and there may be many
+		out.HostPort, out.Until = uint16(n), uint16(n)
+		return out, nil
+	}
 	r, err := apinet.ParsePortRange(b.HostPort)
 	if err != nil || strings.Contains(b.HostPort, "/") || r.Start() == 0 {
 		return out, errs.New(errs.InvalidParameter, "invalid port specification: %q", b.HostPort)
@@ -54,6 +59,7 @@ func binding(port apinet.Port, b apinet.PortBinding) (publish.Binding, error) {
 // bindings are the ports that a container wants published.
 func bindings(rec *record.Container) (all []publish.Binding, err error) {
 	h := rec.HostConfig
+	all = slices.Grow(all, len(h.PortBindings))
 	for port, list := range h.PortBindings {
 		for _, b := range list {
 			one, err := binding(port, b)

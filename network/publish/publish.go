@@ -112,20 +112,7 @@ type request struct {
 // before those that are chosen, so that no choice takes what another binding
 // must have. What is asked for twice is done once.
 func plan(want []Binding) []request {
-	freedom := func(b Binding) int { // how many ports would do
-		if b.HostPort == 0 {
-			return 1 << 16
-		}
-		return int(b.Until) - int(b.HostPort)
-	}
-	sorted := slices.Clone(want)
-	for i := range sorted {
-		sorted[i].Until = max(sorted[i].Until, sorted[i].HostPort)
-	}
-	slices.SortStableFunc(sorted, func(a, b Binding) int {
-		return cmp.Or(cmp.Compare(freedom(a), freedom(b)), strings.Compare(a.Proto, b.Proto), a.HostIP.Compare(b.HostIP),
-			cmp.Compare(int(a.HostPort)-int(a.Port), int(b.HostPort)-int(b.Port)), cmp.Compare(a.HostPort, b.HostPort), cmp.Compare(a.Port, b.Port))
-	})
+	sorted := inOrder(want)
 	var out []request
 	for i, b := range sorted {
 		if i > 0 && b == sorted[i-1] && b.HostPort != 0 && b.HostPort == b.Until {
@@ -138,6 +125,48 @@ func plan(want []Binding) []request {
 		out = append(out, request{b, 1})
 	}
 	return out
+}
+
+// inOrder sorts bindings by their freedom, protocol and address, and then so
+// that neighbours follow each other: by how far their two ports are apart, and
+// by the host's. There may be 10,000, so each gets a number to be sorted by.
+func inOrder(want []Binding) []Binding {
+	type kind struct {
+		proto string
+		ip    netip.Addr
+	}
+	var kinds []kind
+	for _, b := range want {
+		if k := (kind{b.Proto, b.HostIP}); !slices.Contains(kinds, k) {
+			kinds = append(kinds, k)
+		}
+	}
+	slices.SortFunc(kinds, func(a, b kind) int { return cmp.Or(strings.Compare(a.proto, b.proto), a.ip.Compare(b.ip)) })
+	type place struct {
+		key uint64
+		at  int
+	}
+	places := make([]place, len(want))
+	for i, b := range want {
+		apart := uint64(int(b.HostPort) - int(b.Port) + 1<<16)
+		group := uint64(slices.Index(kinds, kind{b.Proto, b.HostIP})) // of at most 2^14
+		places[i] = place{uint64(b.freedom())<<47 | group<<33 | apart<<16 | uint64(b.HostPort), i}
+	}
+	slices.SortFunc(places, func(a, b place) int { return cmp.Compare(a.key, b.key) })
+	out := make([]Binding, len(want))
+	for i, p := range places {
+		out[i] = want[p.at]
+		out[i].Until = max(out[i].Until, out[i].HostPort)
+	}
+	return out
+}
+
+// freedom is how many ports would do beside the first.
+func (b *Binding) freedom() int {
+	if b.HostPort == 0 {
+		return 1 << 16
+	}
+	return max(0, int(b.Until)-int(b.HostPort))
 }
 
 // follows reports whether b is the next port of r.
