@@ -355,9 +355,7 @@ func (t *Table) writeTouchedLocked(undo func()) error {
 // compareLocked writes what the table does not say and should, and tells
 // whether there was anything.
 func (t *Table) compareLocked() (wrote bool, err error) {
-	if err := t.composeLocked(); err != nil {
-		return false, err
-	}
+	t.composeLocked()
 	if t.link.sameRules(t.rules) {
 		if d, ok := t.link.compare(t.rules, t.elements); ok {
 			if d.empty() {
@@ -368,25 +366,38 @@ func (t *Table) compareLocked() (wrote bool, err error) {
 			}
 		}
 	}
+	return true, t.replaceLocked()
+}
+
+// replaceLocked writes the whole table. If the kernel refuses it with what was
+// copied of the host's policy, every connection goes the host's way.
+func (t *Table) replaceLocked() error {
 	elements := make([]element, 0, len(t.elements))
 	for s, c := range t.elements {
 		elements = append(elements, element{s, c.value})
 	}
-	return true, t.link.replace(t.rules, elements)
+	err := t.link.replace(t.rules, elements)
+	if err != nil && t.config.Respect {
+		t.config.Log.Error("the kernel refuses what was copied of the host's packet filter", "table", t.config.Name, "error", err)
+		t.rules = rules(t.config, t.drop, opaque([2]bool{true, true}, "the host's packet filter"))
+		err = t.link.replace(t.rules, elements)
+	}
+	return err
 }
 
 // composeLocked brings the rules up to date with what they depend on.
-func (t *Table) composeLocked() error {
+func (t *Table) composeLocked() {
 	var m mirror
 	if t.config.Respect {
 		policy, err := t.link.readPolicy(t.config.Name)
-		if err != nil {
-			return err
+		if err == nil {
+			m = mirrorOf(policy, legacy())
+		} else {
+			t.config.Log.Error("the host's packet filter cannot be read", "table", t.config.Name, "error", err)
+			m = opaque([2]bool{true, true}, "the host's packet filter")
 		}
-		m = mirrorOf(policy, legacy())
 	}
 	t.rules = rules(t.config, t.drop, m)
-	return nil
 }
 
 // Settle says that all networks and ports of containers that run are described.

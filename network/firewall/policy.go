@@ -195,18 +195,41 @@ func legacy() (used [2]bool) {
 
 // mirrorOf composes the mirror of the host's policy.
 func mirrorOf(policy []hostChain, legacy [2]bool) mirror {
-	var m mirror
-	for i, isFamily := range []func() []expr.Any{is4, is6} {
-		if legacy[i] {
-			m.passed = append(m.passed, []string{"iptables-legacy", "ip6tables-legacy"}[i])
-			m.chains = append(m.chains, base([]string{"legacy4", "legacy6"}[i], nftables.ChainTypeNAT, nftables.ChainHookPrerouting, nftables.ChainPriorityRef(mirrorPriority-1),
-				rule{"what iptables-legacy says cannot be read", all(isFamily(), asItIs(i == 1))}))
-		}
-	}
+	m := opaque(legacy, "iptables-legacy")
 	for i, h := range policy {
 		m.add(fmt.Sprintf("host%d", i), nftables.ChainPriority(mirrorPriority+i), h)
 	}
 	return m
+}
+
+// opaque is the mirror of something that cannot be read, in the families that it
+// is there for: whatever comes to a published port goes to the host.
+func opaque(there [2]bool, what string) (m mirror) {
+	for i, family := range families {
+		if !there[i] {
+			continue
+		}
+		m.passed = []string{what}
+		name := []string{"opaque4", "opaque6"}[i]
+		m.chains = append(m.chains,
+			regular(name+"_away", rule{what + " cannot be read", asItIs(i == 1)}),
+			asking(name+"_published", i, name+"_away"),
+			base(name, nftables.ChainTypeNAT, nftables.ChainHookPrerouting, nftables.ChainPriorityRef(mirrorPriority-1),
+				rule{"to the host, " + family.name, all(toHost(i), jump(name+"_published"))}))
+	}
+	return m
+}
+
+// asking is a chain from which what is for a published port goes to another.
+func asking(name string, i int, to string) chain {
+	family, c := families[i], regular(name)
+	for _, set := range []string{mapOne[i], mapOneRange[i]} {
+		c.rules = append(c.rules, rule{"if in " + set, all(family.is(), address(i, true, 1), protocolAndPort(family.after), fetch(set), jumpTo(expr.VerdictGoto, to))})
+	}
+	for _, set := range []string{mapAny[i], mapAnyRange[i]} {
+		c.rules = append(c.rules, rule{"if in " + set, all(protocolAndPort(word0), fetch(set), jumpTo(expr.VerdictGoto, to))})
+	}
+	return c
 }
 
 // mirrorPriority is that of the mirror's first chain; the translation has -100.
@@ -224,14 +247,7 @@ func (m *mirror) add(name string, priority nftables.ChainPriority, h hostChain) 
 		}
 		published := tr.prefix + "published" + []string{"4", "6"}[i]
 		first.rules = append(first.rules, rule{"to the host, " + family.name, all(toHost(i), jump(published))})
-		ask := regular(published)
-		for _, set := range []string{mapOne[i], mapOneRange[i]} {
-			ask.rules = append(ask.rules, rule{"if in " + set, all(family.is(), address(i, true, 1), protocolAndPort(family.after), fetch(set), jumpTo(expr.VerdictGoto, tr.chain(h.base.Name)))})
-		}
-		for _, set := range []string{mapAny[i], mapAnyRange[i]} {
-			ask.rules = append(ask.rules, rule{"if in " + set, all(protocolAndPort(word0), fetch(set), jumpTo(expr.VerdictGoto, tr.chain(h.base.Name)))})
-		}
-		m.chains = append(m.chains, ask)
+		m.chains = append(m.chains, asking(published, i, tr.chain(h.base.Name)))
 	}
 	// From the base chain on, each chain that is led to, once.
 	for todo, done := []string{h.base.Name}, map[string]bool{}; len(todo) > 0; todo = todo[1:] {

@@ -157,3 +157,34 @@ func TestRespectPlain(t *testing.T) {
 	serve(t, self, 8080)
 	expect(t, "the host's way", lan, "tcp", "203.0.113.1:8080", ":8080 for 203.0.113.2")
 }
+
+// TestRefusedPolicy writes a policy that the kernel refuses.
+func TestRefusedPolicy(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	policyTopology(t)
+	table := respecting(t, published()...)
+	expect(t, "no policy", lan, "tcp", "203.0.113.1:8080", "a:80 for 203.0.113.2")
+	table.watcher.close()
+	// Somebody else's translation, which must go on.
+	feed(t, "table ip nat { chain p { type nat hook prerouting priority dstnat; ip daddr 203.0.113.1 tcp dport 9999 dnat to 172.30.1.2:80; }; }", "nft", "-f", "-")
+	table.mu.Lock()
+	table.rules = rules(table.config, table.drop, mirror{chains: []chain{regular("broken", rule{"to nowhere", all(jump("nowhere"))})}})
+	err := table.replaceLocked()
+	table.mu.Unlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	serve(t, self, 8080)
+	expect(t, "the host's way", lan, "tcp", "203.0.113.1:8080", ":8080 for 203.0.113.2")
+	expect(t, "the host itself", self, "tcp", "127.0.0.1:8080", "a:80 for 172.30.1.1")
+	expect(t, "somebody else's", lan, "tcp", "203.0.113.1:9999", "a:80 for 203.0.113.2")
+	if w := strings.Join(table.Warnings(), "\n"); !strings.Contains(w, "the host's packet filter cannot be read") {
+		t.Errorf("warnings: %s", w)
+	}
+	if wrote, _, err := table.repair(); !wrote || err != nil {
+		t.Errorf("what can be written is not: %v, %v", wrote, err)
+	}
+	expect(t, "no policy again", lan, "tcp", "203.0.113.1:8080", "a:80 for 203.0.113.2")
+}
