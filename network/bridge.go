@@ -74,7 +74,7 @@ func (d *bridgeDriver) openBridge(ctx context.Context, n apinet.Network, o bridg
 	if err != nil {
 		return nil, traits{}, explain(err, "claiming the bridge")
 	}
-	b := &bridge{driver: d, want: w, follows: w.mtu == 0, apart: !o.interconnect, alias: "davit network " + n.ID, lock: l}
+	b := &bridge{driver: d, want: w, follows: w.mtu == 0, apart: !o.interconnect, alias: aliasPrefix + n.ID, lock: l}
 	if err := b.ensure(); err != nil {
 		l.release()
 		return nil, traits{}, err

@@ -32,6 +32,10 @@ type device struct {
 	mtu   int // bytes
 }
 
+// aliasPrefix begins the alias of each bridge that we made; the rest is the
+// network's ID.
+const aliasPrefix = "davit network "
+
 // want says how a bridge is to be.
 type want struct {
 	name      string
@@ -101,7 +105,7 @@ func ensureDevice(w want) (_ device, created bool, err error) {
 		}
 		bridge.MTU = w.mtu
 	}
-	if err := setBridgeIPv6(w.name, w.ipv6); err != nil {
+	if err := setBridgeIPv6(w.name, w.ipv6, created || strings.HasPrefix(bridge.Alias, aliasPrefix)); err != nil {
 		return device{}, false, err
 	}
 	if err := addAddresses(bridge, w.addresses); err != nil {
@@ -123,11 +127,17 @@ func ensureDevice(w want) (_ device, created bool, err error) {
 
 // setBridgeIPv6 switches a bridge's IPv6 on or off. Without networks that have
 // it, its link-local address would be a door to the host that nobody asked for.
-// Routers on the bridge are containers: nobody believes them.
-func setBridgeIPv6(name string, on bool) error {
-	settings := [][2]string{{"disable_ipv6", "1"}}
-	if on {
-		settings = [][2]string{{"accept_ra", "0"}, {"accept_dad", "0"}, {"disable_ipv6", "0"}}
+// Routers on the bridge are containers: nobody believes them. Of a bridge that
+// is not ours only what is needed is changed.
+func setBridgeIPv6(name string, on, ours bool) error {
+	var settings [][2]string
+	switch {
+	case on && ours:
+		settings = [][2]string{{acceptRA, "0"}, {"accept_dad", "0"}, {"disable_ipv6", "0"}}
+	case on:
+		settings = [][2]string{{"disable_ipv6", "0"}}
+	case ours:
+		settings = [][2]string{{"disable_ipv6", "1"}}
 	}
 	for _, s := range settings {
 		err := sysctl("net/ipv6/conf/"+name+"/"+s[0], s[1])

@@ -731,3 +731,31 @@ func TestOutward(t *testing.T) {
 		t.Errorf("out of an internal network: %q", who)
 	}
 }
+
+// TestBridgeOfTheHost gives a network a bridge that is somebody else's.
+func TestBridgeOfTheHost(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	own := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "lan0", MTU: 1450}}
+	if err := errors.Join(netlink.LinkAdd(own), netlink.LinkSetUp(own)); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, testConfig(t))
+	n := create(t, s, apinet.CreateRequest{Name: "n", Options: map[string]string{optionName: "lan0"}})
+	box := acquire(t, s, Wish{Network: n.ID})
+	if off, err := readSysctl("net/ipv6/conf/lan0/disable_ipv6"); err != nil || off != "0" {
+		t.Errorf("its IPv6 is off: %s, %v", off, err)
+	}
+	if i, err := net.InterfaceByName("lan0"); err != nil || i.MTU != 1450 {
+		t.Errorf("%+v, %v", i, err)
+	}
+	box.close()
+	s.Release(box.Endpoints[0])
+	if err := s.Remove(t.Context(), n.ID); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := net.InterfaceByName("lan0"); err != nil {
+		t.Errorf("it went with the network: %v", err)
+	}
+}
