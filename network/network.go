@@ -39,7 +39,7 @@ import (
 // Config says how the default bridge is to be. The zero value of a field means
 // what Docker does by default.
 type Config struct {
-	Bridge         string       // name of the bridge device; "" is davit0, "none" is no bridge at all: only AcquireNone works
+	Bridge         string       // name of the bridge device; "" is davit0, "none" is no default bridge at all
 	BIP            netip.Prefix // the bridge's own address and its range; zero: an existing bridge's, last time's, or a free range
 	FixedCIDR      netip.Prefix // part of the range that containers get addresses from; zero: all of it
 	IPv6           bool         // the default bridge has IPv6 too
