@@ -66,6 +66,7 @@ type Table struct {
 	settled  bool                 // guarded by mu; changes are written at once
 	drop     [2]bool              // guarded by mu; by family: forward nothing but containers' traffic
 	rules    ruleset              // guarded by mu
+	legacy   [2]bool              // guarded by mu; by family: iptables-legacy is in use; only with Respect
 	networks map[string]Network   // guarded by mu; by bridge
 	forwards map[Forward]struct{} // guarded by mu
 	elements map[slot]*content    // guarded by mu; what networks and forwards amount to
@@ -389,9 +390,10 @@ func (t *Table) replaceLocked() error {
 func (t *Table) composeLocked() {
 	var m mirror
 	if t.config.Respect {
+		t.legacy = legacy()
 		policy, err := t.link.readPolicy(t.config.Name)
 		if err == nil {
-			m = mirrorOf(policy, legacy())
+			m = mirrorOf(policy, t.legacy)
 		} else {
 			t.config.Log.Error("the host's packet filter cannot be read", "table", t.config.Name, "error", err)
 			m = opaque([2]bool{true, true}, "the host's packet filter")
@@ -441,6 +443,14 @@ func (t *Table) repair() (wrote, followed bool, err error) {
 		err = t.straysLocked().forget()
 	}
 	return wrote, followed, err
+}
+
+// legacyChanged reports whether iptables-legacy has come into use since the rules
+// were composed.
+func (t *Table) legacyChanged() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.config.Respect && !t.closed && t.legacy != legacy()
 }
 
 // socketNumber is that of the socket which writes.

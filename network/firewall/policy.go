@@ -184,7 +184,7 @@ func lookedUp(rules map[string][]hostRule) []string {
 // legacy reports for each family whether iptables' own tables, which nftables
 // does not show, have something at input.
 func legacy() (used [2]bool) {
-	for i, path := range []string{"/proc/net/ip_tables_names", "/proc/net/ip6_tables_names"} {
+	for i, path := range []string{"/proc/thread-self/net/ip_tables_names", "/proc/thread-self/net/ip6_tables_names"} {
 		names, err := os.ReadFile(path)
 		used[i] = err == nil && slices.ContainsFunc(bytes.Fields(names), func(n []byte) bool {
 			return string(n) == "filter" || string(n) == "mangle" || string(n) == "security"

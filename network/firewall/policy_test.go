@@ -188,3 +188,21 @@ func TestRefusedPolicy(t *testing.T) {
 	}
 	expect(t, "no policy again", lan, "tcp", "203.0.113.1:8080", "a:80 for 203.0.113.2")
 }
+
+// TestRespectLegacy has rules that nftables does not show, made later.
+func TestRespectLegacy(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	if exec.Command("iptables-legacy", "-V").Run() != nil {
+		t.Skip("no iptables-legacy")
+	}
+	policyTopology(t)
+	respecting(t, published()...)
+	expect(t, "no policy", lan, "tcp", "203.0.113.1:8081", "a:80 for 203.0.113.2")
+	feed(t, "*filter\n:INPUT DROP\n-A INPUT -i lo -j ACCEPT\n-A INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT\n-A INPUT -p tcp --dport 8080 -j ACCEPT\nCOMMIT\n", "iptables-legacy-restore")
+	eventually(t, "the policy to hold", func() bool { return ask(t, lan, "tcp", "203.0.113.1:8081", 50*time.Millisecond) == "" })
+	serve(t, self, 8080)
+	expect(t, "allowed", lan, "tcp", "203.0.113.1:8080", ":8080 for 203.0.113.2")
+	expect(t, "the other family", lan, "tcp", "[2001:db8::1]:8081", "a:80 for 2001:db8::2")
+}

@@ -16,6 +16,7 @@ const (
 	settle        = 10 * time.Millisecond  // after the last change, before the table is looked at
 	latest        = 500 * time.Millisecond // after the first change, however many follow
 	retryRepair   = time.Second
+	pollLegacy    = time.Second // iptables-legacy, whose changes the kernel does not tell
 )
 
 // watcher repairs the table when somebody else changes it: `nft flush
@@ -55,19 +56,29 @@ func (w *watcher) run(t *Table) {
 		watched = "" // what the host lets in may be in any table
 	}
 	var since time.Time // of the first change that was not looked at yet
+	rest := func() {
+		since = time.Time{}
+		w.socket.SetReadDeadline(time.Time{})
+		if t.config.Respect {
+			w.socket.SetReadDeadline(time.Now().Add(pollLegacy))
+		}
+	}
+	rest()
 	for {
 		n, err := w.socket.Read(buf)
 		switch {
 		case errors.Is(err, os.ErrClosed):
 			return
+		case errors.Is(err, os.ErrDeadlineExceeded) && since.IsZero() && !t.legacyChanged():
+			rest()
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			w.socket.SetReadDeadline(time.Time{})
-			since = time.Time{}
+			rest()
 			wrote, followed, err := t.repair()
 			switch {
 			case err != nil:
 				log.Error("the firewall table was damaged and cannot be repaired yet", "table", name, "error", err)
-				w.socket.SetReadDeadline(time.Now().Add(retryRepair))
+				since = time.Now()
+				w.socket.SetReadDeadline(since.Add(retryRepair))
 			case wrote && followed:
 				log.Info("published ports follow a change of what the host lets in", "table", name)
 			case wrote:
