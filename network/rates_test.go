@@ -1,0 +1,91 @@
+package network
+
+import (
+	"net"
+	"strings"
+	"testing"
+
+	"github.com/davit-engine/davit/errs"
+	"github.com/davit-engine/davit/network/shape"
+	apinet "github.com/moby/moby/api/types/network"
+)
+
+// TestRates has a network, an endpoint, and both say what bandwidth there is.
+func TestRates(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	s := open(t, testConfig(t))
+	slow := create(t, s, apinet.CreateRequest{Name: "slow", Options: map[string]string{shape.Option: "up=1mbit"}})
+	if _, _, err := s.Create(t.Context(), apinet.CreateRequest{Name: "wrong", Options: map[string]string{shape.Option: "up=1"}}); !errs.Is(err, errs.InvalidParameter) {
+		t.Errorf("a network with a rate that is none: %v", err)
+	}
+	held := func(e Endpoint) shape.Rate {
+		t.Helper()
+		is, err := s.Rates.Read(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return is.Rate
+	}
+	own := map[string]string{shape.Option: "up=3mbit,down=2mbit"}
+	for _, c := range []struct {
+		network string
+		options map[string]string
+		want    shape.Rate
+	}{
+		{"bridge", nil, shape.Rate{}},
+		{"bridge", own, shape.Rate{Up: 3e6, Down: 2e6}},
+		{slow.ID, nil, shape.Rate{Up: 1e6}},
+		{slow.ID, own, shape.Rate{Up: 3e6, Down: 2e6}},
+		{slow.ID, map[string]string{shape.Option: "none"}, shape.Rate{}},
+	} {
+		w := with(Wish{Options: c.options}, c.network)
+		box, err := s.Acquire(t.Context(), []Wish{w}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := box.Endpoints[0]
+		if got := held(e); got != c.want {
+			t.Errorf("on %s with %v: %s, want %s", c.network, c.options, got, c.want)
+		}
+		if err := s.Rates.Set(e, map[string]string{shape.Option: "down=5mbit"}); err != nil {
+			t.Error(err)
+		}
+		if got := held(e); got != (shape.Rate{Down: 5e6}) {
+			t.Errorf("changed on %s: %s", c.network, got)
+		}
+		box.NetNS.Close()
+		s.Release(e)
+	}
+
+	// One that comes to live on another network, and leaves it.
+	box := acquire(t, s, Wish{})
+	e, err := s.Connect(t.Context(), box.NetNS, box.Endpoints, Wish{Network: slow.ID})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := held(e); got != (shape.Rate{Up: 1e6}) {
+		t.Errorf("connected: %s", got)
+	}
+	if err := s.Disconnect(t.Context(), box.NetNS, e, box.Endpoints); err != nil {
+		t.Error(err)
+	}
+
+	// What cannot be leaves nothing.
+	if _, err := s.Acquire(t.Context(), []Wish{with(Wish{Options: map[string]string{shape.Option: "up=x"}}, "bridge")}, nil); !errs.Is(err, errs.InvalidParameter) {
+		t.Errorf("a sandbox with a rate that is none: %v", err)
+	}
+	eventually(t, "the devices of rates are gone", func() bool {
+		all, err := net.Interfaces()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, i := range all {
+			if strings.HasPrefix(i.Name, "di") {
+				return false
+			}
+		}
+		return true
+	})
+}
