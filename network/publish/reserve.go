@@ -72,7 +72,7 @@ func Reserve(want []Binding, listen bool) (_ []Socket, err error) {
 
 // hasIPv6 reports whether the host uses IPv6 at all.
 func hasIPv6() bool {
-	b, err := os.ReadFile("/proc/net/if_inet6")
+	b, err := os.ReadFile("/proc/thread-self/net/if_inet6")
 	return err == nil && len(b) > 0
 }
 
