@@ -88,10 +88,6 @@ func overlap(a, b netip.Addr) bool {
 	return a == b || a.IsUnspecified() || b.IsUnspecified()
 }
 
-// World reports whether other hosts can reach the port, as far as its address
-// says.
-func (p Port) World() bool { return !p.HostIP.IsLoopback() }
-
 // HostIPs are the addresses under which p is shown: 0.0.0.0 and :: for all of
 // both families.
 func (p Port) HostIPs() []netip.Addr {
