@@ -205,6 +205,7 @@ func (s *Store) Remove(_ context.Context, id string) error {
 	if err != nil {
 		return err
 	}
+	g.awaitGoing()
 	if !g.retire(true) {
 		return errs.New(errs.Forbidden, "error while removing network: network %s id %s has active endpoints: disconnect its containers first", n.Name, n.ID)
 	}

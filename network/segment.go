@@ -26,6 +26,7 @@ type segment struct {
 	addresses  addresses           // guarded by mu
 	inUse      map[string]Endpoint // guarded by mu; by ID: those that were handed over
 	leftover   map[string]Endpoint // guarded by mu; by trace: what was found at the start, until somebody reserves it
+	going      []chan struct{}     // guarded by mu; of those in use that leave in the background: closed when they have
 	shelf      shelf               // guarded by mu
 	making     *Endpoint           // guarded by mu; of the sandbox being made ahead, if any
 	made       *sync.Cond          // on mu: making has changed
@@ -297,7 +298,15 @@ func (g *segment) leaveLater(e Endpoint) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if !g.closed { // else the next engine finds the interface and removes it
-		g.work.Go(func() { g.leave(e, leaving{}) })
+		done := make(chan struct{})
+		g.going = append(g.going, done)
+		g.work.Go(func() {
+			g.leave(e, leaving{})
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			g.going = slices.DeleteFunc(g.going, func(c chan struct{}) bool { return c == done })
+			close(done)
+		})
 	}
 }
 
@@ -382,6 +391,16 @@ func (g *segment) busy() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return len(g.inUse) + len(g.leftover)
+}
+
+// awaitGoing waits for those that leave in the background.
+func (g *segment) awaitGoing() {
+	g.mu.Lock()
+	going := slices.Clone(g.going)
+	g.mu.Unlock()
+	for _, done := range going {
+		<-done
+	}
 }
 
 // retire lets nobody come to the network any more, unless somebody is on it:

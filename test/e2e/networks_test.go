@@ -67,7 +67,11 @@ func networks(t *testing.T, cli enginetest.CLI, options ...string) []string {
 	for i, o := range options {
 		// In lower case, as docker's client makes it that in the long form of --network.
 		n := fmt.Sprintf("%s-net%d", strings.ToLower(strings.NewReplacer("/", "-", "#", "-").Replace(t.Name())), i)
-		t.Cleanup(func() { cli.Run(t, "network", "rm", n) })
+		t.Cleanup(func() {
+			if r := cli.Run(t, "network", "rm", n); r.Code != 0 && !strings.Contains(r.Stderr, "not found") {
+				t.Errorf("removing %s: %s", n, r.Stderr)
+			}
+		})
 		cli.OK(t, slices.Concat([]string{"network", "create"}, strings.Fields(o), []string{n})...)
 		names = append(names, n)
 	}
@@ -158,7 +162,11 @@ func TestNetworkConfigurations(t *testing.T) {
 	each(t, func(t *testing.T, cli enginetest.CLI) {
 		nets := networks(t, cli, "--config-only --subnet 10.231.10.0/24 --label from=conf")
 		conf, n := nets[0], nets[0]+"-of"
-		t.Cleanup(func() { cli.Run(t, "network", "rm", n) })
+		t.Cleanup(func() {
+			if r := cli.Run(t, "network", "rm", n); r.Code != 0 {
+				t.Logf("removing %s: %s", n, r.Stderr)
+			}
+		})
 		cli.Fails(t, 125, "", "run", "--rm", "--network", conf, "busybox", "true")
 		cli.OK(t, "network", "create", "--config-from", conf, n)
 		if got, want := cli.OK(t, "network", "inspect", "-f", "{{.ConfigFrom.Network}} {{(index .IPAM.Config 0).Subnet}} {{.Labels.from}} {{.ConfigOnly}}", n), conf+" 10.231.10.0/24 conf false"; got != want {
