@@ -15,6 +15,7 @@ const (
 	groupNFTables = 7                      // NFNLGRP_NFTABLES: changes of rule sets
 	settle        = 10 * time.Millisecond  // after the last change, before the table is looked at
 	latest        = 500 * time.Millisecond // after the first change, however many follow
+	pause         = 100 * time.Millisecond // between two looks, where others change things all the time
 	retryRepair   = time.Second
 	pollLegacy    = time.Second // iptables-legacy, whose changes the kernel does not tell
 )
@@ -55,7 +56,7 @@ func (w *watcher) run(t *Table) {
 	if t.config.Respect {
 		watched = "" // what the host lets in may be in any table
 	}
-	var since time.Time // of the first change that was not looked at yet
+	var since, looked time.Time // of the first change that was not looked at yet, and of the last look
 	rest := func() {
 		since = time.Time{}
 		w.socket.SetReadDeadline(time.Time{})
@@ -74,6 +75,7 @@ func (w *watcher) run(t *Table) {
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			rest()
 			wrote, followed, err := t.repair()
+			looked = time.Now()
 			switch {
 			case err != nil:
 				log.Error("the firewall table was damaged and cannot be repaired yet", "table", name, "error", err)
@@ -92,21 +94,27 @@ func (w *watcher) run(t *Table) {
 			if since.IsZero() {
 				since = now
 			}
-			w.socket.SetReadDeadline(earlier(now.Add(settle), since.Add(latest)))
+			w.socket.SetReadDeadline(nextLook(now, since, looked))
 		}
 	}
 }
 
-func earlier(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return a
+// nextLook says when to look at the table after a change now.
+func nextLook(now, since, looked time.Time) time.Time {
+	at := now.Add(settle)
+	if end := since.Add(latest); end.Before(at) {
+		at = end
 	}
-	return b
+	if rested := looked.Add(pause); at.Before(rested) {
+		at = rested
+	}
+	return at
 }
 
 // concerns reports whether one of the events is of the table, or of any if it
-// is "", and not caused by the socket of the number own. In all of them but the counter of generations
-// the first attribute that has the number 1 is the table's name.
+// is "", and not caused by the socket of the number own. In all of them but the
+// counter of generations the first attribute that has the number 1 is the
+// table's name.
 func concerns(packet []byte, table string, own uint32) bool {
 	const nfgenmsg = 4
 	events, err := syscall.ParseNetlinkMessage(packet)
