@@ -160,7 +160,7 @@ func TestHostileContainer(t *testing.T) {
 		n += m
 	}
 	const burst = 15140 * 8
-	if got := (float64(n)*8 - burst) / time.Since(begin).Seconds(); got > 11e6 || got < 5e6 {
+	if got := (float64(n)*8 - burst) / time.Since(begin).Seconds(); got > 11e6 || got < 1e6 {
 		t.Errorf("%.1f Mbit/s of a flood pass, with a limit of 10", got/1e6)
 	}
 	s := b.read(t)
