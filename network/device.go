@@ -14,6 +14,7 @@ import (
 	"github.com/davit-engine/davit/errs"
 	"github.com/davit-engine/davit/network/ipam"
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -382,9 +383,24 @@ func egressMTU() int {
 	return 1500
 }
 
-// portsOf returns the interfaces on a bridge, by name.
+// portsOf returns the interfaces on a bridge, by name. The kernel chooses them:
+// an engine with many networks does not read all interfaces for each.
 func portsOf(bridge int) (map[string]netlink.LinkAttrs, error) {
-	links, err := dump(netlink.LinkList)
+	links, err := dump(func() ([]netlink.Link, error) {
+		req := nl.NewNetlinkRequest(unix.RTM_GETLINK, unix.NLM_F_DUMP)
+		req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
+		req.AddData(nl.NewRtAttr(unix.IFLA_MASTER, nl.Uint32Attr(uint32(bridge))))
+		answers, err := req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWLINK)
+		var all []netlink.Link
+		for _, a := range answers {
+			l, err := netlink.LinkDeserialize(nil, a)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, l)
+		}
+		return all, err
+	})
 	if err != nil {
 		return nil, explain(err, "listing the interfaces of the bridge")
 	}

@@ -39,7 +39,7 @@ func askPort(t *testing.T, ns *os.File, server netip.AddrPort) (string, error) {
 	t.Helper()
 	var answer []byte
 	err := within(t, ns, func() error {
-		c, err := net.DialTimeout("tcp", server.String(), 300*time.Millisecond)
+		c, err := net.DialTimeout("tcp", server.String(), 2*time.Second)
 		if err != nil {
 			return err
 		}
