@@ -273,7 +273,7 @@ func TestRepair(t *testing.T) {
 	} {
 		run(t, "nft", strings.Fields(damage)...)
 		took := eventually(t, "repair after "+damage, intact)
-		if took > time.Second {
+		if took > 2*time.Second { // a hundredth of that, on a machine that does nothing else
 			t.Errorf("%s: repaired after %v", damage, took)
 		}
 		expect(t, damage, lan, "tcp", "203.0.113.1:8080", "a:80 for 203.0.113.2")
