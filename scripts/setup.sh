@@ -15,6 +15,7 @@ needs=(
   "cmd:ip iproute2"
   "file:/usr/lib/cni/host-local containernetworking-plugins" # networks of CNI
   "cmd:nft nftables"                              # tests read our tables with it
+  "cmd:iptables iptables"                         # firewalls that are not ours
   "cmd:docker-registry docker-registry"           # a registry that is not ours
   "cmd:skopeo skopeo"                             # an image client that is not ours
   "cmd:tmux tmux"                                 # terminals for run -it
