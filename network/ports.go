@@ -89,10 +89,11 @@ func (r *reach) forwards(e *Endpoint, ports []publish.Port) (all []firewall.Forw
 // is gone before the engine learns of the end: what it had goes to the next who
 // reserves it.
 type Ports struct {
-	networks *directory
-	wall     *firewall.Table
-	log      *slog.Logger
-	passing  bool // the sockets are listened at, by whoever gets them
+	networks  *directory
+	wall      *firewall.Table
+	forgetter *publish.Forgetter
+	log       *slog.Logger
+	passing   bool // the sockets are listened at, by whoever gets them
 
 	mu  sync.Mutex
 	led map[string]*published // guarded by mu; by the endpoint's ID
@@ -146,9 +147,7 @@ func (p *Ports) publish(r reach, e *Endpoint, want []publish.Binding) (_ []publi
 		return nil, err
 	}
 	e.Ports = slices.Concat(e.Ports, opened)
-	if err := publish.ForgetArrivals(opened); err != nil {
-		return nil, errors.Join(err, p.Unpublish(e, opened))
-	}
+	p.forgetter.Arrivals(opened)
 	return sockets, nil
 }
 
@@ -246,11 +245,12 @@ func (p *Ports) Unpublish(e *Endpoint, gone []publish.Port) error {
 	if err := p.wall.Unpublish(mine.reach.forwards(&mine.endpoint, had)); err != nil {
 		return err
 	}
-	return publish.ForgetArrivals(had)
+	p.forgetter.Arrivals(had)
+	return nil
 }
 
-// release takes all of an endpoint's ports back, before its addresses are
-// another's: what the kernel still passes on to them it must not pass on then.
+// release takes all of an endpoint's ports back, whose addresses are about to be
+// another's: what the kernel still passes on to them it is to forget.
 func (p *Ports) release(id string) {
 	p.mu.Lock()
 	mine := p.led[id]
@@ -259,10 +259,10 @@ func (p *Ports) release(id string) {
 	if mine == nil {
 		return
 	}
-	err := p.wall.Unpublish(mine.reach.forwards(&mine.endpoint, mine.ports))
-	if err = errors.Join(err, publish.ForgetTarget(mine.endpoint.Address4.Addr(), mine.endpoint.Address6.Addr())); err != nil {
+	if err := p.wall.Unpublish(mine.reach.forwards(&mine.endpoint, mine.ports)); err != nil {
 		p.log.Error("taking a container's published ports back", "address", mine.endpoint.address(), "error", err)
 	}
+	p.forgetter.Target(mine.endpoint.Address4.Addr(), mine.endpoint.Address6.Addr())
 }
 
 // PassOn reports whether the sockets that reserve ports are to be listened at,

@@ -17,6 +17,7 @@ import (
 
 	"github.com/davit-engine/davit/errs"
 	"github.com/davit-engine/davit/network/firewall"
+	"github.com/davit-engine/davit/network/publish"
 	apinet "github.com/moby/moby/api/types/network"
 )
 
@@ -86,7 +87,7 @@ func Open(ctx context.Context, c Config) (_ *Store, err error) {
 	}
 	undo = append(undo, s.wall.Close)
 	s.forwarding = &forwarding{config: c, wall: s.wall, memory: s.memory}
-	s.ports = &Ports{networks: s.networks, wall: s.wall, log: c.Log, passing: !c.NoProxy, led: map[string]*published{}}
+	s.ports = &Ports{networks: s.networks, wall: s.wall, forgetter: publish.NewForgetter(c.Log), log: c.Log, passing: !c.NoProxy, led: map[string]*published{}}
 	under := newParents(s.maker, c.StateDir)
 	s.drivers = map[string]driver{
 		kindMacvlan: newMacvlanDriver(under), kindIPvlan: newIPvlanDriver(under), kindCNI: newCNIDriver(s.maker, c.StateDir),
@@ -355,8 +356,7 @@ func (s *Store) Status(id string) apinet.Status {
 
 // Release gives an endpoint's addresses back, to be handed out again as late as
 // possible. The kernel removes the interface with the namespace, so this does
-// not wait for anything but, where ports are published, for the kernel to forget
-// them. An endpoint that is not in use is ignored.
+// not wait for anything. An endpoint that is not in use is ignored.
 func (s *Store) Release(e Endpoint) {
 	s.ports.release(e.ID)
 	s.Rates.forget(e)
@@ -462,6 +462,7 @@ func (s *Store) Close(remove bool) error {
 	s.closed = true
 	s.mu.Unlock()
 	s.work.Wait()
+	s.ports.forgetter.Wait()
 	s.host.close()
 	s.pool.close()
 	defer s.maker.close()

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	enginetest "github.com/davit-engine/davit/test/engine"
+	"golang.org/x/sys/unix"
 )
 
 var (
@@ -250,7 +251,12 @@ func dockerSide(t *testing.T) *side {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	t.Cleanup(func() {
+		_ = unix.Unmount(dir+"/exec/netns/default", unix.MNT_DETACH) // which dockerd leaves
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
 	// Its firewall is a real one, in a network of its own.
 	const inside = `ip link set lo up && ip link add dvside0 type bridge && ip addr add 10.213.77.1/24 dev dvside0 && ip link set dvside0 up && exec "$@"`
 	config := filepath.Join(dir, "daemon.json")
