@@ -108,7 +108,7 @@ func (n *Networks) remove(ctx context.Context, found *network.Network, members m
 // at work.
 func (n *Networks) Prune(ctx context.Context, filters map[string]map[string]bool) (network.PruneReport, error) {
 	report := network.PruneReport{NetworksDeleted: []string{}}
-	match, err := networkPruneMatch(filters, time.Now())
+	match, err := pruneMatch(filters, time.Now())
 	if err != nil {
 		return report, err
 	}
@@ -122,7 +122,7 @@ func (n *Networks) Prune(ctx context.Context, filters map[string]map[string]bool
 		if ctx.Err() != nil {
 			break
 		}
-		if !userDefined(&each) || each.ConfigOnly || len(members[each.ID]) > 0 || !match(&each) {
+		if !userDefined(&each) || each.ConfigOnly || len(members[each.ID]) > 0 || !match(each.Created, each.Labels) {
 			continue
 		}
 		switch err := n.remove(ctx, &each, members); {

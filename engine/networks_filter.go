@@ -1,44 +1,12 @@
 package engine
 
 import (
-	"maps"
 	"regexp"
-	"slices"
-	"time"
 
 	"github.com/moby/moby/api/types/network"
 
 	"github.com/davit-engine/davit/errs"
-	"github.com/davit-engine/davit/image"
 )
-
-// networkPruneMatch reads the filters of a prune of networks.
-func networkPruneMatch(filters map[string]map[string]bool, now time.Time) (func(*network.Network) bool, error) {
-	var until time.Time
-	for key, values := range filters {
-		switch key {
-		case "label", "label!":
-		case "until":
-			if len(values) > 1 {
-				return nil, errs.New(errs.InvalidParameter, "more than one until filter specified")
-			}
-			for v := range values {
-				var err error
-				if until, err = image.ParseTime(v, now); err != nil {
-					return nil, err
-				}
-			}
-		default:
-			return nil, errs.New(errs.InvalidParameter, "invalid filter '%s'", key)
-		}
-	}
-	wanted, unwanted := slices.Collect(maps.Keys(filters["label"])), slices.Collect(maps.Keys(filters["label!"]))
-	return func(n *network.Network) bool {
-		has := func(want string) bool { return hasLabel(n.Labels, want) }
-		return (until.IsZero() || !n.Created.After(until)) &&
-			!slices.ContainsFunc(wanted, func(l string) bool { return !has(l) }) && !slices.ContainsFunc(unwanted, has)
-	}, nil
-}
 
 // networkFilter is the test of one key of Docker's filters for networks, whose
 // values are alternatives, but for labels.

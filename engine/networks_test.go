@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
@@ -200,18 +199,6 @@ func TestNetworkFilters(t *testing.T) {
 		if _, err := networkFilter(key, map[string]bool{value: true}); !errs.Is(err, errs.InvalidParameter) {
 			t.Errorf("%s: %v", bad, err)
 		}
-	}
-	now := time.Unix(1000, 0)
-	match, err := networkPruneMatch(map[string]map[string]bool{"until": {"500": true}, "label!": {"keep": true}}, now)
-	if err != nil {
-		t.Fatal(err)
-	}
-	old, kept, young := network.Network{Created: time.Unix(400, 0)}, network.Network{Created: time.Unix(400, 0), Labels: map[string]string{"keep": ""}}, network.Network{Created: time.Unix(600, 0)}
-	if !match(&old) || match(&kept) || match(&young) {
-		t.Errorf("old %v, kept %v, young %v", match(&old), match(&kept), match(&young))
-	}
-	if _, err := networkPruneMatch(map[string]map[string]bool{"dangling": {"true": true}}, now); !errs.Is(err, errs.InvalidParameter) {
-		t.Errorf("an unknown filter: %v", err)
 	}
 }
 

@@ -50,8 +50,8 @@ func (s *Space) PruneContainers(ctx context.Context, filters map[string]map[stri
 }
 
 // pruneContainer removes c if it may go.
-func (s *Space) pruneContainer(ctx context.Context, c *ctr, match func(*record.Container) bool) (size uint64, removed bool, err error) {
-	if rec := c.snapshot(); !prunable(&rec) || !match(&rec) {
+func (s *Space) pruneContainer(ctx context.Context, c *ctr, match func(created time.Time, labels map[string]string) bool) (size uint64, removed bool, err error) {
+	if rec := c.snapshot(); !prunable(&rec) || !match(rec.Created, rec.Config.Labels) {
 		return 0, false, nil
 	}
 	if err := c.own(ctx); err != nil {
@@ -80,8 +80,9 @@ func prunable(rec *record.Container) bool {
 	return false
 }
 
-// pruneMatch reads the filters of a prune of containers.
-func pruneMatch(filters map[string]map[string]bool, now time.Time) (func(*record.Container) bool, error) {
+// pruneMatch reads the filters of a prune: of what was made when, with which
+// labels, it may take.
+func pruneMatch(filters map[string]map[string]bool, now time.Time) (func(created time.Time, labels map[string]string) bool, error) {
 	var until time.Time
 	for key, values := range filters {
 		switch key {
@@ -100,12 +101,11 @@ func pruneMatch(filters map[string]map[string]bool, now time.Time) (func(*record
 			return nil, errs.New(errs.InvalidParameter, "invalid filter '%s'", key)
 		}
 	}
-	return func(rec *record.Container) bool {
-		has := func(want string) bool { return hasLabel(rec.Config.Labels, want) }
-		labels := slices.Collect(maps.Keys(filters["label"]))
-		not := slices.Collect(maps.Keys(filters["label!"]))
-		return (until.IsZero() || rec.Created.Before(until)) &&
-			!slices.ContainsFunc(labels, func(l string) bool { return !has(l) }) && !slices.ContainsFunc(not, has)
+	wanted, unwanted := slices.Collect(maps.Keys(filters["label"])), slices.Collect(maps.Keys(filters["label!"]))
+	return func(created time.Time, labels map[string]string) bool {
+		has := func(want string) bool { return hasLabel(labels, want) }
+		return (until.IsZero() || created.Before(until)) &&
+			!slices.ContainsFunc(wanted, func(l string) bool { return !has(l) }) && !slices.ContainsFunc(unwanted, has)
 	}, nil
 }
 

@@ -87,7 +87,7 @@ func TestPruneMatch(t *testing.T) {
 		{"not a label that it has", set("label!", "a=1"), false},
 	} {
 		match, err := pruneMatch(c.filters, now)
-		if err != nil || match(rec) != c.want {
+		if err != nil || match(rec.Created, rec.Config.Labels) != c.want {
 			t.Errorf("%s: %v, want %v (%v)", c.name, !c.want, c.want, err)
 		}
 	}
