@@ -106,13 +106,16 @@ func (l *link) replace(r ruleset, elements []element) error {
 		l.conn.DelTable(r.table)
 	}
 	l.conn.AddTable(r.table)
-	for _, s := range r.sets {
+	// The IDs are those of the transaction. Left to the library they come from a
+	// counter of the whole process, without a lock.
+	for i, s := range r.sets {
+		s.ID = uint32(i + 1)
 		if err := l.conn.AddSet(s, nil); err != nil {
 			return fmt.Errorf("composing set %s: %w", s.Name, err)
 		}
 	}
-	for _, f := range r.frozen {
-		f.set.ID = 0 // one of the last transaction
+	for i, f := range r.frozen {
+		f.set.ID = uint32(len(r.sets) + i + 1)
 		if err := l.conn.AddSet(f.set, nil); err != nil {
 			return fmt.Errorf("composing set %s: %w", f.set.Name, err)
 		}
