@@ -63,9 +63,6 @@ func (d *drafter) validate(req container.CreateRequest) (warnings []string, err 
 		}
 	}
 	warnings = d.discard(h)
-	if h.NetworkMode.IsHost() && len(h.PortBindings) > 0 {
-		warnings = append(warnings, "Published ports are discarded when using host network mode")
-	}
 	if _, err := blockDevices(h); err != nil {
 		return nil, err
 	}

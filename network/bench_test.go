@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/davit-engine/davit/test/alone"
 	apinet "github.com/moby/moby/api/types/network"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -18,7 +19,7 @@ import (
 // BenchmarkSandbox shows what each way to a sandbox costs, and what the raw
 // batch saves over one netlink call after the other.
 func BenchmarkSandbox(b *testing.B) {
-	if !isolated(b) {
+	if !alone.Run(b) {
 		return
 	}
 	c := testConfig(b)
@@ -122,7 +123,7 @@ func oneByOne(bridge *Store, e *Endpoint) error {
 
 // BenchmarkBurst has 100 containers come to one network at once, and go again.
 func BenchmarkBurst(b *testing.B) {
-	if !isolated(b) {
+	if !alone.Run(b) {
 		return
 	}
 	s := open(b, testConfig(b))

@@ -9,16 +9,19 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"reflect"
 	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/davit-engine/davit/errs"
 	"github.com/davit-engine/davit/runtime/namespace"
+	"github.com/davit-engine/davit/test/alone"
 	"github.com/google/nftables"
 	"github.com/google/nftables/userdata"
 	apinet "github.com/moby/moby/api/types/network"
@@ -28,7 +31,7 @@ import (
 )
 
 func TestTraffic(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	world := newWorld(t, 1400)
@@ -72,7 +75,7 @@ func TestTraffic(t *testing.T) {
 }
 
 func TestInsideSandbox(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	b := open(t, testConfig(t))
@@ -159,7 +162,7 @@ func TestInsideSandbox(t *testing.T) {
 }
 
 func TestWishes(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	b := open(t, testConfig(t))
@@ -210,7 +213,7 @@ func TestWishes(t *testing.T) {
 }
 
 func TestNoInterconnect(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	// Frames between two ports of a bridge pass the table only where the
@@ -240,7 +243,7 @@ func TestNoInterconnect(t *testing.T) {
 }
 
 func TestRepair(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	world := newWorld(t, 0)
@@ -268,7 +271,7 @@ func TestRepair(t *testing.T) {
 }
 
 func TestForwarding(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	value := func() string {
@@ -322,7 +325,7 @@ func TestForwarding(t *testing.T) {
 }
 
 func TestAdoption(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	world := newWorld(t, 0)
@@ -391,7 +394,7 @@ func TestAdoption(t *testing.T) {
 }
 
 func TestRangeIsStable(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	c := testConfig(t)
@@ -427,7 +430,7 @@ func TestRangeIsStable(t *testing.T) {
 }
 
 func TestRefusals(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	newWorld(t, 0)
@@ -477,7 +480,7 @@ func TestRefusals(t *testing.T) {
 }
 
 func TestWithoutPrivilege(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	runtime.LockOSThread() // and the thread, which loses its capabilities, ends with the test
@@ -498,7 +501,7 @@ func TestWithoutPrivilege(t *testing.T) {
 }
 
 func TestExhaustion(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	c := testConfig(t)
@@ -546,7 +549,7 @@ func TestExhaustion(t *testing.T) {
 }
 
 func TestCyclesLeakNothing(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	b := open(t, testConfig(t))
@@ -590,7 +593,7 @@ func TestCyclesLeakNothing(t *testing.T) {
 }
 
 func TestBridgeRemovedByHand(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	b := open(t, testConfig(t))
@@ -621,7 +624,7 @@ func TestBridgeRemovedByHand(t *testing.T) {
 }
 
 func TestBridgeNone(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	c := testConfig(t)
@@ -671,7 +674,7 @@ func drops(t *testing.T) bool {
 }
 
 func TestForeignDrop(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	conn, err := nftables.New()
@@ -701,11 +704,11 @@ func TestForeignDrop(t *testing.T) {
 
 // TestTwoEngines starts several at one moment, each in a process of its own.
 func TestTwoEngines(t *testing.T) {
-	if os.Getenv(insideEnv) == "engine" {
+	if os.Getenv("BRIDGE") != "" {
 		engineProcess(t)
 		return
 	}
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	world := newWorld(t, 0)
@@ -714,8 +717,9 @@ func TestTwoEngines(t *testing.T) {
 	var outs []*bufio.Scanner
 	var kill []func()
 	for i := range 4 {
-		cmd := reexec(t, "engine", 0, "-test.run=^TestTwoEngines$")
-		cmd.Env = append(cmd.Env, fmt.Sprintf("BRIDGE=davit%d", i))
+		cmd := exec.Command("/proc/self/exe", "-test.run=^TestTwoEngines$")
+		cmd.Env = append(os.Environ(), fmt.Sprintf("BRIDGE=davit%d", i), "TMPDIR="+t.TempDir()) // one that is killed cannot clean up
+		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 		out, err := cmd.StdoutPipe()
 		if err == nil {
 			err = cmd.Start()

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/davit-engine/davit/errs"
+	"github.com/davit-engine/davit/test/alone"
 	apinet "github.com/moby/moby/api/types/network"
 )
 
@@ -63,7 +64,7 @@ func leased(t testing.TB, dir string) (all []string) {
 
 // TestCNI: plugins connect containers, and take it all back.
 func TestCNI(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	needCNI(t)
@@ -125,7 +126,7 @@ func TestCNI(t *testing.T) {
 // next one, but for what belongs to a container that runs, even if the
 // configuration is gone by then.
 func TestCNILeftovers(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	needCNI(t)
@@ -199,7 +200,7 @@ func plugin(t testing.TB, name, script string) string {
 // TestCNIFailures: what a plugin says is what the user reads, and nothing of
 // an attempt stays.
 func TestCNIFailures(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	needCNI(t)
@@ -238,7 +239,7 @@ func TestCNIFailures(t *testing.T) {
 // TestManyAtOnce: containers come to and leave networks without bridge side by
 // side; each has addresses of its own, and nothing of them stays.
 func TestManyAtOnce(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	needKind(t, kindMacvlan)
@@ -292,7 +293,7 @@ func TestManyAtOnce(t *testing.T) {
 }
 
 func TestCNIRefusals(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	needCNI(t)

@@ -1,7 +1,6 @@
 package network
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -9,64 +8,14 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
 	"runtime"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
-
-const insideEnv = "DAVIT_NETWORK_TEST"
-
-// isolated runs the calling test in a process of its own, in a fresh network
-// namespace with a /run of its own, so that the host is never touched. It
-// returns true there, and false, with the test's result known, outside.
-func isolated(t testing.TB) bool {
-	t.Helper()
-	if os.Getenv(insideEnv) == t.Name() {
-		if err := errors.Join(
-			unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""),
-			unix.Mount("tmpfs", "/run", "tmpfs", 0, ""),
-		); err != nil {
-			t.Fatal(err)
-		}
-		lo, err := netlink.LinkByName("lo")
-		if err == nil {
-			err = netlink.LinkSetUp(lo)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		return true
-	}
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: makes network namespaces")
-	}
-	args := []string{"-test.run=^" + t.Name() + "$", "-test.v", "-test.timeout=60s"}
-	if _, bench := t.(*testing.B); bench {
-		args = []string{"-test.run=^$", "-test.bench=^" + t.Name() + "$", "-test.benchtime=" + cmp.Or(os.Getenv("BENCHTIME"), "200x")}
-	}
-	cmd := reexec(t, t.Name(), syscall.CLONE_NEWNET|syscall.CLONE_NEWNS, args...)
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("in a fresh namespace: %v\n%s", err, out)
-	}
-	if _, bench := t.(*testing.B); bench || testing.Verbose() {
-		t.Logf("%s", out)
-	}
-	return false
-}
-
-func reexec(t testing.TB, inside string, flags uintptr, args ...string) *exec.Cmd {
-	cmd := exec.Command("/proc/self/exe", args...)
-	cmd.Env = append(os.Environ(), insideEnv+"="+inside, "TMPDIR="+t.TempDir()) // one that is killed cannot clean up
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: flags, Pdeathsig: syscall.SIGKILL}
-	return cmd
-}
 
 func testConfig(t testing.TB) Config {
 	return Config{Forward: true, Masquerade: true, StateDir: t.TempDir(), Log: slog.New(slog.NewTextHandler(io.Discard, nil))}

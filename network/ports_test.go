@@ -14,6 +14,7 @@ import (
 
 	"github.com/davit-engine/davit/errs"
 	"github.com/davit-engine/davit/network/publish"
+	"github.com/davit-engine/davit/test/alone"
 	apinet "github.com/moby/moby/api/types/network"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -55,7 +56,7 @@ func askPort(t *testing.T, ns *os.File, server netip.AddrPort) (string, error) {
 // with the client's own, also after another engine took it over, until the
 // container is released.
 func TestPublishedPort(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	world := newWorld(t, 0)
@@ -131,7 +132,7 @@ func TestPublishedPort(t *testing.T) {
 
 // TestPublishedFamilies publishes what each sort of network can.
 func TestPublishedFamilies(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	config := testConfig(t)
@@ -193,7 +194,7 @@ func TestPublishedFamilies(t *testing.T) {
 
 // TestUnpublish takes one port back and leaves the other.
 func TestUnpublish(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	world := newWorld(t, 0)
@@ -218,7 +219,7 @@ func TestUnpublish(t *testing.T) {
 // TestDatagramsFollow has a client over UDP that does not pause reach the
 // container that has the port by now.
 func TestDatagramsFollow(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	world := newWorld(t, 0)
@@ -253,6 +254,7 @@ func TestDatagramsFollow(t *testing.T) {
 		server.Close()
 		publish.CloseAll(sockets)
 		s.Release(*box.place())
+		s.ports.forgetter.Wait()
 		flows, err := netlink.ConntrackTableList(netlink.ConntrackTable, unix.AF_INET)
 		if err != nil {
 			t.Fatal(err)

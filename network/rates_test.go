@@ -7,12 +7,13 @@ import (
 
 	"github.com/davit-engine/davit/errs"
 	"github.com/davit-engine/davit/network/shape"
+	"github.com/davit-engine/davit/test/alone"
 	apinet "github.com/moby/moby/api/types/network"
 )
 
 // TestRates has a network, an endpoint, and both say what bandwidth there is.
 func TestRates(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	s := open(t, testConfig(t))

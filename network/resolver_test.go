@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/davit-engine/davit/errs"
+	"github.com/davit-engine/davit/test/alone"
 	apinet "github.com/moby/moby/api/types/network"
 	"golang.org/x/net/dns/dnsmessage"
 	"golang.org/x/sys/unix"
@@ -144,7 +145,7 @@ func lookUp(t testing.TB, ns *os.File, name string) (list []string, err error) {
 // TestResolver reaches the resolver at its address, by UDP and TCP, beside a
 // server that has port 53 of all addresses.
 func TestResolver(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	s := openStore(t)
@@ -195,7 +196,7 @@ func TestResolver(t *testing.T) {
 // TestResolverWithoutRedirection has the resolver at port 53 itself, on a kernel
 // that can lead no packet elsewhere.
 func TestResolverWithoutRedirection(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	s := openStore(t)
@@ -222,7 +223,7 @@ func TestResolverWithoutRedirection(t *testing.T) {
 // TestResolverInUserNamespace has the sockets in a namespace that belongs to a
 // user namespace other than the host's.
 func TestResolverInUserNamespace(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	s := openStore(t)
@@ -249,7 +250,7 @@ func TestResolverInUserNamespace(t *testing.T) {
 // TestResolverAhead has a network that containers are on make resolvers ahead,
 // and leave none open when it goes.
 func TestResolverAhead(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	before := openFiles(t)
@@ -282,7 +283,7 @@ func TestResolverAhead(t *testing.T) {
 // a sandbox, and what the redirection costs a packet on lo that is not the
 // resolver's.
 func BenchmarkResolver(b *testing.B) {
-	if !isolated(b) {
+	if !alone.Run(b) {
 		return
 	}
 	s := openStore(b)

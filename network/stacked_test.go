@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/davit-engine/davit/errs"
+	"github.com/davit-engine/davit/test/alone"
 	apinet "github.com/moby/moby/api/types/network"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -60,7 +61,7 @@ const brief = 300 * time.Millisecond
 
 // TestMacvlan: containers are hosts of the LAN, in each mode.
 func TestMacvlan(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	needKind(t, kindMacvlan)
@@ -106,7 +107,7 @@ func TestMacvlan(t *testing.T) {
 
 // TestMacvlanPassthru: one container has the parent, and its MAC.
 func TestMacvlanPassthru(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	needKind(t, kindMacvlan)
@@ -140,7 +141,7 @@ func TestMacvlanPassthru(t *testing.T) {
 // TestMacvlanWithoutParent: a network of its own that leads nowhere, in both
 // families; it outlives the engine and goes with the network.
 func TestMacvlanWithoutParent(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	needKind(t, kindMacvlan)
@@ -182,7 +183,7 @@ func TestMacvlanWithoutParent(t *testing.T) {
 
 // TestMacvlanKinds: networks that are internal, have one family, or none.
 func TestMacvlanKinds(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	needKind(t, kindMacvlan)
@@ -218,7 +219,7 @@ func TestMacvlanKinds(t *testing.T) {
 // TestMacvlanLive: a running container joins a LAN and leaves it, whatever it
 // has made of its interface.
 func TestMacvlanLive(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	needKind(t, kindMacvlan)
@@ -261,7 +262,7 @@ func TestMacvlanLive(t *testing.T) {
 // TestAnnounced: an address that passes to another container is reached at
 // once, though the neighbours remember who had it.
 func TestAnnounced(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	needKind(t, kindMacvlan)
@@ -286,7 +287,7 @@ func TestAnnounced(t *testing.T) {
 // TestInterfaceGoesFirst: an interface goes when its endpoint is released, even
 // while its namespace lives on, and an engine that has not made it finds it.
 func TestInterfaceGoesFirst(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	needKind(t, kindMacvlan)
@@ -333,7 +334,7 @@ func TestInterfaceGoesFirst(t *testing.T) {
 // TestParentComesLater: an engine that starts before a network's parent is
 // there does not give the network up.
 func TestParentComesLater(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	needKind(t, kindMacvlan)
@@ -370,7 +371,7 @@ func TestParentComesLater(t *testing.T) {
 // TestVLAN: a parent such as uplink.7 is made, serves several networks, and
 // goes with the last one; what the host has is left alone.
 func TestVLAN(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	needKind(t, kindMacvlan)
@@ -446,7 +447,7 @@ func TestVLAN(t *testing.T) {
 
 // TestIPvlan: containers share the MAC of the parent, in each mode.
 func TestIPvlan(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	needKind(t, kindIPvlan)
@@ -512,7 +513,7 @@ func TestIPvlan(t *testing.T) {
 // TestParentInUse: the kernel lets a parent have interfaces of one kind only,
 // and the error says so.
 func TestParentInUse(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	needKind(t, kindMacvlan)
@@ -533,7 +534,7 @@ func TestParentInUse(t *testing.T) {
 }
 
 func TestStackedRefusals(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	needKind(t, kindMacvlan)
@@ -594,7 +595,7 @@ func (s *Store) parentsOf() map[string][]tenant {
 // TestStackedMTU: an interface has the MTU that the network says, else that of
 // its parent.
 func TestStackedMTU(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	needKind(t, kindMacvlan)
@@ -627,7 +628,7 @@ func TestStackedMTU(t *testing.T) {
 
 // TestStackedLeavesNothing: interfaces go with their namespaces.
 func TestStackedLeavesNothing(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	needKind(t, kindMacvlan)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/davit-engine/davit/errs"
+	"github.com/davit-engine/davit/test/alone"
 	apinet "github.com/moby/moby/api/types/network"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -75,7 +76,7 @@ func look(t testing.TB, ns *os.File) (text string) {
 }
 
 func TestUserNetwork(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	world := newWorld(t, 0)
@@ -117,7 +118,7 @@ func TestUserNetwork(t *testing.T) {
 }
 
 func TestSeveralNetworks(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	s := open(t, testConfig(t))
@@ -168,7 +169,7 @@ func TestSeveralNetworks(t *testing.T) {
 }
 
 func TestNetworksStay(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	c := testConfig(t)
@@ -225,7 +226,7 @@ func TestNetworksStay(t *testing.T) {
 }
 
 func TestIPv6Traffic(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	s := open(t, testConfig(t))
@@ -257,7 +258,7 @@ func TestIPv6Traffic(t *testing.T) {
 }
 
 func TestApart(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	// However the host treats frames between two ports of a bridge.
@@ -299,7 +300,7 @@ func TestApart(t *testing.T) {
 }
 
 func TestRefusedNetworks(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	s := open(t, testConfig(t))
@@ -334,7 +335,7 @@ func TestRefusedNetworks(t *testing.T) {
 }
 
 func TestConfigurationNetwork(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	s := open(t, testConfig(t))
@@ -348,7 +349,7 @@ func TestConfigurationNetwork(t *testing.T) {
 }
 
 func TestSurroundings(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	newWorld(t, 0)
@@ -400,7 +401,7 @@ func TestSurroundings(t *testing.T) {
 
 // TestFullBridge looks for the kernel's limit of interfaces on a bridge.
 func TestFullBridge(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	c := testConfig(t)
@@ -444,7 +445,7 @@ func TestFullBridge(t *testing.T) {
 }
 
 func TestDefaultBridgeIPv6(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	c := testConfig(t)
@@ -476,7 +477,7 @@ func TestDefaultBridgeIPv6(t *testing.T) {
 }
 
 func TestForwarding6(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	newWorld(t, 0)
@@ -523,7 +524,7 @@ func TestForwarding6(t *testing.T) {
 // TestNextEngineChangesNothing has one engine follow another whose containers
 // run on.
 func TestNextEngineChangesNothing(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	newWorld(t, 0)
@@ -586,7 +587,7 @@ func TestNextEngineChangesNothing(t *testing.T) {
 }
 
 func TestWithoutAddresses(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	c := testConfig(t)
@@ -619,7 +620,7 @@ func TestWithoutAddresses(t *testing.T) {
 // TestRemoveWhileComing removes networks while containers come to them: either
 // the container has its place or the network is gone.
 func TestRemoveWhileComing(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	s := open(t, testConfig(t))
@@ -663,7 +664,7 @@ func TestRemoveWhileComing(t *testing.T) {
 }
 
 func TestOutward(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	world := newWorld(t, 0)
@@ -734,7 +735,7 @@ func TestOutward(t *testing.T) {
 
 // TestBridgeOfTheHost gives a network a bridge that is somebody else's.
 func TestBridgeOfTheHost(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	own := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "lan0", MTU: 1450}}

@@ -5,12 +5,13 @@ import (
 	"testing"
 
 	"github.com/davit-engine/davit/errs"
+	"github.com/davit-engine/davit/test/alone"
 	apinet "github.com/moby/moby/api/types/network"
 )
 
 // TestTakeBack leaves a host as it was, but not while containers run.
 func TestTakeBack(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	for _, name := range []string{forwardIPv4, forwardIPv6} {

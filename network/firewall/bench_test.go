@@ -4,12 +4,14 @@ import (
 	"fmt"
 	"net/netip"
 	"testing"
+
+	"github.com/davit-engine/davit/test/alone"
 )
 
 // BenchmarkPublish publishes ports and takes them back: one, a range that is
 // the same on both sides, and one that is not.
 func BenchmarkPublish(b *testing.B) {
-	if !isolated(b) {
+	if !alone.Run(b) {
 		return
 	}
 	topology(b)

@@ -15,10 +15,11 @@ import (
 	"time"
 
 	"github.com/davit-engine/davit/errs"
+	"github.com/davit-engine/davit/test/alone"
 )
 
 func TestPublished(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	topology(t)
@@ -77,7 +78,7 @@ func TestPublished(t *testing.T) {
 
 // TestClosed asks for what nobody published, in all ways.
 func TestClosed(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	topology(t)
@@ -127,7 +128,7 @@ func TestClosed(t *testing.T) {
 }
 
 func TestModes(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	topology(t)
@@ -208,7 +209,7 @@ func TestModes(t *testing.T) {
 
 // TestLetIn opens networks by what dockerd has for that.
 func TestLetIn(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	topology(t)
@@ -227,7 +228,7 @@ func TestLetIn(t *testing.T) {
 }
 
 func TestDrop(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	topology(t)
@@ -246,7 +247,7 @@ func TestDrop(t *testing.T) {
 }
 
 func TestRepair(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	topology(t)
@@ -295,7 +296,7 @@ func TestRepair(t *testing.T) {
 // from outside, and one to a published port before that. Another table keeps the
 // kernel tracking them.
 func TestStrays(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	topology(t)
@@ -364,7 +365,7 @@ func TestStrays(t *testing.T) {
 
 // TestAdoption starts a second table over the first's.
 func TestAdoption(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	topology(t)
@@ -404,7 +405,7 @@ func TestAdoption(t *testing.T) {
 }
 
 func TestManyPorts(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	topology(t)
@@ -447,7 +448,7 @@ func TestManyPorts(t *testing.T) {
 }
 
 func TestConflict(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	topology(t)

@@ -10,48 +10,11 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
-
-const insideEnv = "DAVIT_FIREWALL_TEST"
-
-// isolated runs the calling test in a process of its own, in a fresh network
-// namespace with a /run of its own, so that the host is never touched. It
-// returns true there, and false, with the test's result known, outside.
-func isolated(t testing.TB) bool {
-	t.Helper()
-	if os.Getenv(insideEnv) == t.Name() {
-		if err := errors.Join(
-			unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""),
-			unix.Mount("tmpfs", "/run", "tmpfs", 0, ""),
-		); err != nil {
-			t.Fatal(err)
-		}
-		return true
-	}
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: makes network namespaces")
-	}
-	args := []string{"-test.run=^" + t.Name() + "$", "-test.v", "-test.timeout=200s"}
-	if _, bench := t.(*testing.B); bench {
-		args = []string{"-test.run=^$", "-test.bench=^" + t.Name() + "$", "-test.benchtime=100x"}
-	}
-	cmd := exec.Command("/proc/self/exe", args...)
-	cmd.Env = append(os.Environ(), insideEnv+"="+t.Name())
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("in a fresh namespace: %v\n%s", err, out)
-	}
-	if _, bench := t.(*testing.B); bench || testing.Verbose() {
-		t.Logf("%s", out)
-	}
-	return false
-}
 
 // run runs a program that must succeed.
 func run(t testing.TB, name string, args ...string) string {

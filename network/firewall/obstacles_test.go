@@ -4,12 +4,14 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/davit-engine/davit/test/alone"
 )
 
 // TestObstacles reads the firewalls that drop what is forwarded, follows their
 // advice as far as it is of programs that are here, and asks again.
 func TestObstacles(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	topology(t)

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/davit-engine/davit/test/alone"
 )
 
 // respecting is settled for a table that respects the host's policy.
@@ -72,7 +74,7 @@ func policyTopology(t testing.TB) {
 }
 
 func TestRespectUFW(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	policyTopology(t)
@@ -114,7 +116,7 @@ func TestRespectUFW(t *testing.T) {
 }
 
 func TestRespectFirewalld(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	policyTopology(t)
@@ -136,7 +138,7 @@ func TestRespectFirewalld(t *testing.T) {
 }
 
 func TestRespectPlain(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	policyTopology(t)
@@ -161,7 +163,7 @@ func TestRespectPlain(t *testing.T) {
 
 // TestRefusedPolicy writes a policy that the kernel refuses.
 func TestRefusedPolicy(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	policyTopology(t)
@@ -192,7 +194,7 @@ func TestRefusedPolicy(t *testing.T) {
 
 // TestRespectLegacy has rules that nftables does not show, made later.
 func TestRespectLegacy(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	if exec.Command("iptables-legacy", "-V").Run() != nil {

@@ -11,50 +11,14 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/davit-engine/davit/errs"
+	"github.com/davit-engine/davit/test/alone"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
-
-const insideEnv = "DAVIT_PUBLISH_TEST"
-
-// isolated runs the calling test in a process of its own with a fresh network
-// namespace. It returns true there, and false, with the result known, outside.
-func isolated(t testing.TB) bool {
-	t.Helper()
-	if os.Getenv(insideEnv) == t.Name() {
-		lo, err := netlink.LinkByName("lo")
-		if err == nil {
-			err = netlink.LinkSetUp(lo)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		return true
-	}
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: makes a network namespace")
-	}
-	args := []string{"-test.run=^" + t.Name() + "$", "-test.v", "-test.timeout=60s"}
-	if _, bench := t.(*testing.B); bench {
-		args = []string{"-test.run=^$", "-test.bench=^" + t.Name() + "$", "-test.benchtime=10x"}
-	}
-	cmd := exec.Command("/proc/self/exe", args...)
-	cmd.Env = append(os.Environ(), insideEnv+"="+t.Name())
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("in a fresh namespace: %v\n%s", err, out)
-	}
-	if _, bench := t.(*testing.B); bench || testing.Verbose() {
-		t.Logf("%s", out)
-	}
-	return false
-}
 
 var loopback = netip.MustParseAddr("127.0.0.1")
 
@@ -143,7 +107,7 @@ func listenLikeServers(address string) error {
 
 // TestReserved has nobody take a reserved port, however it is reserved.
 func TestReserved(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	for _, listen := range []bool{true, false} {
@@ -175,7 +139,7 @@ func TestReserved(t *testing.T) {
 }
 
 func TestOneFamily(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	mustReserve(t, false, Binding{Proto: TCP, HostIP: netip.IPv4Unspecified(), HostPort: 8080})
@@ -199,7 +163,7 @@ func TestOneFamily(t *testing.T) {
 // TestConnectionsThatEnded has them keep no port, though the kernel does not
 // let others have it for another minute.
 func TestConnectionsThatEnded(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	l, err := net.Listen("tcp4", "127.0.0.1:8080")
@@ -247,7 +211,7 @@ func TestConnectionsThatEnded(t *testing.T) {
 // TestChoice has ports chosen: any, of a range, and none that another binding
 // must have.
 func TestChoice(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	any := Binding{Proto: TCP, Port: 80}
@@ -267,7 +231,7 @@ func TestChoice(t *testing.T) {
 
 // TestRange reserves as many ports as asked, by one descriptor, or none.
 func TestRange(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	const first, count = 20000, 1000
@@ -311,7 +275,7 @@ func descriptors(t *testing.T) int {
 }
 
 func TestHolder(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	me := fmt.Sprintf("(process %d)", os.Getpid())
@@ -353,7 +317,7 @@ func FuzzParseLocal(f *testing.F) {
 // TestForget has the kernel forget the conversations of a port and of a
 // container's address, and no others.
 func TestForget(t *testing.T) {
-	if !isolated(t) {
+	if !alone.Run(t) {
 		return
 	}
 	rules := exec.Command("nft", "-f", "-")
@@ -411,7 +375,7 @@ func TestForget(t *testing.T) {
 }
 
 func BenchmarkReserve(b *testing.B) {
-	if !isolated(b) {
+	if !alone.Run(b) {
 		return
 	}
 	var want []Binding
