@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"sync"
@@ -26,6 +27,7 @@ type segment struct {
 	addresses  addresses           // guarded by mu
 	inUse      map[string]Endpoint // guarded by mu; by ID: those that were handed over
 	leftover   map[string]Endpoint // guarded by mu; by trace: what was found at the start, until somebody reserves it
+	lingering  []Endpoint          // guarded by mu; those whose namespaces were to end a moment ago
 	going      []chan struct{}     // guarded by mu; of those in use that leave in the background: closed when they have
 	shelf      shelf               // guarded by mu
 	making     *Endpoint           // guarded by mu; of the sandbox being made ahead, if any
@@ -269,7 +271,38 @@ func (g *segment) release(e Endpoint) {
 	if g.traits.tidy && !g.closed {
 		g.work.Go(func() { g.detach([]Endpoint{e}, leaving{ended: true}) })
 	}
+	if e.HostVeth != "" && !g.closed {
+		g.lingering = append(g.lingering, e)
+		if len(g.lingering) == 1 {
+			time.AfterFunc(lingerTime, g.sweepLingering)
+		}
+	}
 	g.store.pool.wakeUp()
+}
+
+// lingerTime is how long a namespace may take to end after its container.
+const lingerTime = 2 * time.Second
+
+// sweepLingering removes interfaces that should have gone with their namespaces. A
+// connection with data that the other end does not take keeps a namespace for
+// minutes, and that would answer for an address that is another's by then.
+func (g *segment) sweepLingering() {
+	g.mu.Lock()
+	late := g.lingering
+	g.lingering = nil
+	g.mu.Unlock()
+	for _, e := range late {
+		if _, err := net.InterfaceByName(e.HostVeth); err != nil {
+			continue // the usual case
+		}
+		g.mu.Lock()
+		// Whoever has the addresses by now has the name, too.
+		if !g.closed && g.addresses.claim(e) == nil {
+			g.inUse[e.ID] = e
+			g.leaveLaterLocked(e)
+		}
+		g.mu.Unlock()
+	}
 }
 
 // leave removes an endpoint's interface and gives its addresses back, in this
@@ -297,6 +330,10 @@ func (g *segment) detach(es []Endpoint, at leaving) {
 func (g *segment) leaveLater(e Endpoint) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.leaveLaterLocked(e)
+}
+
+func (g *segment) leaveLaterLocked(e Endpoint) {
 	if !g.closed { // else the next engine finds the interface and removes it
 		done := make(chan struct{})
 		g.going = append(g.going, done)
@@ -426,9 +463,13 @@ func (g *segment) close(remove bool) (bool, error) {
 	g.closed = true
 	g.awaitLocked(nil)
 	g.emptyLocked()
+	late := g.lingering
 	g.mu.Unlock()
 	g.work.Wait()
 	remove = remove && g.busy() == 0
+	if remove {
+		g.detach(late, leaving{}) // else the next engine finds them
+	}
 	if g.lan == nil {
 		return remove, nil
 	}

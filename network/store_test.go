@@ -760,3 +760,38 @@ func TestBridgeOfTheHost(t *testing.T) {
 		t.Errorf("it went with the network: %v", err)
 	}
 }
+
+// TestLingeringNamespace has a namespace live on when its container has ended,
+// as one does that has a connection whose other end does not listen any more.
+func TestLingeringNamespace(t *testing.T) {
+	if !alone.Run(t) {
+		return
+	}
+	s := open(t, testConfig(t))
+	n, _, err := s.Create(t.Context(), apinet.CreateRequest{Name: "web"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := func(e *Endpoint) bool {
+		_, err := net.InterfaceByName(e.HostVeth)
+		return err == nil
+	}
+	late := acquire(t, s, Wish{Network: n.ID})
+	s.Release(*late.place())
+	other := acquire(t, s, Wish{Network: n.ID})
+	eventually(t, "the interface goes, and the address is free", func() bool {
+		return !there(late.place()) && s.Status(n.ID).IPAM.Subnets[late.place().Address4.Masked()].IPsInUse == 4
+	})
+	if !there(other.place()) {
+		t.Error("an interface in use has gone")
+	}
+	again := acquire(t, s, Wish{Network: n.ID, Address4: late.place().Address4.Addr()})
+	s.Release(*again.place())
+	s.Release(*other.place())
+	if err := s.Remove(t.Context(), n.ID); err != nil {
+		t.Fatal(err)
+	}
+	if there(again.place()) || there(other.place()) {
+		t.Error("interfaces outlive their network")
+	}
+}
