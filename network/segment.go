@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 	"sync"
@@ -27,7 +26,7 @@ type segment struct {
 	addresses  addresses           // guarded by mu
 	inUse      map[string]Endpoint // guarded by mu; by ID: those that were handed over
 	leftover   map[string]Endpoint // guarded by mu; by trace: what was found at the start, until somebody reserves it
-	lingering  []Endpoint          // guarded by mu; those whose namespaces were to end a moment ago
+	lingering  lingering           // guarded by mu
 	going      []chan struct{}     // guarded by mu; of those in use that leave in the background: closed when they have
 	shelf      shelf               // guarded by mu
 	making     *Endpoint           // guarded by mu; of the sandbox being made ahead, if any
@@ -272,37 +271,9 @@ func (g *segment) release(e Endpoint) {
 		g.work.Go(func() { g.detach([]Endpoint{e}, leaving{ended: true}) })
 	}
 	if e.HostVeth != "" && !g.closed {
-		g.lingering = append(g.lingering, e)
-		if len(g.lingering) == 1 {
-			time.AfterFunc(lingerTime, g.sweepLingering)
-		}
+		g.lingering.addLocked(g, e)
 	}
 	g.store.pool.wakeUp()
-}
-
-// lingerTime is how long a namespace may take to end after its container.
-const lingerTime = 2 * time.Second
-
-// sweepLingering removes interfaces that should have gone with their namespaces. A
-// connection with data that the other end does not take keeps a namespace for
-// minutes, and that would answer for an address that is another's by then.
-func (g *segment) sweepLingering() {
-	g.mu.Lock()
-	late := g.lingering
-	g.lingering = nil
-	g.mu.Unlock()
-	for _, e := range late {
-		if _, err := net.InterfaceByName(e.HostVeth); err != nil {
-			continue // the usual case
-		}
-		g.mu.Lock()
-		// Whoever has the addresses by now has the name, too.
-		if !g.closed && g.addresses.claim(e) == nil {
-			g.inUse[e.ID] = e
-			g.leaveLaterLocked(e)
-		}
-		g.mu.Unlock()
-	}
 }
 
 // leave removes an endpoint's interface and gives its addresses back, in this
@@ -463,7 +434,7 @@ func (g *segment) close(remove bool) (bool, error) {
 	g.closed = true
 	g.awaitLocked(nil)
 	g.emptyLocked()
-	late := g.lingering
+	late := g.lingering.list
 	g.mu.Unlock()
 	g.work.Wait()
 	remove = remove && g.busy() == 0
