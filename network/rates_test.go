@@ -90,3 +90,40 @@ func TestRates(t *testing.T) {
 		return true
 	})
 }
+
+// TestRefusedRateLeavesNothing: a ready sandbox, with the sockets of its
+// resolver, is given up whole when one of several networks cannot be held.
+func TestRefusedRateLeavesNothing(t *testing.T) {
+	if !alone.Run(t) {
+		return
+	}
+	needKind(t, kindMacvlan)
+	newWorld(t, 0)
+	s := open(t, testConfig(t))
+	web, lan := create(t, s, apinet.CreateRequest{Name: "web"}), create(t, s, onLAN("lan", "macvlan", "parent", "uplink"))
+	g, err := s.networks.get(web.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	full := func() int {
+		eventually(t, "the network's sandboxes are ready", func() bool {
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			return g.making == nil && g.shelf.want > 0 && !g.shelf.missing()
+		})
+		return openFiles(t)
+	}
+	box := acquire(t, s, Wish{Network: web.ID})
+	box.close()
+	s.Release(*box.place())
+	before := full()
+	for range 3 {
+		_, err := s.Acquire(t.Context(), []Wish{{Network: web.ID}, {Network: lan.ID, Options: map[string]string{shape.Option: "up=1mbit"}}}, nil)
+		if !errs.Is(err, errs.InvalidParameter) || !strings.Contains(err.Error(), "network rate") {
+			t.Fatal(err)
+		}
+	}
+	if after := full(); after != before {
+		t.Errorf("%d files are open, %d were before", after, before)
+	}
+}

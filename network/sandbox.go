@@ -46,7 +46,7 @@ func (s *Store) Acquire(ctx context.Context, wishes []Wish, given *os.File) (*Sa
 	}
 	if err := s.Rates.hold(box.Endpoints, wishes, segments); err != nil {
 		if given == nil {
-			box.NetNS.Close()
+			box.close()
 		}
 		for _, e := range box.Endpoints {
 			s.Release(e)
