@@ -250,7 +250,7 @@ func (j *joiner) leave(ctx context.Context, c *ctr, r *run, n *apinet.Network) e
 		if err := j.naming.left(&rec, gone); err != nil {
 			j.log.Error("taking back a container's names", "container", c.id, "network", n.Name, "error", err)
 		}
-		if err := j.ports.leave(ctx, r, gone); err != nil {
+		if err := j.ports.letGo(ctx, r, gone.Ports); err != nil {
 			j.log.Error("taking back a container's ports", "container", c.id, "network", n.Name, "error", err)
 		}
 		err = j.nets.note(&rec)

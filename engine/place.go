@@ -108,8 +108,8 @@ func (l *launcher) enterShared(ctx context.Context, rec *record.Container) (plac
 }
 
 // enterNetwork gets the container's network namespace, nil for the host's, with
-// its resolver's sockets if they are there, and notes its endpoints in rec. Where it is the container's own it is made of
-// empty, unless that is nil.
+// its resolver's sockets if they are there, and notes its endpoints in rec.
+// Where it is the container's own it is made of empty, unless that is nil.
 func (l *launcher) enterNetwork(ctx context.Context, rec *record.Container, empty *os.File) (place, error) {
 	h := rec.HostConfig
 	switch {

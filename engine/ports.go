@@ -263,19 +263,15 @@ type move struct {
 // move takes ports back and publishes others. If these cannot be had the former
 // are published again.
 func (p *ports) move(ctx context.Context, rec *record.Container, r *run, dropped []move, home int, want []publish.Binding) error {
-	var names []string
+	var gone []publish.Port
 	for _, d := range dropped {
 		if err := p.cfg.Network.Ports().Unpublish(&rec.Endpoints[d.endpoint], d.ports); err != nil {
 			return err
 		}
-		for _, q := range d.ports {
-			names = append(names, portPrefix+q.String())
-		}
+		gone = append(gone, d.ports...)
 	}
-	if len(names) > 0 {
-		if _, err := r.shim.Serve(ctx, &wire.Serve{Drop: names}); err != nil {
-			return fmt.Errorf("taking published ports back: %w", err)
-		}
+	if err := p.letGo(ctx, r, gone); err != nil {
+		return err
 	}
 	if len(want) == 0 {
 		return nil
@@ -298,11 +294,10 @@ func (p *ports) move(ctx context.Context, rec *record.Container, r *run, dropped
 	return err
 }
 
-// leave has the shim of a container let go of the ports of an endpoint that
-// goes.
-func (p *ports) leave(ctx context.Context, r *run, gone network.Endpoint) error {
+// letGo has the shim of a container close the sockets of ports that it loses.
+func (p *ports) letGo(ctx context.Context, r *run, gone []publish.Port) error {
 	var names []string
-	for _, q := range gone.Ports {
+	for _, q := range gone {
 		names = append(names, portPrefix+q.String())
 	}
 	if len(names) == 0 {

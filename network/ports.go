@@ -273,14 +273,15 @@ func (p *Ports) PassOn() bool { return p.passing }
 // whose networks can the one that comes first for the default route; -1 for
 // none.
 func (p *Ports) Home(on []Endpoint) int {
-	best, name := -1, ""
+	best := -1
+	var first leg
 	for i, e := range on {
 		g, err := p.networks.get(e.Network)
 		if err != nil || g.traits.reach == nil || g.traits.reach.internal {
 			continue
 		}
-		if best < 0 || e.Priority > on[best].Priority || e.Priority == on[best].Priority && g.net.Name < name {
-			best, name = i, g.net.Name
+		if l := legOf(e, g); best < 0 || l.precedence(first) < 0 {
+			best, first = i, l
 		}
 	}
 	return best

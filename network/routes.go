@@ -29,8 +29,7 @@ func (l leg) gateway(v4 bool) (netip.Addr, bool) {
 }
 
 // defaultLeg returns the ID of the endpoint that has the default route of a
-// family: of those that can the one of the highest priority, and of these the
-// one whose network's name sorts first; "" if there is none.
+// family: of those that can the first by precedence; "" if there is none.
 func defaultLeg(legs []leg, v4 bool) string {
 	able := slices.DeleteFunc(slices.Clone(legs), func(l leg) bool {
 		_, can := l.gateway(v4)
@@ -39,9 +38,13 @@ func defaultLeg(legs []leg, v4 bool) string {
 	if len(able) == 0 {
 		return ""
 	}
-	return slices.MinFunc(able, func(a, b leg) int {
-		return cmp.Or(cmp.Compare(b.Priority, a.Priority), cmp.Compare(a.name, b.name))
-	}).ID
+	return slices.MinFunc(able, leg.precedence).ID
+}
+
+// precedence is negative where a comes before b for what only one can have: the
+// higher priority, then the network whose name sorts first.
+func (a leg) precedence(b leg) int {
+	return cmp.Or(cmp.Compare(b.Priority, a.Priority), cmp.Compare(a.name, b.name))
 }
 
 // addDefaults adds to b what the default routes need when the legs before

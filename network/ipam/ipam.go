@@ -47,8 +47,7 @@ func Everywhere(p netip.Prefix) bool {
 // Choose returns the first subnet of the pools that overlaps nothing taken. A
 // size other than 0 is the length of the subnet's prefix in place of that of
 // the pool, where the pool has room for one. What is Everywhere does not count
-// as taken. Errors: InvalidParameter, as in
-// Docker, when there is none.
+// as taken. Errors: InvalidParameter, as in Docker, when there is none.
 func Choose(pools []Pool, size int, used []Taken) (netip.Prefix, error) {
 	used = slices.DeleteFunc(slices.Clone(used), func(t Taken) bool { return Everywhere(t.Prefix) })
 	slices.SortFunc(used, func(a, b Taken) int { return a.Prefix.Masked().Addr().Compare(b.Prefix.Masked().Addr()) })
